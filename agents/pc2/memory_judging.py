@@ -1,0 +1,329 @@
+"""Does this memory answer this question? Decided by parts, each of which must hold.
+
+* The *subject* must be the same: every name, every thing and every owner of the question is in the memory, and what the
+  memory says is said of them and not of something of theirs ("Anna's boss").
+* The *relation* must be the same, in whatever words: each meaningful word of the question has its like in the memory.
+* A value of the asked *kind* must be there that the question did not bring along: a date for "when", a colour for "which shade".
+
+What it does not know: time, users, and what other memories say. Not knowing is better than a wrong answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from agents_pc2.memory_lexicon import Lexicon, lexicon
+from agents_pc2.memory_questions import VAGUE_KINDS, Question
+from agents_pc2.memory_reading import SELF, Possession, Reading, Unit
+from agents_pc2.memory_tokens import Token
+
+ANSWERS_FROM = 0.6
+ALIKE = 0.6
+OPEN_KINDS = frozenset({"title", "company", "person", "name", "model", "team"})
+"""Kinds whose values are mostly proper names."""
+NOMINATIVE = frozenset({"i", "me", "we", "us", "mine", "myself", "ours"})
+SHARED_PREFIX = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """How well a memory answers a question: each part from 0 to 1, and the score they make together."""
+
+    subject: float
+    relation: float
+    kind: float
+    concepts: frozenset[str] = frozenset()
+    about: tuple[str, ...] = ()
+
+    @property
+    def score(self) -> float:
+        """Return the product of the parts."""
+        return self.subject * self.relation * self.kind
+
+    @property
+    def answers(self) -> bool:
+        """Say whether the memory may be given as the answer."""
+        return self.score >= ANSWERS_FROM
+
+
+def judge(question: Question, memory: Reading) -> Verdict:
+    """Return how well `memory` answers `question`."""
+    return _Comparison(question, memory, lexicon()).verdict()
+
+
+def likeness(asked: Unit, told: Unit, words: Lexicon) -> float:
+    """Return how much a word of a question and a word of a memory mean the same, 0 to 1."""
+    if asked.name:
+        return 1.0 if asked.text.lower() == told.text.lower() else 0.0
+    single = len(asked.positions) == 1
+    if (single and asked.lemmas & told.lemmas) or asked.words == told.words:
+        return 1.0 if len(told.positions) == 1 or not single else 0.9
+    if asked.number or told.number:
+        return 0.0
+    concepts, inner = asked.sense.concepts, told.inner.concepts
+    if concepts & told.sense.concepts:
+        return 0.95
+    if concepts & inner:
+        return 0.85
+    if _broader(concepts, told.sense.concepts | inner, words):
+        return 0.85
+    if asked.sense.names & told.sense.names or names_kind_of(asked, told):
+        return 0.9
+    if _broader(told.sense.concepts | inner, concepts, words) or names_kind_of(told, asked):
+        return 0.7
+    return 0.8 if single and not told.name and _same_stem(asked, told) else 0.0
+
+
+def names_kind_of(kind: Unit, value: Unit) -> bool:
+    """Say whether one word names the kind of which the other is a value: "pet" and "dog"."""
+    return bool((kind.sense.names & value.sense.kinds) - VAGUE_KINDS)
+
+
+def _broader(wide: frozenset[str], narrow: frozenset[str], words: Lexicon) -> bool:
+    return any(words.broader.get(concept, frozenset()) & narrow for concept in wide)
+
+
+def _same_stem(asked: Unit, told: Unit) -> bool:
+    """Say whether two words look derived from one: "paints" and "painter"."""
+    for first in asked.lemmas:
+        for second in told.lemmas:
+            shared = next((i for i, (a, b) in enumerate(zip(first, second, strict=False)) if a != b), min(len(first), len(second)))
+            if shared >= SHARED_PREFIX and len(first) - shared <= 3 and len(second) - shared <= 3:
+                return True
+            if min(len(first), len(second)) >= 3 and first.rstrip("s") == second.rstrip("s"):
+                return True
+    return False
+
+
+class _Comparison:
+    """One question against one memory."""
+
+    def __init__(self, question: Question, memory: Reading, words: Lexicon) -> None:
+        self.question = question
+        self.memory = memory
+        self.words = words
+        self.likes = [[likeness(asked, told, words) for told in memory.units] for asked in question.units]
+        self.covered = {
+            index
+            for asked, row in zip(question.units, self.likes, strict=True)
+            for index, value in enumerate(row)
+            if value >= ALIKE and (value == 1.0 or not names_kind_of(asked, memory.units[index]))
+        }
+        self.lowers = {token.lower for token in memory.tokens}
+
+    def verdict(self) -> Verdict:
+        """Judge part by part, cheapest and hardest first."""
+        if self.memory.asks:
+            return Verdict(0, 0, 0)
+        names, about = self._names()
+        if names == 0:
+            return Verdict(0, 0, 0)
+        subject = names * self._anchors() * self._owners() * self._contrast() * self._self()
+        if subject < 0.3:
+            return Verdict(subject, 0, 0, about=about)
+        relation, concepts = self._relation()
+        return Verdict(subject, relation, self._kind(), concepts, about)
+
+    # --- subject
+
+    def _names(self) -> tuple[float, tuple[str, ...]]:
+        """Every name of the question is in the memory; "Anna Bell" is not "Anna Cole", but may be just "Anna"."""
+        score, about = 1.0, []
+        lowers = [token.lower for token in self.memory.tokens]
+        for group in self.question.name_groups:
+            group_score = _find_name(group, lowers, self._memory_names())
+            if group_score == 0:
+                return 0.0, ()
+            score *= group_score
+            about += [" ".join(name) for name in self._memory_names() if set(name) & set(group)]
+        return score, tuple(about)
+
+    def _memory_names(self) -> list[tuple[str, ...]]:
+        return [tuple(self.memory.units[index].text.lower() for index in group) for group in self.memory.names]
+
+    def _anchors(self) -> float:
+        """Things, numbers and unknown words of the question are what it is about: all must be there."""
+        score = 1.0
+        for unit, row in zip(self.question.units, self.likes, strict=True):
+            if unit in self.question.anchors:
+                best = max(row, default=0.0)
+                if best < ALIKE:
+                    return 0.0
+                score *= max(best, 0.9)
+        return score
+
+    def _owners(self) -> float:
+        score = 1.0
+        for mine in self.memory.possessions:
+            if self._asked_owner(mine) and not self._covers(mine.owned[-1], mine.owner) and not self._bare(mine.owner):
+                return 0.0
+        for asked in self.question.possessions:
+            score *= self._same_owner(asked)
+        return score
+
+    def _asked_owner(self, possession: Possession) -> bool:
+        """Say whether the question names the owner."""
+        if isinstance(possession.owner, str):
+            return self.question.about_self
+        return possession.owner in self.covered
+
+    def _covers(self, index: int, owner: int | str) -> bool:
+        """Say whether the question speaks of what is owned, in a word other than the owner's."""
+        if self.question.wanted & self.memory.units[index].sense.names:
+            return True
+        for row in self.likes:
+            if row[index] >= ALIKE and (isinstance(owner, str) or row[owner] < max(row[index], ALIKE)):
+                return True
+        return False
+
+    def _bare(self, owner: int | str) -> bool:
+        """Say whether the memory also speaks of the owner as such, not only of what is theirs."""
+        if isinstance(owner, str):
+            return bool(self.lowers & NOMINATIVE)
+        text = self.memory.units[owner].text.lower()
+        owning = {position for p in self.memory.possessions if isinstance(p.owner, int) for position in self.memory.units[p.owner].positions}
+        return any(token.lower == text and index not in owning for index, token in enumerate(self.memory.tokens))
+
+    def _same_owner(self, asked: Possession) -> float:
+        """Whose it is must agree where both say it."""
+        heads = {i for i, value in enumerate(self.likes[asked.owned[-1]]) if value >= ALIKE}
+        rivals = [p for p in self.memory.possessions if heads & set(p.owned)]
+        if any(self._owner_agrees(asked.owner, p.owner) for p in rivals):
+            return 1.0
+        if rivals:
+            return 0.0
+        if asked.owner == SELF and not self.memory.mentions_self:
+            return 0.6 if heads and self.memory.names else 0.9
+        return 1.0
+
+    def _owner_agrees(self, asked: int | str, told: int | str) -> bool:
+        if isinstance(asked, str) or isinstance(told, str):
+            return asked == told
+        return self.likes[asked][told] >= ALIKE
+
+    def _contrast(self) -> float:
+        """ "My older sister" is not "my younger sister". """
+        score = 1.0
+        for line in self.words.contrast:
+            asked = _words_of(self.question.tokens, line)
+            told = _words_of(self.memory.tokens, line)
+            if asked - told and told - asked and not asked & told:
+                return 0.3
+            if told and not asked and line & _MODIFIERS and any(i not in self.covered for i in self._owned_by(told)):
+                score *= 0.92
+        return score
+
+    def _owned_by(self, told: frozenset[str]) -> Iterator[int]:
+        for possession in self.memory.possessions:
+            for index in possession.owned[:-1]:
+                if self.memory.units[index].lemmas & told:
+                    yield index
+
+    def _self(self) -> float:
+        """A question about the asker needs a memory about the asker."""
+        if not self.question.about_self:
+            return 1.0
+        if self.memory.mentions_self:
+            return 1.0
+        return 0.5 if self.question.only_self or self.memory.names else 0.85
+
+    # --- relation
+
+    def _relation(self) -> tuple[float, frozenset[str]]:
+        total = reached = 0.0
+        concepts: set[str] = set()
+        for unit, row, weight in zip(self.question.units, self.likes, self.question.weights, strict=True):
+            if weight == 0:
+                continue
+            best = max(row, default=0.0)
+            for kind in self._told_by_value(unit):
+                best = max(best, self._kind_fit(kind))
+            if best >= ALIKE:
+                concepts |= unit.sense.concepts
+            total += weight
+            reached += weight * (best if best >= ALIKE else best / 2)
+        if total < 0.5:
+            return self._plain_relation(), frozenset(concepts)
+        return reached / total, frozenset(concepts)
+
+    def _told_by_value(self, unit: Unit) -> Iterator[str]:
+        """Yield the kinds of which a value alone tells the relation: "a teal boat" has a colour, "a welder" a job."""
+        yield from (kind for kind in unit.sense.names if kind not in VAGUE_KINDS)
+        yield from (self.words.answers[concept] for concept in unit.sense.concepts if concept in self.words.answers)
+
+    def _plain_relation(self) -> float:
+        """A question such as "Where is the boat?": the memory must say little else than that."""
+        if self.question.open_ended:
+            return 0.9
+        extra = sum(
+            1
+            for index, unit in enumerate(self.memory.units)
+            if index not in self.covered and not unit.name and unit.sense.concepts and not unit.sense.kinds
+            and not unit.lemmas & self.words.light and not unit.sense.concepts & self.question.implied
+        )
+        return 0.9 * 0.6**extra
+
+    # --- kind
+
+    def _kind(self) -> float:
+        """Return how well the memory's values fit what the question wants."""
+        if self.question.open_ended:
+            return 1.0
+        if not self.question.wanted:
+            return 1.0 if self._values() else 0.5
+        best = max(self._kind_fit(kind) for kind in self.question.wanted)
+        return 1.0 if best >= 0.8 else 0.75 if best >= 0.45 else 0.3
+
+    def _values(self) -> list[int]:
+        """Return the units that the question did not bring along."""
+        return [index for index in range(len(self.memory.units)) if index not in self.covered]
+
+    def _kind_fit(self, kind: str) -> float:
+        values = [(index, self.memory.units[index]) for index in self._values()]
+        if any(kind in unit.sense.kinds for _, unit in values):
+            return 0.95
+        if kind == "place":
+            placed = any(self.memory.placed(index) and not _is_time(unit) for index, unit in values)
+            return 0.95 if placed else 0.8 if any(unit.name for _, unit in values) and self._says(kind) else 0.0
+        if kind in ("number", "time", "frequency", "unit"):
+            return 0.95 if any(unit.number for _, unit in values) else 0.0
+        if kind == "date":
+            return 0.95 if any(_is_time(unit) or _is_year(unit) for _, unit in values) else 0.0
+        if kind in OPEN_KINDS:
+            if kind == "person" and self.memory.mentions_self and not self.question.about_self:
+                return 0.8
+            return 0.9 if any(unit.name for _, unit in values) else 0.45 if values else 0.0
+        return 0.45 if any(not unit.known or unit.name for _, unit in values) else 0.0
+
+    def _says(self, kind: str) -> bool:
+        """Say whether the memory names the kind or answers a relation whose values are of it."""
+        return any(kind in unit.sense.names or unit.sense.concepts & _PLACE_RELATIONS for unit in self.memory.units)
+
+
+_MODIFIERS = frozenset({"older", "younger", "first", "second", "left", "right", "work", "home", "summer", "north", "south", "old", "new"})
+_PLACE_RELATIONS = frozenset({"residence", "origin", "birth", "keepplace", "school", "study", "travel", "workplace", "capital"})
+
+
+def _is_time(unit: Unit) -> bool:
+    return bool(unit.sense.kinds & {"date", "time"})
+
+
+def _is_year(unit: Unit) -> bool:
+    return unit.number and unit.text.isdigit() and 1000 <= int(unit.text) <= 2200
+
+
+def _words_of(tokens: Sequence[Token], line: frozenset[str]) -> frozenset[str]:
+    return frozenset(lemma for token in tokens for lemma in token.lemmas if lemma in line and (lemma == token.lower or token.lower not in line))
+
+
+def _find_name(group: tuple[str, ...], lowers: Sequence[str], names: Sequence[tuple[str, ...]]) -> float:
+    """Return 1 for the whole name, less for a part of it that stands alone, 0 for another one."""
+    for start in range(len(lowers)):
+        if tuple(lowers[start : start + len(group)]) == group:
+            return 1.0
+    if len(group) > 1:
+        for name in names:
+            if len(name) == 1 and name[0] in (group[0], group[-1]):
+                return 0.8
+    return 0.0

@@ -1,0 +1,257 @@
+"""A sentence as the memory sees it: units with meaning, who owns what, and which kinds of values are in it.
+
+A reading is a value: the same text always gives the same one. It does not know who told it or who asks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+from agents_pc2.memory_lexicon import NO_SENSE, SKIPPED, Lexicon, Sense, lexicon
+from agents_pc2.memory_tokens import Token, tokenise
+
+SELF = "self"
+ME = frozenset({"i", "me", "my", "mine", "we", "us", "our", "ours", "myself", "ourselves"})
+MY = frozenset({"my", "our"})
+THEIR = frozenset({"his", "her", "their", "its"})
+PLACES = frozenset(
+    "in at to near from on under behind inside by between beneath above below around outside within into off beside towards "
+    "through next underneath beyond opposite along against atop across over".split()
+)
+VERBAL = frozenset("is are was were be am been has have had do does did can could will would should may might must".split())
+AIDS = frozenset("do does did can could will would should may might must".split())
+JOINS = frozenset({"de", "van", "von", "der", "den", "la", "le", "da", "di", "del", "bin", "al", "of"})
+SHOUTED = 0.6
+"""Share of capitalised words from which capitals say nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """A word, phrase, number or name with meaning, at these token positions; `inner` is what a phrase's words mean alone."""
+
+    positions: tuple[int, ...]
+    lemmas: frozenset[str]
+    text: str
+    words: tuple[str, ...]
+    sense: Sense = NO_SENSE
+    inner: Sense = NO_SENSE
+    name: bool = False
+    number: bool = False
+    known: bool = True
+
+    @property
+    def start(self) -> int:
+        """Return the position of the first token."""
+        return self.positions[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Possession:
+    """`owner` ("self", or the index of a unit) has what the units in `owned` say; the last one is its head."""
+
+    owner: int | str
+    owned: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Everything the memory takes from a text."""
+
+    text: str
+    tokens: tuple[Token, ...]
+    units: tuple[Unit, ...]
+    possessions: tuple[Possession, ...]
+    names: tuple[tuple[int, ...], ...]
+    mentions_self: bool
+    negated: bool
+    asks: bool
+
+    def placed(self, index: int) -> bool:
+        """Say whether a unit stands after a word of place: "in the attic", "from Farnham"."""
+        position = self.units[index].start - 1
+        while position >= 0:
+            token = self.tokens[position]
+            if token.lower in PLACES:
+                return token.lower != "to" or not self.units[index].lemmas & lexicon().verbs
+            inside = any(position in unit.positions for unit in self.units)
+            if token.lower not in SKIPPED and not inside:
+                return False
+            if inside and (token.lower in VERBAL or token.number):
+                return False
+            position -= 1
+        return False
+
+
+@lru_cache(maxsize=4096)
+def read(text: str) -> Reading:
+    """Return the reading of a text."""
+    return _Reader(text, lexicon()).reading()
+
+
+class _Reader:
+    """Works through one text once."""
+
+    def __init__(self, text: str, words: Lexicon) -> None:
+        self.text = text
+        self.words = words
+        self.tokens = tokenise(text)
+        for token in self.tokens:
+            token.lemmas = words.lemmas(token.lower)
+        self.capitals = self._capitals_mean_names()
+
+    def reading(self) -> Reading:
+        units = self._units()
+        names = tuple(self._name_groups(units))
+        lowers = [token.lower for token in self.tokens]
+        return Reading(
+            text=self.text,
+            tokens=tuple(self.tokens),
+            units=tuple(units),
+            possessions=tuple(self._possessions(units)),
+            names=names,
+            mentions_self=any(lower in ME for lower in lowers),
+            negated=any(lower in ("not", "never", "no") for lower in lowers),
+            asks=self.text.rstrip().endswith("?"),
+        )
+
+    def _capitals_mean_names(self) -> bool:
+        """Say whether capitals mark names here; in "WHEN IS MY BIRTHDAY" or "When Is My Birthday" they do not."""
+        plain = [t for t in self.tokens if not t.first and t.text.isalpha() and t.lower != "i" and self.words.known(t.lower)]
+        return len(plain) < 3 or sum(token.capital for token in plain) < SHOUTED * len(plain)
+
+    def _is_name(self, token: Token) -> bool:
+        if not token.capital or not self.capitals or token.number or token.lower in self.words.function:
+            return False
+        if token.lower.isdigit():
+            return False
+        if not token.first:
+            return not (self.words.senses(token.lemmas).kinds & {"date", "language", "colour", "zodiac", "religion"})
+        return not self.words.known(token.lower)
+
+    def _units(self) -> list[Unit]:
+        units: list[Unit] = []
+        taken: set[int] = set()
+        names = {index for index, token in enumerate(self.tokens) if self._is_name(token)}
+        for match in self.words.matches(self.tokens):
+            if any(position in names for position in match.positions):
+                if len(match.positions) == 1 or all(position in names for position in match.positions):
+                    continue
+                names.difference_update(match.positions)
+            if all(self.tokens[position].lower in self.words.function for position in match.positions):
+                if match.sense == NO_SENSE:
+                    taken.update(match.positions)
+                    continue
+            taken.update(match.positions)
+            units.append(self._phrase_unit(match.positions, match.sense))
+        for index, token in enumerate(self.tokens):
+            if index in taken or token.possessive or (token.lower in self.words.function and index not in names):
+                continue
+            known = token.number or self.words.known(token.lower)
+            sense = self.words.senses(token.lemmas) if index in names and known else NO_SENSE
+            words = (token.lower,)
+            units.append(
+                Unit((index,), token.lemmas, token.text, words, sense, NO_SENSE, index in names, token.number, known)
+            )
+        return sorted(units, key=lambda unit: unit.start)
+
+    def _phrase_unit(self, positions: tuple[int, ...], sense: Sense) -> Unit:
+        tokens = [self.tokens[position] for position in positions]
+        lemmas = frozenset(lemma for token in tokens for lemma in token.lemmas if token.lower not in self.words.function)
+        text = " ".join(token.text for token in tokens)
+        number = len(tokens) == 1 and tokens[0].number
+        inner = NO_SENSE
+        if len(tokens) > 1:
+            for token in tokens:
+                if not token.lemmas & self.words.verbs:
+                    continue
+                inner = inner.merged(self.words.senses(token.lemmas - self.words.function))
+        words = tuple(token.lower for token in tokens)
+        if inner.concepts & sense.concepts:
+            inner = NO_SENSE
+        return Unit(positions, lemmas or tokens[0].lemmas, text, words, sense, inner, number=number)
+
+    def _name_groups(self, units: Sequence[Unit]) -> Iterator[tuple[int, ...]]:
+        group: list[int] = []
+        for index, unit in enumerate(units):
+            if not unit.name:
+                continue
+            if group and not self._joined(units[group[-1]], unit):
+                yield tuple(group)
+                group = []
+            group.append(index)
+        if group:
+            yield tuple(group)
+
+    def _joined(self, before: Unit, after: Unit) -> bool:
+        between = self.tokens[before.positions[-1] + 1 : after.start]
+        return not after_break(self.tokens, before, after) and all(token.lower in JOINS for token in between)
+
+    def _possessions(self, units: Sequence[Unit]) -> Iterator[Possession]:
+        owner_of = {position: index for index, unit in enumerate(units) for position in unit.positions}
+        for position, token in enumerate(self.tokens):
+            if token.possessive:
+                owned = self._owned(units, owner_of, position)
+                if owned and position - 1 in owner_of:
+                    yield Possession(owner_of[position - 1], owned)
+            elif token.lower in MY:
+                owned = self._owned(units, owner_of, position)
+                if owned:
+                    yield Possession(SELF, owned)
+            elif token.lower == "of":
+                yield from self._of(units, owner_of, position)
+
+    def _owned(self, units: Sequence[Unit], owner_of: dict[int, int], position: int) -> tuple[int, ...]:
+        """Return the units of the noun phrase after a mark of possession, up to a verb, a name after a noun, or a break."""
+        owned: list[int] = []
+        aided = any(token.lower in AIDS for token in self.tokens[:position])
+        for place in range(position + 1, len(self.tokens)):
+            token = self.tokens[place]
+            if token.after_break and place > position + 1:
+                break
+            index = owner_of.get(place)
+            if index is None or token.possessive:
+                break
+            if token.lower in self.words.function and not units[index].sense.concepts:
+                break
+            if index not in owned:
+                if units[index].name and owned:
+                    break
+                if owned and (self._is_verb(token) or (aided and token.lower in self.words.verbs)):
+                    break
+                owned.append(index)
+        return tuple(owned)
+
+    def _is_verb(self, token: Token) -> bool:
+        """Guess whether a word after a noun is its verb: "my sister lives", "my boss married"."""
+        return token.lower not in self.words.verbs and bool(token.lemmas & self.words.verbs)
+
+    def _of(self, units: Sequence[Unit], owner_of: dict[int, int], position: int) -> Iterator[Possession]:
+        """Yield "the name of my dog" as the dog's name, "a friend of mine" as mine."""
+        before = owner_of.get(position - 1)
+        if before is None:
+            return
+        after = position + 1
+        while after < len(self.tokens) and self.tokens[after].lower in ("the", "a", "an"):
+            after += 1
+        if after >= len(self.tokens):
+            return
+        if self.tokens[after].lower in ("mine", "ours"):
+            yield Possession(SELF, (before,))
+        elif self.tokens[after].lower in MY or self.tokens[after].lower in THEIR:
+            owned = self._owned(units, owner_of, after)
+            if owned:
+                yield Possession(owned[-1], (before,))
+        elif after in owner_of:
+            head = owner_of[after]
+            for place in range(after, len(self.tokens)):
+                if place not in owner_of or (place > after and self._is_verb(self.tokens[place])):
+                    break
+                head = owner_of[place]
+            yield Possession(head, (before,))
+
+
+def after_break(tokens: Sequence[Token], before: Unit, after: Unit) -> bool:
+    """Say whether a comma, bracket or full stop stands between two units."""
+    return any(token.after_break for token in tokens[before.positions[-1] + 1 : after.start + 1])

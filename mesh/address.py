@@ -1,0 +1,45 @@
+"""Names and endpoints: what a service, an operation and a host may be called, and where sockets are found."""
+
+from __future__ import annotations
+
+import difflib
+import ipaddress
+import re
+from collections.abc import Iterable
+
+from mesh.errors import InvalidArgument
+
+NAME = re.compile(r"[a-z][a-z0-9_]{0,62}\Z")
+RESERVED = frozenset({"supervisor", "registry", "operator", "mesh"})
+
+
+def split_target(target: str) -> tuple[str, str]:
+    """Return service and operation of `service.operation`; raises `InvalidArgument` for any other shape."""
+    service, dot, operation = target.partition(".")
+    if not dot or not NAME.match(service) or not NAME.match(operation):
+        raise InvalidArgument(
+            f"{target!r} does not name an operation; write service.operation, such as knowledge_base.search_facts",
+            path="target",
+        )
+    return service, operation
+
+
+def endpoint(address: str, port: int) -> str:
+    """Return the ZeroMQ endpoint of a TCP address."""
+    return f"tcp://[{address}]:{port}" if ":" in address else f"tcp://{address}:{port}"
+
+
+def is_loopback(address: str) -> bool:
+    """Tell whether `address` can only be reached from its own machine."""
+    if address == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(address).is_loopback
+    except ValueError:
+        return False
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """Return the known name most like `name`, or None if none is alike."""
+    found = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
+    return found[0] if found else None

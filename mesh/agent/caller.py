@@ -1,0 +1,61 @@
+"""How an agent calls others: by target, or through a peer whose operations read like methods."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from mesh.agent.context import AgentContext, CallOptions
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """The verbs of calling under fixed options; `Agent.options(...)` makes one."""
+
+    context: AgentContext
+    options: CallOptions
+
+    async def request(self, target: str, /, *, timeout: float | None = None, **arguments: Any) -> Any:
+        """Call `service.operation` with `arguments` and return its result as plain values.
+
+        `timeout` is in seconds; without it the deadline is what is left of the call being answered, or 30 s.
+        """
+        return await self.context.request(target, arguments, timeout, self.options)
+
+    def peer(self, service: str) -> Peer:
+        """Return `service` as an object whose methods are its operations."""
+        return Peer(service, self)
+
+
+class Peer:
+    """Another service: `await peer.operation(name=value, timeout=seconds)`."""
+
+    __slots__ = ("_caller", "_service")
+
+    def __init__(self, service: str, caller: Caller) -> None:
+        self._service = service
+        self._caller = caller
+
+    def __getattr__(self, operation: str) -> PeerOperation:
+        if operation.startswith("_"):  # copy, pickle and debuggers ask for these
+            raise AttributeError(operation)
+        return PeerOperation(f"{self._service}.{operation}", self._caller)
+
+    def __repr__(self) -> str:
+        return f"Peer({self._service!r})"
+
+
+@dataclass(frozen=True, slots=True)
+class PeerOperation:
+    """One operation of a peer, ready to be called with keyword arguments."""
+
+    target: str
+    caller: Caller
+
+    async def __call__(self, /, *positional: Any, timeout: float | None = None, **arguments: Any) -> Any:
+        if positional:
+            raise TypeError(
+                f"{self.target} takes keyword arguments only, found {len(positional)} without a name; "
+                f"write {self.target.partition('.')[2]}(name=value)"
+            )
+        return await self.caller.context.request(self.target, arguments, timeout, self.caller.options)

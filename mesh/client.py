@@ -1,0 +1,78 @@
+"""Make requests: from a target and arguments to a value or the exception of its error code."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextvars import ContextVar
+from typing import Any
+
+from mesh.address import split_target
+from mesh.clock import Clock
+from mesh.errors import DeadlineExceeded, InvalidArgument, MessageTooLarge
+from mesh.message import Handler, Reply, Request, encode
+from mesh.tracing import Trace
+from mesh.wire import MAX_BODY
+
+DEFAULT_TIMEOUT = 30.0
+
+CURRENT: ContextVar[Request | None] = ContextVar("mesh_current_request", default=None)
+"""The request that the running task answers; what it calls inherits deadline, trace and path."""
+
+
+class Client:
+    """The calling side of one agent, or of an operator; `caller` is its name in messages."""
+
+    def __init__(self, caller: str, handler: Handler, clock: Clock) -> None:
+        self._caller = caller
+        self._handler = handler
+        self._clock = clock
+        self._targets: dict[str, tuple[str, str]] = {}
+
+    async def request(
+        self, target: str, arguments: Mapping[str, Any], timeout: float | None = None, *, to_host: str | None = None,
+        sampled: bool = False,
+    ) -> Any:
+        """Call `service.operation` and return its decoded result; raises the error of the call.
+
+        The deadline is the smaller of `timeout` (seconds) and what is left of the request being answered; without
+        either it is 30 s.
+        """
+        return (await self.exchange(target, arguments, timeout, to_host=to_host, sampled=sampled)).value()
+
+    async def exchange(
+        self, target: str, arguments: Mapping[str, Any], timeout: float | None = None, *, to_host: str | None = None,
+        sampled: bool = False, trace: Trace | None = None,
+    ) -> Reply:
+        """Call `service.operation` and return the reply as it came; raises only for a call that cannot be made."""
+        names = self._targets.get(target)
+        if names is None:
+            names = self._targets[target] = split_target(target)
+        body = encode(arguments, name="arguments")
+        if len(body) > MAX_BODY:
+            raise MessageTooLarge(f"the arguments of {target} are {len(body)} bytes, the limit is {MAX_BODY}",
+                                  size=len(body), limit=MAX_BODY)
+        parent = CURRENT.get()
+        deadline = self._deadline(target, parent, timeout)
+        if parent is None:
+            request = Request(names[0], names[1], body, deadline, trace or Trace.new(sampled=sampled), self._caller,
+                              (), to_host)
+        else:
+            request = Request(names[0], names[1], body, deadline, parent.trace.child(), self._caller,
+                              (*parent.path, parent.target), to_host)
+        return await self._handler(request)
+
+    def _deadline(self, target: str, parent: Request | None, timeout: float | None) -> float:
+        now = self._clock.monotonic()
+        if timeout is not None and not timeout > 0:
+            raise InvalidArgument(f"timeout of {target} is {timeout!r}; give seconds above zero", path="timeout")
+        if parent is None:
+            return now + (DEFAULT_TIMEOUT if timeout is None else timeout)
+        if parent.deadline <= now:
+            raise DeadlineExceeded(f"{target} was not called: the deadline of {parent.target} has passed", began="no")
+        return parent.deadline if timeout is None else min(parent.deadline, now + timeout)
+
+
+def remaining(clock: Clock) -> float | None:
+    """Return the seconds left to answer the request being handled, None outside of one."""
+    request = CURRENT.get()
+    return None if request is None else max(0.0, request.deadline - clock.monotonic())

@@ -1,0 +1,28 @@
+"""The configuration of a mesh: `config/hosts.yaml` and one `config/agents/<service>.yaml` for each agent.
+
+Read once, at the edge, into one frozen model; whoever needs a value is given it.
+"""
+
+from mesh.config.findings import CODES, Finding, Severity
+from mesh.config.graph import hard_edges, waves
+from mesh.config.load import apply_overrides, findings, load
+from mesh.config.model import AgentSpec, Dependency, HostConfig, Limits, MeshConfig, RegistryConfig
+from mesh.config.project import find_root
+
+__all__ = [
+    "CODES",
+    "AgentSpec",
+    "Dependency",
+    "Finding",
+    "HostConfig",
+    "Limits",
+    "MeshConfig",
+    "RegistryConfig",
+    "Severity",
+    "apply_overrides",
+    "find_root",
+    "findings",
+    "hard_edges",
+    "load",
+    "waves",
+]

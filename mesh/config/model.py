@@ -1,0 +1,97 @@
+"""The configuration in force: one frozen model, read once at the edge; the inside takes plain values from it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Security = Literal["curve", "none"]
+Store = Literal["sqlite"]
+Isolation = Literal["coroutine", "thread"]
+
+DEFAULT_ENVIRONMENT = "development"
+
+
+class Frozen(BaseModel):
+    """Base of the models: strict types, no unknown keys, no change afterwards."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Limits(Frozen):
+    """What one cell may take up."""
+
+    inbox: int = Field(default=1024, gt=0, description="Calls that may wait; one more is answered `overloaded`.")
+    concurrency: int = Field(default=64, gt=0, description="Calls the cell works on at the same time.")
+    start_s: float = Field(default=10.0, gt=0, description="Seconds `setup()` may take.")
+    stop_s: float = Field(
+        default=5.0, gt=0, description="Seconds running calls and `teardown()` may take when the cell stops."
+    )
+
+
+class Dependency(Frozen):
+    """A service an agent needs; a soft one never delays or prevents its start."""
+
+    service: str
+    soft: bool = False
+
+
+class RegistryConfig(Frozen):
+    """Where the registry listens and what it keeps its lasting records in."""
+
+    host: str
+    port: int
+    store: Store = "sqlite"
+
+
+class HostConfig(Frozen):
+    """One machine, or one supervisor on a machine shared with others; `key` is its public CURVE key (Z85)."""
+
+    name: str
+    address: str
+    port: int
+    events_port: int
+    metrics_port: int
+    key: str | None = None
+
+
+class AgentSpec(Frozen):
+    """What `config/agents/<service>.yaml` says, in the environment in force.
+
+    `file` is the absolute path of the Python file and `config_file` that of the YAML file. `origin` tells for a dotted
+    key (`limits.inbox`, `settings.results`) where its value came from: `default`, `config/agents/x.yaml:12`,
+    `environment production (config/agents/x.yaml:14)`, `env MESH_AGENTS__X__SETTINGS__RESULTS` or `override`. Settings
+    nobody wrote are not in it: the agent's own class has their defaults.
+    """
+
+    service: str
+    file: Path
+    class_name: str
+    config_file: Path | None = None
+    hosts: tuple[str, ...] = ()
+    required: bool = False
+    depends_on: tuple[Dependency, ...] = ()
+    isolation: Isolation = "coroutine"
+    limits: Limits = Limits()
+    settings: dict[str, Any] = Field(default_factory=dict)
+    origin: dict[str, str] = Field(default_factory=dict)
+
+
+class MeshConfig(Frozen):
+    """The whole configuration; `root` is the project folder and `home` the folder for state, logs, sockets and keys."""
+
+    mesh: str
+    environment: str = DEFAULT_ENVIRONMENT
+    security: Security = "curve"
+    registry: RegistryConfig
+    hosts: dict[str, HostConfig]
+    agents: dict[str, AgentSpec] = Field(default_factory=dict)
+    root: Path
+    home: Path
+    origin: dict[str, str] = Field(default_factory=dict)
+
+    def on(self, host: str) -> dict[str, AgentSpec]:
+        """Return the agents that run on `host`, by service name."""
+        return {service: spec for service, spec in self.agents.items() if host in spec.hosts}

@@ -1,0 +1,343 @@
+"""The copy of the registry's table that a host holds in memory, and the choice of an instance from it.
+
+Calls are routed from here and never by asking, so a registry that is gone stops nothing. The rules:
+
+* Records are replaced, never changed. Each revision is one immutable `View`; what is derived for choosing (`_ranks` by
+  host, `_Choices` by service where there is something to choose) is built from its records and thrown away with them.
+* The table is numbered (epoch, revision). A change that does not follow is not applied: `apply` reports a gap and the
+  caller fetches a snapshot. An older epoch is never listened to.
+* A registry that has just started knows only who has come back so far (`settled` is false). Hosts it does not mention
+  yet are carried over from before until it says `settled`, so its restart takes no service away.
+* The own host's rows come from its own supervisor (`set_own`); what the registry thinks of it does not matter here.
+* A name that was ever configured or announced stays known: it can be unavailable, but never unknown.
+
+What it does not know: links. Its owner tells it which hosts cannot be reached from here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from random import Random
+from typing import Any
+
+from mesh.address import nearest
+from mesh.clock import Clock
+from mesh.errors import Unavailable, UnknownService
+from mesh.records import (
+    LISTED_STATES,
+    USABLE_STATES,
+    HostRecord,
+    InstanceRecord,
+    inventory_hash,
+    pack_snapshot,
+    unpack_snapshot,
+)
+from mesh.view import Difference, Draft, View
+
+__all__ = [
+    "Difference",
+    "Directory",
+    "HostRecord",
+    "InstanceRecord",
+    "View",
+    "inventory_hash",
+    "pack_snapshot",
+    "unpack_snapshot",
+]
+
+RETRY_SOON = 0.2
+"""Seconds for what passes by itself at once: a start, a drain, a first restart."""
+RETRY_LATER = 2.0
+"""Seconds for what needs another host to come back: its redial and its announcement fit in."""
+RETRY_OPERATOR = 30.0
+"""Seconds for what only a person changes: stopped or quarantined."""
+
+SUGGESTED_FROM = 1000
+"""Names compared to find the nearest; comparing 10^5 would take a second, an unknown name fails within 50 ms."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Choices:
+    """What `pick` needs of one service: every usable instance, and those of the best class."""
+
+    usable: tuple[InstanceRecord, ...]
+    best: tuple[InstanceRecord, ...]
+
+
+class Directory:
+    """Who offers what, and who of them to call."""
+
+    def __init__(
+        self, *, known_names: Iterable[str] | Mapping[str, Iterable[str]] = (), clock: Clock | None = None
+    ) -> None:
+        """Start empty; `known_names` are the configured services, or a map of them to their configured hosts."""
+        self._clock = clock or Clock()
+        self._view = View()
+        self._ranks: dict[str, int] = {}
+        self._choices: dict[str, _Choices] = {}
+        self._unreachable: dict[str, int] = {}
+        self._own: HostRecord | None = None
+        self._own_name = ""
+        self._own_instances: dict[str, InstanceRecord] = {}
+        self._left: set[str] = set()
+        hosts = known_names if isinstance(known_names, Mapping) else dict.fromkeys(known_names, ())
+        self._configured: dict[str, frozenset[str]] = {name: frozenset(hosts[name]) for name in hosts}
+        self._served: dict[str, set[str]] = {name: set() for name in hosts}
+
+    @property
+    def view(self) -> View:
+        """The table at its present revision, without the own host's overlay."""
+        return self._view
+
+    @property
+    def position(self) -> tuple[int, int]:
+        """(epoch, revision), what a `sync` is asked from."""
+        return self._view.epoch, self._view.revision
+
+    # reading
+
+    def host(self, name: str) -> HostRecord | None:
+        """Return the row of a host, None if the mesh does not know it."""
+        if name == self._own_name:
+            return self._own
+        return self._view.hosts.get(name)
+
+    def hosts(self) -> list[HostRecord]:
+        """Return every host's row, by name."""
+        rows = dict(self._view.hosts)
+        if self._own is not None:
+            rows[self._own.name] = self._own
+        return [rows[name] for name in sorted(rows)]
+
+    def instances(self, service: str) -> tuple[InstanceRecord, ...]:
+        """Return the rows of a service on all listed hosts, whatever their state; empty for a name not listed."""
+        rows = self._view.services.get(service, ())
+        if self._own is None:
+            return rows
+        own = self._own_instances.get(service)
+        others = tuple(row for row in rows if row.host != self._own_name)
+        return others if own is None else (*others, own)
+
+    def services(self) -> Iterator[str]:
+        """Yield every service that some host lists."""
+        yield from self._view.services
+        yield from (name for name in self._own_instances if name not in self._view.services)
+
+    def is_known(self, service: str) -> bool:
+        """Tell whether the name was ever configured or announced."""
+        return service in self._served
+
+    def starting(self, service: str, *, to_host: str | None = None) -> tuple[InstanceRecord, ...]:
+        """Return the instances that are about to be ready, for whom a call may wait."""
+        rows = self.instances(service)
+        return tuple(row for row in rows if row.state == "starting" and to_host in (None, row.host))
+
+    def is_reachable(self, host: str) -> bool:
+        """Tell whether the host, as it is announced now, is not marked unreachable from here."""
+        record = self.host(host)
+        return record is None or self._unreachable.get(host) != record.incarnation
+
+    def pick(
+        self,
+        service: str,
+        *,
+        local_host: str,
+        to_host: str | None = None,
+        random: Random,
+        load: Callable[[InstanceRecord], float] | None = None,
+    ) -> InstanceRecord:
+        """Return the instance to call.
+
+        Those on hosts that are well come first, then busy and suspect hosts, then hosts unreachable from here; within a
+        class the local host, else the less loaded of two at random (`load`, such as calls outstanding). Raises
+        `UnknownService` for a name never configured nor announced, otherwise `Unavailable` with the reason in words.
+        """
+        rows = self._view.services.get(service, ())
+        if len(rows) == 1:  # most services have one instance: nothing to derive, so nothing to keep for 10^5 of them
+            only = rows[0]
+            if (
+                only.state in USABLE_STATES and only.host in self._ranks and to_host in (None, only.host)
+                and only.host != self._own_name and service not in self._own_instances
+            ):
+                return only
+        choices = self._choices.get(service) or self._choose(service)
+        if to_host is not None:
+            for row in choices.usable:
+                if row.host == to_host:
+                    return row
+            raise self.refusal(service, to_host)
+        best = choices.best
+        count = len(best)
+        if count == 1:
+            return best[0]
+        if not count:
+            raise self.refusal(service, None)
+        for row in best:
+            if row.host == local_host:
+                return row
+        first = int(random.random() * count)
+        if load is None:
+            return best[first]
+        second = (first + 1 + int(random.random() * (count - 1))) % count
+        return best[second] if load(best[second]) < load(best[first]) else best[first]
+
+    # writing
+
+    def apply(self, epoch: int, revision: int, changes: Iterable[Any]) -> Difference:
+        """Take changes in order, the last of which made `revision`; those already known are skipped.
+
+        Returns what they changed, or a `gap` if earlier ones are missing or a new epoch began. Raises `ProtocolError`
+        for a malformed change, and then has applied none.
+        """
+        rows = list(changes)
+        if epoch < self._view.epoch or (epoch == self._view.epoch and revision <= self._view.revision):
+            return Difference()
+        known = self._view.revision - (revision - len(rows))
+        if epoch != self._view.epoch or known < 0:
+            return Difference(gap=True)
+        draft = Draft(self._view)
+        for row in rows[known:]:
+            draft.take(row)
+        return self._adopt(draft, epoch, revision)
+
+    def replace(self, epoch: int, revision: int, snapshot: Mapping[str, Any]) -> Difference:
+        """Take a whole table in place of the present one; one of an older epoch or revision changes nothing.
+
+        Raises `ProtocolError` for a malformed one, and then has changed nothing.
+        """
+        if (epoch, revision) < self.position:
+            return Difference()
+        return self._adopt(Draft.from_snapshot(self._view, epoch, snapshot), epoch, revision)
+
+    def set_own(self, host: HostRecord, instances: Iterable[InstanceRecord]) -> Difference:
+        """Take the own host's rows from its supervisor; they win over what the registry says of it."""
+        before, rows = self._own_instances, {row.service: row for row in instances}
+        changed = {name for name in (*before, *rows) if before.get(name) != rows.get(name)}
+        hosts = ((self._own, host),) if self._own != host else ()
+        self._own, self._own_name, self._own_instances = host, host.name, rows
+        for name in rows:
+            self._served.setdefault(name, set()).add(host.name)
+        self._rank()
+        return Difference(hosts=hosts, instances=tuple((before.get(name), rows.get(name)) for name in sorted(changed)))
+
+    def mark_unreachable(self, host: str, incarnation: int) -> None:
+        """Choose that incarnation of a host after all others: the link from here to it is lost."""
+        self._unreachable[host] = incarnation
+        self._rank()
+
+    def clear(self, host: str) -> None:
+        """Forget that a host was unreachable: the link to it is up again."""
+        if self._unreachable.pop(host, None) is not None:
+            self._rank()
+
+    # inside
+
+    def _adopt(self, draft: Draft, epoch: int, revision: int) -> Difference:
+        """Make the draft the present view and return how it differs from the one before."""
+        self._view = view = draft.view(epoch, revision)
+        difference = draft.difference(view)
+        for old, new in difference.hosts:
+            if new is not None:
+                self._left.discard(new.name)
+            elif old is not None:
+                self._left.add(old.name)
+        for before, after in difference.instances:
+            self._remember(before, after)
+        if difference.hosts:
+            self._rank()
+        return difference
+
+    def _remember(self, before: InstanceRecord | None, after: InstanceRecord | None) -> None:
+        """Keep who serves a name; one whose host went away still does, one that its host dropped does not."""
+        if after is not None:
+            self._served.setdefault(after.service, set()).add(after.host)
+            self._choices.pop(after.service, None)
+        elif before is not None:
+            self._choices.pop(before.service, None)
+            host = self._view.hosts.get(before.host)
+            if host is not None and host.state in LISTED_STATES:
+                self._served[before.service].discard(before.host)
+
+    def _choose(self, service: str) -> _Choices:
+        """Derive the choices of a service from its rows; kept for as long as the rows stand."""
+        ranks = self._ranks
+        usable = tuple(row for row in self.instances(service) if row.state in USABLE_STATES and row.host in ranks)
+        top = min((ranks[row.host] for row in usable), default=0)
+        choices = _Choices(usable, tuple(row for row in usable if ranks[row.host] == top))
+        if service in self._served:  # whatever strangers ask for is not worth keeping
+            self._choices[service] = choices
+        return choices
+
+    def _rank(self) -> None:
+        """Rank the listed hosts: 0 for one that is well, 1 for a doubtful one, 2 for one out of reach from here."""
+        self._choices = {}
+        self._ranks = {
+            name: 2 if self._unreachable.get(name) == record.incarnation else int(record.state != "ok")
+            for name, record in self._view.hosts.items() if record.state in LISTED_STATES
+        }
+        if self._own is not None:  # calls of this host to itself need nobody's lease
+            self._ranks[self._own.name] = int(self._own.state == "busy")
+
+    def refusal(self, service: str, to_host: str | None) -> UnknownService | Unavailable:
+        """Say why nothing of `service` can be called now."""
+        if service not in self._served:
+            return self._unknown(service)
+        rows = {row.host: row for row in self.instances(service)}
+        hosts = {to_host} if to_host is not None else self._homes(service)
+        if not hosts:
+            return Unavailable(f"{service} is configured, but no host has announced it yet", retry_after=RETRY_LATER)
+        reasons = [self._reason(service, host, rows.get(host)) for host in sorted(hosts)]
+        return Unavailable(
+            f"{service} {'; '.join(words for words, _ in reasons)}", retry_after=min(after for _, after in reasons)
+        )
+
+    def _homes(self, service: str) -> frozenset[str]:
+        """Return the hosts that serve a name, did so before they went away, or are configured to."""
+        return self._configured.get(service, frozenset()) | self._served[service]
+
+    def _unknown(self, service: str) -> UnknownService:
+        names: Iterable[str] = self._served
+        if len(self._served) > SUGGESTED_FROM:
+            head, tail = service[:3], service[-3:]
+            names = [name for name in names if name.startswith(head) or name.endswith(tail)][:SUGGESTED_FROM]
+        suggestion = nearest(service, names)
+        hint = f"did you mean {suggestion}?" if suggestion else "`mesh agents` lists the services there are"
+        return UnknownService(
+            f"no host ever configured or announced a service {service}; {hint}", suggestion=suggestion
+        )
+
+    def _reason(self, service: str, name: str, row: InstanceRecord | None) -> tuple[str, float]:
+        """Return in words why the instance on one host takes no calls, and after how long to try again."""
+        host = self.host(name)
+        if host is None:
+            return self._absent(service, name)
+        if host.state not in LISTED_STATES:
+            why = f" ({host.reason})" if host.reason else ""
+            return f"is served by {name}, which is {host.state}{self._age(host)}{why}", RETRY_LATER
+        if row is None:
+            if name in self._homes(service):
+                return f"belongs to {name}, which is {host.state} but does not offer it now", RETRY_LATER
+            return f"is not offered by {name}, which is {host.state}", RETRY_OPERATOR
+        why = f": {row.reason}" if row.reason else ""
+        if row.state == "stopped" and self._view.desired.get((service, name)) == "stopped":
+            return f"was stopped by an operator on {name}; `mesh agent start {service}` starts it", RETRY_OPERATOR
+        if row.state in ("quarantined", "stopped"):
+            return f"is {row.state} on {name}{why}; `mesh agent start {service}` starts it", RETRY_OPERATOR
+        words = {"failed": "has failed", "backoff": "is in backoff"}.get(row.state, f"is {row.state}")
+        return f"{words} on {name}{why}", RETRY_SOON
+
+    def _absent(self, service: str, name: str) -> tuple[str, float]:
+        if name in self._left:
+            return f"is served by {name}, which has left the mesh", RETRY_LATER
+        if name not in self._homes(service):
+            return f"cannot be sent to {name}: the mesh has no host of this name now", RETRY_OPERATOR
+        if not self._view.epoch:
+            return f"is configured on {name}, of which nothing is known: the registry has not answered yet", RETRY_SOON
+        return f"is configured on {name}, which is not in the mesh: it has not announced itself", RETRY_LATER
+
+    def _age(self, host: HostRecord) -> str:
+        if not host.since:
+            return ""
+        seconds = max(0.0, self._clock.time() - host.since)
+        return f" since {seconds:.0f} s" if seconds < 120 else f" since {seconds / 60:.0f} min"

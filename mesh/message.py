@@ -1,0 +1,203 @@
+"""What travels between agents: requests, replies and events, and which values may be in them.
+
+A message is frozen and its body is already encoded: whoever holds it can pass it on, never change it. Encoding is one
+place for local and remote calls alike, so an argument that may not travel is refused at the caller, wherever the
+callee runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import date, datetime, time, timedelta
+from enum import Enum
+from pathlib import PurePath
+from typing import Any
+from uuid import UUID
+
+import msgpack
+from pydantic import BaseModel
+
+from mesh.errors import InvalidArgument, MeshError, ProtocolError
+from mesh.tracing import Trace
+
+__all__ = ["Event", "Handler", "Reply", "Request", "decode", "encode", "replace"]
+
+MAX_DEPTH = 32
+MAX_ITEMS = 1_000_000
+MAX_BODY = 256 * 1024 * 1024
+ARRAY_EXTENSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One question to one operation; `deadline` is in seconds of this process's monotonic clock.
+
+    `caller` is what the caller says of itself (`nlu@mainpc`), `via` the peer whose connection brought the request, as
+    its key proves; empty for a call from inside this process.
+    """
+
+    service: str
+    operation: str
+    body: bytes
+    deadline: float
+    trace: Trace
+    caller: str
+    path: tuple[str, ...] = ()
+    to_host: str | None = None
+    via: str = ""
+
+    @property
+    def target(self) -> str:
+        """`service.operation`, as it stands in call paths and messages."""
+        return f"{self.service}.{self.operation}"
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """The one answer to a request: an encoded value, or the error that took its place."""
+
+    body: bytes = b""
+    error: MeshError | None = None
+    host: str = ""
+
+    def value(self) -> Any:
+        """Return the decoded value; raises the error if there is one."""
+        if self.error is not None:
+            raise self.error
+        return decode(self.body)
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that happened, for whoever listens to its topic; `time` is wall-clock seconds at the publisher."""
+
+    topic: str
+    body: bytes
+    origin: str
+    time: float
+    trace: Trace | None = field(default=None, compare=False)
+
+    def value(self) -> Any:
+        """Return the decoded payload."""
+        return decode(self.body)
+
+
+Handler = Callable[[Request], Awaitable[Reply]]
+
+
+_SCALARS = frozenset({str, int, float, bool, bytes, type(None)})
+
+
+def encode(value: Any, *, name: str = "value") -> bytes:
+    """Return `value` as msgpack.
+
+    Raises `InvalidArgument` naming the path below `name` for what may not travel: unknown types, numbers over 64 bit,
+    more than 32 levels, maps whose keys are not text.
+    """
+    if type(value) is dict:
+        plain: Any = {key: item if type(item) in _SCALARS else _plain(item, f"{name}.{key}", 2)
+                      for key, item in value.items()}
+        for key in plain:
+            if type(key) is not str:
+                raise _refused(name, f"a map key {key!r} of type {type(key).__name__}; keys are text")
+    else:
+        plain = value if type(value) in _SCALARS else _plain(value, name, 1)
+    try:
+        packed: bytes = msgpack.packb(plain)
+    except (OverflowError, ValueError, UnicodeEncodeError) as error:
+        raise _refused(name, f"a value that cannot be encoded ({error})") from None
+    return packed
+
+
+def decode(body: bytes) -> Any:
+    """Return the value in `body`; raises `ProtocolError` for anything but one msgpack value within the limits."""
+    try:
+        value = msgpack.unpackb(
+            body, ext_hook=_extension, max_str_len=MAX_BODY, max_bin_len=MAX_BODY, max_ext_len=MAX_BODY,
+            max_array_len=MAX_ITEMS, max_map_len=MAX_ITEMS,
+        )
+    except Exception as error:  # msgpack raises ValueError, its own and unicode errors alike
+        raise ProtocolError(f"a body of {len(body)} bytes does not decode: {type(error).__name__}: {error}") from None
+    if type(value) in (dict, list):
+        _check_depth(value, 1)
+    return value
+
+
+def _plain(value: Any, name: str, depth: int) -> Any:
+    """Return `value` built of what msgpack knows, as a copy."""
+    kind = type(value)
+    if kind in _SCALARS:
+        return value
+    if depth > MAX_DEPTH:
+        raise _refused(name, f"more than {MAX_DEPTH} levels")
+    if isinstance(value, BaseModel):
+        return _plain(_dumped(value), name, depth)
+    if isinstance(value, Mapping):
+        copy: dict[str, Any] = {}
+        for key, item in value.items():
+            if type(key) is not str:
+                raise _refused(name, f"a map key {key!r} of type {type(key).__name__}; keys are text")
+            copy[key] = _plain(item, f"{name}.{key}", depth + 1)
+        return copy
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [_plain(item, f"{name}[{index}]", depth + 1) for index, item in enumerate(value)]
+    if isinstance(value, Enum):
+        return _plain(value.value, name, depth)
+    if isinstance(value, (datetime, date, time)):
+        return value.isoformat()
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    if isinstance(value, (PurePath, UUID)):
+        return str(value)
+    if isinstance(value, (bytearray, memoryview)):
+        return bytes(value)
+    if isinstance(value, (str, int, float)):  # subclasses travel as what they are
+        return kind.__mro__[-2](value) if not isinstance(value, bool) else bool(value)
+    if kind.__module__ == "numpy":
+        return _array(value, name)
+    raise _refused(name, f"{kind.__module__}.{kind.__qualname__}, which may not travel; "
+                   "send plain values, bytes, arrays or pydantic models")
+
+
+def _dumped(model: BaseModel) -> Any:
+    """Return a model's fields as plain values, by pydantic's compiled serializer; bytes stay bytes."""
+    return model.__pydantic_serializer__.to_python(model)
+
+
+def _array(value: Any, name: str) -> Any:
+    """Return a numpy array as an extension (dtype, shape, raw data) and a numpy scalar as its Python value."""
+    if not hasattr(value, "tobytes") or not hasattr(value, "dtype"):
+        raise _refused(name, f"numpy.{type(value).__name__}, which may not travel")
+    if value.dtype.hasobject:
+        raise _refused(name, "an array of Python objects; convert it to a numeric dtype")
+    if value.shape == ():
+        return value.item()
+    head = [value.dtype.str, list(value.shape)]
+    return msgpack.ExtType(ARRAY_EXTENSION, msgpack.packb(head) + value.tobytes())
+
+
+def _extension(code: int, data: bytes) -> Any:
+    if code != ARRAY_EXTENSION:
+        raise ValueError(f"extension type {code} is not known")
+    import numpy  # only those who send arrays pay for numpy
+
+    unpacker = msgpack.Unpacker(max_buffer_size=len(data) + 1)
+    unpacker.feed(data[:1024])
+    dtype, shape = unpacker.unpack()
+    array = numpy.frombuffer(data, dtype=numpy.dtype(dtype), offset=unpacker.tell())
+    if array.dtype.hasobject:
+        raise ValueError("an array of Python objects")
+    return array.reshape(shape)
+
+
+def _check_depth(value: Any, depth: int) -> None:
+    if depth > MAX_DEPTH:
+        raise ProtocolError(f"a body is nested deeper than {MAX_DEPTH} levels")
+    for item in value.values() if type(value) is dict else value:
+        if type(item) is dict or type(item) is list:
+            _check_depth(item, depth + 1)
+
+
+def _refused(name: str, found: str) -> InvalidArgument:
+    return InvalidArgument(f"{name} holds {found}", path=name)

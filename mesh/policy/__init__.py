@@ -1,0 +1,1 @@
+"""What is wrapped around a call: one file each, put together in `stack.py`."""

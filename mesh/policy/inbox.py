@@ -1,0 +1,80 @@
+"""The bounded inbox in front of a cell: so many at a time, so many waiting, the rest told at once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+
+from mesh.errors import Overloaded
+from mesh.message import Handler, Reply, Request
+
+BYTES = 16 * 1024 * 1024
+RETRY_AFTER = 0.1
+
+
+class Inbox:
+    """Requests that run and wait. Bodies over 16 MiB in all are refused too; a single larger one is let in alone."""
+
+    def __init__(self, *, waiting: int, concurrency: int) -> None:
+        self.running = 0
+        self._most_waiting = waiting
+        self._concurrency = concurrency
+        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._bytes = 0
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def in_front_of(self, inner: Handler) -> Handler:
+        """Return `inner` behind this inbox."""
+
+        async def handle(request: Request) -> Reply:
+            size = len(request.body)
+            full = self._full(request, size)
+            if full is not None:
+                return Reply(error=full)
+            self._bytes += size
+            try:
+                await self._admit()
+                try:
+                    return await inner(request)
+                finally:
+                    self._release()
+            finally:
+                self._bytes -= size
+
+        return handle
+
+    def _full(self, request: Request, size: int) -> Overloaded | None:
+        if self.running >= self._concurrency and len(self._waiting) >= self._most_waiting:
+            found = f"{len(self._waiting)} calls wait already"
+        elif self._bytes and self._bytes + size > BYTES:
+            found = f"{self._bytes >> 20} MiB of arguments wait already"
+        else:
+            return None
+        return Overloaded(f"{request.service} takes no more calls now: {found}; try again later",
+                          retry_after=RETRY_AFTER)
+
+    async def _admit(self) -> None:
+        if self.running < self._concurrency and not self._waiting:
+            self.running += 1
+            return
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(turn)
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():
+                self._release()  # the place was given just before the caller gave up
+            else:
+                self._waiting.remove(turn)
+            raise
+
+    def _release(self) -> None:
+        """Hand the place to the one that waits longest, or free it."""
+        while self._waiting:
+            turn = self._waiting.popleft()
+            if not turn.done():
+                turn.set_result(None)
+                return
+        self.running -= 1

@@ -1,0 +1,49 @@
+"""Count what a cell answers: calls, errors, how long they took; keep a span of each sampled request."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from mesh.clock import Clock
+from mesh.message import Handler, Reply, Request
+from mesh.metrics import Latency
+from mesh.tracing import Span, SpanRing
+
+
+@dataclass(slots=True)
+class CallStats:
+    """What one cell has answered since its host started; `loop_seconds` is the event loop's time it has used."""
+
+    calls: int = 0
+    errors: int = 0
+    latency: Latency = field(default_factory=Latency)
+    loop_seconds: float = 0.0
+
+
+def measure(stats: CallStats, spans: SpanRing, host: str, clock: Clock, inner: Handler) -> Handler:
+    """Return `inner` with every outcome counted."""
+
+    async def handle(request: Request) -> Reply:
+        started = clock.monotonic()
+        wall = clock.time() if request.trace.sampled else 0.0
+        error: str | None = "cancelled"
+        try:
+            reply = await inner(request)
+            error = None if reply.error is None else reply.error.code
+            return reply
+        finally:
+            duration = clock.monotonic() - started
+            stats.calls += 1
+            stats.latency.observe(duration)
+            if error is not None:
+                stats.errors += 1
+            if request.trace.sampled:
+                spans.add(_span(request, host, wall, duration, error))
+
+    return handle
+
+
+def _span(request: Request, host: str, started: float, duration: float, error: str | None) -> Span:
+    trace = request.trace
+    return Span(trace.trace_id.hex(), trace.span_id.hex(), trace.parent_id.hex(), request.service, request.operation,
+                host, started, duration, error)

@@ -1,0 +1,1 @@
+"""The process that runs on a host: loads agents, owns the sockets, restarts what dies."""

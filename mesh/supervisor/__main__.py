@@ -1,0 +1,98 @@
+"""`python -m mesh.supervisor --host NAME`: one host in the foreground, without a launcher."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+from mesh.address import nearest
+from mesh.client import CURRENT
+from mesh.config import MeshConfig, find_root, load
+from mesh.errors import MeshError, UsageError
+from mesh.logs import open_log
+from mesh.supervisor.child import tie_to_parent
+from mesh.supervisor.supervisor import Supervisor
+from mesh.transport.loop import fastest_loop
+
+
+def main() -> int:
+    """Run one host until it is told to stop; returns the exit code."""
+    arguments = _arguments()
+    tell = Teller(arguments.status_fd)
+    if arguments.status_fd is not None:
+        tie_to_parent()
+    try:
+        config = load(find_root(arguments.config or Path.cwd()), environment=arguments.environment)
+        if arguments.host not in config.hosts:
+            like = nearest(arguments.host, config.hosts)
+            raise UsageError(f"config/hosts.yaml has no host {arguments.host!r}"
+                             + (f"; did you mean {like}?" if like else f"; it has {', '.join(config.hosts)}"))
+        open_log("supervisor", config.home / arguments.host / "logs", host=arguments.host, service="supervisor",
+                 context=_running)
+        with asyncio.Runner(loop_factory=fastest_loop()) as runner:
+            runner.run(_serve(config, arguments.host, tell))
+    except MeshError as error:
+        tell({"event": "failed", "host": arguments.host, "message": error.message, "code": error.exit_code})
+        print(f"mesh: {error.message}", file=sys.stderr)
+        return error.exit_code
+    return 0
+
+
+def _running() -> dict[str, str | None]:
+    """Return what the log should say of the request being answered, if there is one."""
+    request = CURRENT.get()
+    if request is None:
+        return {}
+    return {"service": request.service, "operation": request.operation, "trace_id": request.trace.trace_id.hex()}
+
+
+async def _serve(config: MeshConfig, host: str, tell: Teller) -> None:
+    supervisor = Supervisor(config, host, tell=tell)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, _stop_or_end, supervisor)
+    await supervisor.run()
+
+
+def _stop_or_end(supervisor: Supervisor) -> None:
+    """Drain at the first signal, end at once at the second."""
+    if supervisor.stopping.is_set():
+        logging.getLogger("mesh.supervisor").warning("second signal: ending at once")
+        os._exit(130)
+    supervisor.shut_down()
+
+
+class Teller:
+    """Writes events as JSON lines to the descriptor the launcher gave, or for people to standard output."""
+
+    def __init__(self, descriptor: int | None) -> None:
+        self._out = None if descriptor is None else os.fdopen(descriptor, "w", buffering=1)
+
+    def __call__(self, event: dict[str, Any]) -> None:
+        if self._out is not None:
+            with contextlib.suppress(BrokenPipeError):  # the launcher is gone; its death ends us another way
+                self._out.write(json.dumps(event) + "\n")
+        elif event["event"] == "ready":
+            print(f"{event['ready']}/{event['total']} agents ready in {event['seconds']:.1f} s on {event['host']}",
+                  flush=True)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m mesh.supervisor", description=__doc__)
+    parser.add_argument("--host", required=True, help="the host's name in config/hosts.yaml")
+    parser.add_argument("--config", type=Path, help="the project folder; default: found upwards from here")
+    parser.add_argument("--environment", help="the environment section to use")
+    parser.add_argument("--status-fd", type=int, help="descriptor for events as JSON lines (the launcher gives it)")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,102 @@
+"""What a host shows of itself: the rows behind `mesh status`, `mesh agents` and `mesh describe`."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+from mesh import __version__
+from mesh.clock import Clock
+from mesh.directory import Directory
+from mesh.supervisor.cell import Cell
+from mesh.supervisor.errorlog import ErrorLog
+from mesh.supervisor.lifecycle import State
+from mesh.supervisor.vitals import Pulse, contexts, rss_mb
+from mesh.transport import profile
+
+RECENT = 300.0
+
+
+class Board:
+    """One host's figures, each read from what it stands for when somebody asks."""
+
+    def __init__(
+        self, name: str, incarnation: int, security: str, cells: Mapping[str, Cell], directory: Directory,
+        errors: ErrorLog, pulse: Pulse, context: profile.Context, clock: Clock,
+    ) -> None:
+        self._name = name
+        self._incarnation = incarnation
+        self._security = security
+        self._cells = cells
+        self._directory = directory
+        self._errors = errors
+        self._pulse = pulse
+        self._context = context
+        self._clock = clock
+        self._started = clock.monotonic()
+
+    def status(self, leaving: bool) -> dict[str, Any]:
+        """Return the host's row of `mesh status`."""
+        sockets, helpers = profile.census(self._context)
+        counts = Counter(cell.state for cell in self._cells.values())
+        return {
+            "name": self._name, "state": "leaving" if leaving else "ok", "incarnation": self._incarnation,
+            "pid": os.getpid(), "uptime_s": round(self._clock.monotonic() - self._started, 1),
+            "loop_lag_ms": round(self._pulse.lag * 1000, 1), "rss_mb": rss_mb(), "contexts": contexts(),
+            "sockets": sockets, "helpers": helpers, "security": self._security, "version": __version__,
+            "agents": {state.value: counts.get(state, 0) for state in State},
+            "required_down": sorted(cell.service for cell in self._cells.values()
+                                    if cell.spec.required and not cell.state.serving),
+            "errors_last_5m": self._errors.count(self._clock.time() - RECENT),
+        }
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return the host's rows of `mesh agents`."""
+        return [self._row(self._cells[service]) for service in sorted(self._cells)]
+
+    def _row(self, cell: Cell) -> dict[str, Any]:
+        return {
+            "service": cell.service, "host": self._name, "state": cell.state.value, "isolation": cell.spec.isolation,
+            "required": cell.spec.required, "incarnation": cell.incarnation, "pid": os.getpid(),
+            "restarts": cell.restarts, "inbox": len(cell.inbox), "calls": cell.stats.calls,
+            "errors": cell.stats.errors, "p50_ms": _ms(cell.stats.latency.quantile(0.5)),
+            "p99_ms": _ms(cell.stats.latency.quantile(0.99)), "loop_ms": round(cell.stats.loop_seconds * 1000, 1),
+            "reason": cell.lifecycle.reason or None, "last_error": cell.last_error,
+        }
+
+    def table(self, registry: Mapping[str, Any]) -> dict[str, Any]:
+        """Return hosts and instances as this host knows them."""
+        epoch, revision = self._directory.position
+        services = sorted(set(self._directory.services()))
+        return {
+            "epoch": epoch, "revision": revision, "registry": dict(registry),
+            "hosts": [row.to_wire() for row in self._directory.hosts()],
+            "instances": [row.to_wire() for service in services for row in self._directory.instances(service)],
+        }
+
+    def describe(self, cell: Cell) -> dict[str, Any]:
+        """Return everything there is to know about one agent of this host."""
+        spec = cell.spec
+        return {
+            **self._row(cell), "purpose": cell.purpose, "class": f"{spec.file.name}:{spec.class_name}",
+            "required": spec.required,
+            "operations": [cell.operations[name].describe() for name in sorted(cell.operations)],
+            "subscriptions": [hearing.subscription.describe() for hearing in cell.hearings],
+            "timers": [timer.describe() for timer in cell.timers],
+            "depends_on": [{"service": one.service, "soft": one.soft} for one in spec.depends_on],
+            "settings": _settings(cell), "limits": spec.limits.model_dump(), "origin": dict(spec.origin),
+            "instances": [row.to_wire() for row in self._directory.instances(cell.service)],
+        }
+
+
+def _settings(cell: Cell) -> list[dict[str, Any]]:
+    """Return each setting in force with where its value came from."""
+    origin = cell.spec.origin
+    return [{"key": key, "value": value, "origin": origin.get(f"settings.{key}", "default")}
+            for key, value in sorted(cell.settings().items())]
+
+
+def _ms(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds * 1000, 2)

@@ -1,0 +1,414 @@
+"""One running instance of a service: its life from load to teardown, and the calls it answers meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, TypeVar
+
+from mesh.address import nearest
+from mesh.agent.agent import Agent, examine, finish
+from mesh.agent.reaction import Subscription, Timer, compile_subscriptions, compile_timers
+from mesh.agent.schema import Operation, compile_operations
+from mesh.client import CURRENT
+from mesh.config import AgentSpec
+from mesh.errors import (
+    InvalidArgument,
+    InvalidResult,
+    MeshError,
+    MessageTooLarge,
+    ProtocolError,
+    RemoteFailure,
+    Unavailable,
+    UnknownOperation,
+)
+from mesh.message import Event, Reply, Request, decode
+from mesh.policy.inbox import Inbox
+from mesh.policy.measure import CallStats
+from mesh.policy.stack import incoming
+from mesh.supervisor.house import House
+from mesh.supervisor.lifecycle import Lifecycle, State
+from mesh.supervisor.loader import load_agent_class
+from mesh.supervisor.reactions import Hearing, Ticking
+from mesh.supervisor.restart import Backoff, Restarts
+from mesh.supervisor.runner import AgentExit, LoopRunner, Runner, ThreadRunner
+from mesh.supervisor.surroundings import Surroundings
+from mesh.tracing import Trace
+
+CHECK_SECONDS = 5.0
+CHECK_LIMIT = 5.0
+START_PATIENCE = 2.0
+
+T = TypeVar("T")
+
+
+class Cell:
+    """A service on this host, running or not; restarted within its budget while it is desired to run."""
+
+    def __init__(self, spec: AgentSpec, house: House, load: Callable[[AgentSpec], type[Agent]] = load_agent_class
+                 ) -> None:
+        self.spec = spec
+        self.service = spec.service
+        self.lifecycle = Lifecycle(State.STOPPED, "not started yet")
+        self.incarnation = 0
+        self.restarts = 0
+        self.stats = CallStats()
+        self.inbox = Inbox(waiting=spec.limits.inbox, concurrency=spec.limits.concurrency)
+        self.operations: dict[str, Operation] = {}
+        self.hearings: list[Hearing] = []
+        self.timers: tuple[Timer, ...] = ()
+        self.purpose = ""
+        self.last_error: str | None = None
+        self.settled = asyncio.Event()
+        self._house = house
+        self._load = load
+        self._budget = Restarts()
+        self._desired = True
+        self._agent: Agent | None = None
+        self._runner: Runner | None = None
+        self._tickings: list[Ticking] = []
+        self._life: asyncio.Task[None] | None = None
+        self._turn = asyncio.Lock()
+        self._running: set[asyncio.Task[Any]] = set()
+        self._own_reason: str | None = None
+        self._answer = incoming(self._execute, stats=self.stats, spans=house.spans, host=house.name,
+                                inbox=self.inbox, deadlines=house.deadlines, clock=house.clock)
+
+    @property
+    def state(self) -> State:
+        """Where the cell stands."""
+        return self.lifecycle.state
+
+    def settings(self) -> dict[str, Any]:
+        """Return the settings in force, secrets hidden; what the file says while the agent is not bound."""
+        config = self._agent.config if self._agent is not None else None
+        return dict(self.spec.settings) if config is None else dict(config.model_dump(mode="json"))
+
+    # -- life, asked for
+
+    def launch(self, *, by_operator: bool = False) -> None:
+        """Start the cell, unless it runs or is about to; an operator's start renews the budget."""
+        self._desired = True
+        if by_operator:
+            self._budget.renew()
+        if self.state in (State.STOPPED, State.QUARANTINED, State.BACKOFF) and self._life is None:
+            self._begin(by_operator)
+        elif self.state is State.BACKOFF and by_operator:
+            self._end_life()
+            self._begin(by_operator)
+
+    def _begin(self, by_operator: bool) -> None:
+        self.settled.clear()
+        self._life = asyncio.get_running_loop().create_task(self._live(by_operator), name=f"cell {self.service}")
+
+    async def stop(self, reason: str) -> None:
+        """Drain and stop: running calls have `stop_s`, then they are cancelled; returns when all has ended."""
+        self._desired = False
+        async with self._turn:
+            starting = self.state is State.STARTING
+            self._end_life()
+            if self.state.serving:
+                self._to(State.DRAINING, reason)
+                await self._drain()
+            elif starting:
+                self._to(State.STOPPED, reason)
+            if self.state in (State.BACKOFF, State.FAILED, State.QUARANTINED):
+                self._to(State.STOPPED, reason, by_operator=True)
+            await self._close()
+            if self.state is State.DRAINING:
+                self._to(State.STOPPED, reason)
+            self.settled.set()
+
+    def _end_life(self) -> None:
+        if self._life is not None:
+            self._life.cancel()
+            self._life = None
+
+    async def _drain(self) -> None:
+        """Give running calls their time, then cancel them."""
+        until = self._house.clock.monotonic() + self.spec.limits.stop_s
+        while self._running and self._house.clock.monotonic() < until:
+            pending = asyncio.gather(*self._running, return_exceptions=True)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(until - self._house.clock.monotonic()):
+                    await asyncio.shield(pending)
+        for task in list(self._running):
+            task.cancel()
+
+    # -- life, lived
+
+    async def _live(self, by_operator: bool) -> None:
+        """Start, and start again after each failure, until it works or the budget is spent."""
+        while True:
+            self._to(State.STARTING, "starting", by_operator=by_operator)
+            self.incarnation = self._house.next_incarnation()
+            try:
+                await self._house.dependencies_ready(self.spec)
+                reason = await self._come_up()
+            except asyncio.CancelledError:
+                raise
+            except Exception as error:
+                await self._close()
+                delay, _ = self._failed(error)
+                self.settled.set()
+                if delay is None:
+                    self._life = None
+                    return
+                await self._house.clock.sleep(delay)
+                by_operator = False
+                self.restarts += 1
+                continue
+            self._budget.ready()
+            self._to(State.DEGRADED if reason else State.READY, reason or "")
+            self.settled.set()
+            await self._keep_checking()
+
+    async def _come_up(self) -> str | None:
+        """Load, bind and set up the agent within `start_s`; returns why it is degraded, None if it is not."""
+        step = "loading"
+        limit = self.spec.limits.start_s
+        try:
+            async with asyncio.timeout(limit):
+                agent_class = await asyncio.to_thread(self._load, self.spec)
+                self._compile(agent_class)
+                step = "setup()"
+                runner = (ThreadRunner if self.spec.isolation == "thread" else LoopRunner)(self.service, self.stats)
+                self._runner = runner
+                agent = agent_class.bind(Surroundings(self.service, self._house, runner), self.spec.settings)
+                self._agent = agent
+                await runner.call(agent.setup)
+        except TimeoutError:
+            raise Unavailable(f"{step} of {self.service} did not end within {limit:g} s (limits: start_s)") from None
+        self._own_reason = await self._examine()
+        self._tickings = [Ticking(timer, self._tick, self._house.clock) for timer in self.timers]
+        return self._why_degraded()
+
+    def _compile(self, agent_class: type[Agent]) -> None:
+        self.operations = compile_operations(agent_class)
+        self.hearings = [Hearing(one, self._heard, self._events_dropped) for one in compile_subscriptions(agent_class)]
+        self.timers = compile_timers(agent_class)
+        self.purpose = (agent_class.__doc__ or "").strip().partition("\n")[0]
+
+    def _failed(self, error: Exception) -> tuple[float | None, str]:
+        """Note a crash and decide what follows: seconds until the next start, None to give up, and the error's id."""
+        self.last_error = f"{type(error).__name__}: {error}"
+        self._to(State.FAILED, self.last_error)
+        decision = self._budget.decide(self._house.clock.monotonic())
+        if isinstance(decision, Backoff):
+            told = f"restart in {decision.delay:.1f} s (failure {decision.attempt} within a minute)"
+            self._to(State.BACKOFF, f"{self.last_error}; {told}")
+        else:
+            told = f"quarantined: {decision.reason}; `mesh agent start {self.service}` tries again"
+            self._to(State.QUARANTINED, f"{decision.reason}; last error: {self.last_error}")
+        error_id = self._house.report(error, severity="error" if isinstance(decision, Backoff) else "critical",
+                                      service=self.service, decision=told)
+        return (decision.delay if isinstance(decision, Backoff) else None), error_id
+
+    def crash(self, error: Exception) -> str:
+        """Treat a running cell as crashed: what it answers ends, and it starts again within its budget.
+
+        Returns the error's id on the error bus, empty if the cell was not running any more.
+        """
+        if not self.state.serving:
+            return ""
+        self._end_life()
+        for task in self._running - {asyncio.current_task()}:
+            task.cancel()
+        delay, error_id = self._failed(error)
+        self._life = asyncio.get_running_loop().create_task(self._recover(delay), name=f"cell {self.service}")
+        return error_id
+
+    async def _recover(self, delay: float | None) -> None:
+        await self._close()
+        if delay is None:
+            self._life = None
+            return
+        await self._house.clock.sleep(delay)
+        self.restarts += 1
+        await self._live(False)
+
+    async def _keep_checking(self) -> None:
+        """Ask the agent how it is, for as long as it runs."""
+        while True:
+            await self._house.clock.sleep(CHECK_SECONDS)
+            await self.recheck()
+
+    async def recheck(self) -> None:
+        """Ask the agent how it is, and say so if that changed."""
+        self._own_reason = await self._examine()
+        self.reconsider()
+
+    def reconsider(self) -> None:
+        """Say whether the cell is ready or degraded, by its last check and by who it depends on."""
+        if not self.state.serving:
+            return
+        reason = self._why_degraded()
+        wanted = State.DEGRADED if reason else State.READY
+        if wanted is not self.state:
+            self._to(wanted, reason or "")
+        elif self.lifecycle.explain(reason or ""):
+            self._house.changed(self.service)
+
+    def _why_degraded(self) -> str | None:
+        reasons = (self._house.missing(self.spec), self._own_reason)
+        return "; ".join(reason for reason in reasons if reason) or None
+
+    async def _examine(self) -> str | None:
+        agent, runner = self._agent, self._runner
+        if agent is None or runner is None:
+            return None
+        try:
+            async with asyncio.timeout(CHECK_LIMIT):
+                return await runner.call(lambda: examine(agent))
+        except TimeoutError:
+            return f"check() did not answer within {CHECK_LIMIT:g} s"
+
+    async def _close(self) -> None:
+        """Take the agent down, whatever state it is in; an error there is reported and stops nothing."""
+        for ticking in self._tickings:
+            ticking.close()
+        for hearing in self.hearings:
+            hearing.close()
+        self._tickings = []
+        agent, self._agent = self._agent, None
+        runner, self._runner = self._runner, None
+        if runner is None:
+            return
+        if agent is not None:
+            try:
+                async with asyncio.timeout(self.spec.limits.stop_s):
+                    await runner.call(lambda: finish(agent))
+            except Exception as error:
+                told = "teardown() did not end in time" if isinstance(error, TimeoutError) else error
+                self._house.report(told, severity="warning", service=self.service, operation="teardown")
+        runner.close()
+
+    def _to(self, state: State, reason: str, *, by_operator: bool = False) -> None:
+        self.lifecycle.to(state, reason, desired_running=self._desired, by_operator=by_operator)
+        self._house.changed(self.service)
+
+    # -- calls
+
+    async def handle(self, request: Request) -> Reply:
+        """Answer a request; while the cell starts it waits for it, at most 2 s."""
+        if not self.state.serving:
+            refusal = await self._not_serving(request)
+            if refusal is not None:
+                return Reply(error=refusal)
+        task = asyncio.current_task()
+        assert task is not None
+        self._running.add(task)
+        try:
+            reply = await self._answer(request)
+        finally:
+            self._running.discard(task)
+        return Reply(reply.body, reply.error, self._house.name) if not reply.host else reply
+
+    async def _not_serving(self, request: Request) -> Unavailable | None:
+        if self.state is State.STARTING:
+            left = min(START_PATIENCE, request.deadline - self._house.clock.monotonic())
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(max(0.0, left)):
+                    await self.settled.wait()
+        if self.state.serving:
+            return None
+        reason = f": {self.lifecycle.reason}" if self.lifecycle.reason else ""
+        return Unavailable(f"{self.service} on {self._house.name} is {self.state}{reason}", retry_after=1.0)
+
+    async def _execute(self, request: Request) -> Reply:
+        """Run the method a request names."""
+        operation = self.operations.get(request.operation)
+        agent, runner = self._agent, self._runner
+        if operation is None:
+            return Reply(error=self._unknown(request.operation))
+        if agent is None or runner is None:
+            return Reply(error=Unavailable(f"{self.service} is {self.state}", retry_after=1.0))
+        if len(request.body) > operation.max_body:
+            return Reply(error=MessageTooLarge(
+                f"the arguments of {request.target} are {len(request.body)} bytes, its limit is {operation.max_body}",
+                size=len(request.body), limit=operation.max_body,
+            ))
+        try:
+            arguments = operation.bind(decode(request.body))
+        except ProtocolError as error:
+            return Reply(error=InvalidArgument(f"{request.target}: {error}", path="arguments"))
+        except InvalidArgument as error:
+            return Reply(error=error)
+        CURRENT.set(request)
+        try:
+            result = await self._invoke(runner, getattr(agent, operation.name), arguments, operation.sync)
+            return Reply(operation.encode_result(result))
+        except Exception as error:
+            return Reply(error=self._caught(error, request))
+
+    def _unknown(self, name: str) -> UnknownOperation:
+        like = nearest(name, self.operations)
+        hint = f"did you mean {like}?" if like else f"it has {', '.join(sorted(self.operations)) or 'none'}"
+        return UnknownOperation(f"{self.service} has no operation {name}; {hint}", suggestion=like)
+
+    async def _invoke(
+        self, runner: Runner, method: Callable[..., Any], arguments: dict[str, Any], sync: bool
+    ) -> Any:
+        if sync:
+            return await runner.blocking(lambda: method(**arguments))
+
+        def make() -> Coroutine[Any, Any, Any]:
+            made: Coroutine[Any, Any, Any] = method(**arguments)
+            return made
+
+        return await runner.call(make)
+
+    def _caught(self, error: Exception, request: Request) -> MeshError:
+        """Turn what a method raised into the error its caller gets; what is this agent's fault is reported."""
+        if isinstance(error, MeshError) and error.code and not isinstance(error, InvalidResult):
+            return error
+        self.last_error = f"{request.operation}: {type(error).__name__}: {error}"
+        if isinstance(error, AgentExit):
+            return RemoteFailure(f"{request.target}: {error}", type="AgentExit", error_id=self.crash(error))
+        error_id = self._house.report(error, severity="error", service=self.service, operation=request.operation,
+                                      trace_id=request.trace.trace_id.hex())
+        if isinstance(error, InvalidResult):
+            return error
+        return RemoteFailure(f"{request.target} raised {type(error).__name__}: {error}",
+                             type=type(error).__name__, error_id=error_id)
+
+    # -- events and timers
+
+    async def _heard(self, subscription: Subscription, event: Event) -> None:
+        """Handle one event; whatever the handler raises is reported."""
+        method = subscription.method
+        await self._guarded(
+            f"{method} on {event.topic}",
+            lambda agent, runner: self._invoke(
+                runner, getattr(agent, method), subscription.bind(event.topic, event.value()), subscription.sync
+            ),
+            event.trace,
+        )
+
+    async def _tick(self, timer: Timer) -> None:
+        await self._guarded(
+            timer.method, lambda agent, runner: self._invoke(runner, getattr(agent, timer.method), {}, timer.sync), None
+        )
+
+    async def _guarded(
+        self, what: str, run: Callable[[Agent, Runner], Awaitable[Any]], trace: Trace | None
+    ) -> None:
+        agent, runner = self._agent, self._runner
+        if agent is None or runner is None:
+            return
+        try:
+            await run(agent, runner)
+        except Exception as error:
+            self.last_error = f"{what}: {type(error).__name__}: {error}"
+            if isinstance(error, AgentExit):
+                self.crash(error)
+                return
+            self._house.report(error, severity="error", service=self.service, operation=what,
+                               trace_id=trace.trace_id.hex() if trace else None)
+
+    def _events_dropped(self, subscription: Subscription, count: int) -> None:
+        self._house.report(
+            f"{count} events for {subscription.method} ({subscription.pattern}) were lost: it handles them too slowly",
+            severity="warning", service=self.service, operation=subscription.method,
+        )

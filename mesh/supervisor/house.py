@@ -1,0 +1,49 @@
+"""What a host gives each of its cells: one record, handed down, so that no cell knows the supervisor."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from mesh.clock import Clock
+from mesh.config import AgentSpec
+from mesh.message import Handler
+from mesh.state import StateStore
+from mesh.tracing import SpanRing
+from mesh.transport.deadlines import Deadlines
+
+
+class Report(Protocol):
+    """Puts an error on the error bus and returns its id."""
+
+    def __call__(
+        self, error: BaseException | str, *, severity: str, service: str, operation: str | None = None,
+        trace_id: str | None = None, context: Mapping[str, Any] | None = None, decision: str | None = None,
+    ) -> str:
+        """Report `error` of `service`."""
+
+
+@dataclass(frozen=True)
+class House:
+    """The host as its cells see it.
+
+    `outgoing` carries the cells' calls; `publish` takes topic, payload and origin; `changed` is told of the
+    service that has a new state; `missing` says which soft dependency is away, or None; `dependencies_ready` waits
+    for the hard ones.
+    """
+
+    name: str
+    folder: Path
+    clock: Clock
+    state: StateStore
+    spans: SpanRing
+    deadlines: Deadlines
+    outgoing: Handler
+    report: Report
+    publish: Callable[[str, Any, str], None]
+    changed: Callable[[str], None]
+    missing: Callable[[AgentSpec], str | None]
+    dependencies_ready: Callable[[AgentSpec], Awaitable[None]]
+    next_incarnation: Callable[[], int]

@@ -1,0 +1,314 @@
+"""The parent of a machine's mesh processes: starts the registry and the supervisors, restarts what dies, ends them all.
+
+It has one thread and one loop, no ZeroMQ and no agents, so that hardly anything can happen to it. Supervisors are
+stopped before the registry, all at the same time; what has not ended within the drain limit is killed.
+"""
+
+from __future__ import annotations
+
+import os
+import selectors
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING
+
+import psutil
+
+from mesh.errors import StartError
+from mesh.parent import KERNEL_LIMIT
+from mesh.supervisor.child import Child
+from mesh.supervisor.claim import Claim
+from mesh.supervisor.kept import REGISTRY, Kept, LauncherEvent, ready_event
+from mesh.supervisor.restart import Quarantine, Restarts
+
+if TYPE_CHECKING:  # whoever makes a launcher has loaded the config already
+    from mesh.config import MeshConfig
+
+DRAIN_S = 10.0
+REFUSED = 2
+
+OnEvent = Callable[[LauncherEvent], None]
+Commands = Mapping[str, Sequence[str]]
+
+
+def default_commands(config: MeshConfig, hosts: Sequence[str], *, with_registry: bool) -> dict[str, list[str]]:
+    """Return the command line of each child, by host name, and `registry` first if it is wanted."""
+    python, common = sys.executable, ["--config", str(config.root), "--environment", config.environment]
+    registry = {REGISTRY: [python, "-m", "registry", *common]} if with_registry else {}
+    return registry | {host: [python, "-m", "mesh.supervisor", "--host", host, *common] for host in hosts}
+
+
+class Launcher:
+    """Keeps the processes of `hosts` alive, and the registry where `with_registry`, until asked to stop.
+
+    `on_event` hears of everything and must not block. `commands` replaces `default_commands`. `began` is the
+    monotonic time from which the seconds of the ready line count. Use it once, in the main thread.
+    """
+
+    def __init__(
+        self,
+        config: MeshConfig,
+        hosts: Sequence[str],
+        *,
+        with_registry: bool,
+        on_event: OnEvent,
+        commands: Commands | None = None,
+        drain_s: float = DRAIN_S,
+        began: float | None = None,
+    ) -> None:
+        self._on_event = on_event
+        self._drain_s = drain_s
+        self._began = time.monotonic() if began is None else began
+        self._claim = Claim(config.home, hosts)
+        commands = commands or default_commands(config, hosts, with_registry=with_registry)
+        self._kept: dict[str, Kept] = {}
+        for name, arguments in commands.items():
+            folder = config.home / (config.registry.host if name == REGISTRY else name) / "logs"
+            output = folder / ("registry.out" if name == REGISTRY else "supervisor.out")
+            self._kept[name] = Kept(Child(name, arguments, output), Restarts())
+        self._hosts = [self._kept[host] for host in hosts]
+        self._selector = selectors.DefaultSelector()
+        self._signals: list[int] = []
+        self._stopping = self._asked = self._hurried = self._told_ready = False
+
+    def run(self) -> int:
+        """Start everything, keep it alive, and return the exit code once all of it has ended.
+
+        0: stopped as asked, or every host was shut down; 1: killed by the second Ctrl-C, or given up; 2: something
+        cannot start. Raises `StartError` when another launcher lives here.
+        """
+        left = self._claim.take()
+        try:
+            self._outwait(left)
+            with self._woken_by_signals():
+                for kept in self._kept.values():
+                    self._start(kept)
+                while not self._finished():
+                    self._turn()
+        finally:
+            for kept in self._kept.values():
+                kept.child.kill()
+            self._claim.release()
+            self._selector.close()
+        return self._exit_code()
+
+    def _outwait(self, left: list[psutil.Process]) -> None:
+        """Let the processes of an earlier launcher that was killed finish; they still hold ports and locks."""
+        if left:
+            pids = ", ".join(str(process.pid) for process in left)
+            self._on(LauncherEvent("waiting", None, f"an earlier launcher was killed, its processes {pids} are ending"))
+        _, alive = psutil.wait_procs(left, timeout=KERNEL_LIMIT + 1.0)
+        if alive:
+            pid = alive[0].pid
+            raise StartError(f"process {pid} of an earlier `mesh up` has not ended; end it with `kill -9 {pid}`")
+
+    # --- the loop ----------------------------------------------------------------------------------------------------
+
+    def _turn(self) -> None:
+        """Wait for something to happen or fall due, and do what follows."""
+        for key, _ in self._selector.select(self._pause()):
+            if key.data is None:
+                with suppress(BlockingIOError):
+                    os.read(key.fd, 4096)
+            else:
+                self._listen(key.data)
+        while self._signals:
+            self._signalled(self._signals.pop(0))
+        now = time.monotonic()
+        for kept in self._kept.values():
+            self._attend(kept, now)
+        if not self._told_ready:
+            self._tell_ready()
+        if all(host.over for host in self._hosts) and (self._hosts or self._stopping):
+            self._stop_registry(now)
+
+    def _pause(self) -> float | None:
+        """Return the seconds until something falls due, None if nothing will."""
+        due = [moment for kept in self._kept.values() for moment in (kept.again_at, kept.kill_at) if moment is not None]
+        return max(0.0, min(due) - time.monotonic()) if due else None
+
+    def _attend(self, kept: Kept, now: float) -> None:
+        """Do for one child what is due: notice its end, start it again, end its patience."""
+        if kept.child.pid is not None:
+            pid = kept.child.pid
+            code = kept.child.ended(self._unwatch)
+            if code is not None:
+                self._listen(kept)
+                self._ended(kept, pid, code)
+            elif kept.kill_at is not None and now >= kept.kill_at:
+                kept.kill_at = None
+                self._tell("killing", kept, f"did not stop within {self._drain_s:g} s and is killed")
+                kept.child.kill()
+        elif kept.again_at is not None and now >= kept.again_at:
+            kept.again_at = None
+            self._start(kept)
+
+    def _finished(self) -> bool:
+        return all(kept.over for kept in self._kept.values())
+
+    def _exit_code(self) -> int:
+        outcomes = {kept.over for kept in self._kept.values()}
+        if self._hurried:
+            return 1
+        if self._asked:
+            return 0
+        return REFUSED if "refused" in outcomes else 1 if "quarantined" in outcomes else 0
+
+    # --- one child ---------------------------------------------------------------------------------------------------
+
+    def _start(self, kept: Kept) -> None:
+        kept.failure = ""
+        try:
+            descriptor = kept.child.start()
+        except StartError as error:
+            self._restart(kept, error.message, None, None)
+            return
+        self._selector.register(descriptor, selectors.EVENT_READ, kept)
+        self._tell("started", kept, f"runs as pid {kept.child.pid}", pid=kept.child.pid)
+        self._write_down()
+
+    def _listen(self, kept: Kept) -> None:
+        for message in kept.child.messages(self._unwatch):
+            event = message["event"]
+            if event == "failed":
+                kept.failure = str(message.get("message", ""))
+            if event != "ready":
+                self._on(LauncherEvent("status", kept.name, f"{kept.label}: {event}", message))
+                continue
+            kept.restarts.ready()
+            kept.was_ready, kept.ready = True, message
+            if self._told_ready or kept.name == REGISTRY:
+                self._on(LauncherEvent("back", kept.name, f"{kept.label} is ready", message))
+
+    def _ended(self, kept: Kept, pid: int, code: int) -> None:
+        """Decide what follows from the end of a child."""
+        kept.kill_at = kept.ready = None
+        how = f"(pid {pid}) {_how(code)}"
+        if self._stopping or code == 0:
+            kept.over = "stopped"
+            self._tell("ended", kept, how, pid=pid, code=code)
+        elif code == REFUSED:
+            self._refused(kept, kept.failure or kept.child.last_words() or how)
+        else:
+            self._restart(kept, how, pid, code)
+        self._write_down()
+
+    def _restart(self, kept: Kept, how: str, pid: int | None, code: int | None) -> None:
+        """Have it started again after its delay, or give it up."""
+        now = time.monotonic()
+        decision = kept.restarts.decide(now)
+        if isinstance(decision, Quarantine):
+            kept.over = "quarantined"
+            text = f"{how} and stays down: it {decision.reason}; see {kept.child.output}"
+            self._tell("quarantined", kept, text, pid=pid, code=code, reason=decision.reason)
+            self._need_registry(kept)
+        else:
+            kept.again_at = now + decision.delay
+            text = f"{how}; it is started again in {decision.delay:.1f} s"
+            self._tell("restarting", kept, text, pid=pid, code=code, delay=decision.delay)
+
+    def _refused(self, kept: Kept, message: str) -> None:
+        """Leave down what says itself that it cannot start."""
+        kept.over = "refused"
+        self._tell("refused", kept, f"cannot start: {message}", message=message)
+        self._need_registry(kept)
+
+    def _need_registry(self, kept: Kept) -> None:
+        """Stop everything if it was the registry and it never ran; one that did run is not needed to go on."""
+        if kept.name == REGISTRY and not kept.was_ready:
+            self._stop("there is no registry")
+
+    # --- the end -----------------------------------------------------------------------------------------------------
+
+    def _signalled(self, number: int) -> None:
+        if number == signal.SIGINT and self._stopping:
+            self._hurried = True
+            self._on(LauncherEvent("killing", None, "killed at once, as asked"))
+            for kept in self._kept.values():
+                kept.child.kill()
+        elif number != signal.SIGCHLD:
+            self._asked = True
+            self._stop("Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name)
+
+    def _stop(self, reason: str) -> None:
+        """Ask the supervisors to drain and stop; the registry's turn comes when they have."""
+        if self._stopping:
+            return
+        self._stopping = True
+        self._on(LauncherEvent("stopping", None, f"{reason}: the hosts drain and stop, at most {self._drain_s:g} s",
+                               {"reason": reason}))
+        for kept in self._hosts:
+            self._stop_child(kept, time.monotonic())
+
+    def _stop_registry(self, now: float) -> None:
+        self._stopping = True
+        registry = self._kept.get(REGISTRY)
+        if registry is not None and registry.kill_at is None and not registry.over:
+            self._stop_child(registry, now)
+
+    def _stop_child(self, kept: Kept, now: float) -> None:
+        if kept.child.pid is None:
+            kept.again_at, kept.over = None, kept.over or "stopped"
+        else:
+            kept.kill_at = now + self._drain_s
+            kept.child.ask_to_stop()
+
+    # --- what others learn -------------------------------------------------------------------------------------------
+
+    def _tell_ready(self) -> None:
+        """Once every host is ready or given up, say so in one event; hosts that are stopping are no news."""
+        if self._stopping or not all(host.ready or host.over for host in self._hosts):
+            return
+        self._told_ready = True
+        if any(host.ready for host in self._hosts):
+            self._on(ready_event(self._hosts, time.monotonic() - self._began))
+
+    def _tell(self, kind: str, kept: Kept, text: str, **data: object) -> None:
+        self._on(LauncherEvent(kind, kept.name, f"{kept.label} {text}", data))
+
+    def _on(self, event: LauncherEvent) -> None:
+        with suppress(Exception):  # a terminal that went away must not take the mesh along
+            self._on_event(event)
+
+    def _write_down(self) -> None:
+        with suppress(OSError):  # a full disk must not either
+            self._claim.tell({name: kept.child.pid for name, kept in self._kept.items() if kept.child.pid is not None})
+
+    def _unwatch(self, descriptor: int) -> None:
+        self._selector.unregister(descriptor)
+
+    @contextmanager
+    def _woken_by_signals(self) -> Iterator[None]:
+        """Have signals end the waiting of the loop, which then handles them in its turn."""
+        reading, writing = os.pipe()
+        os.set_blocking(reading, False)
+        os.set_blocking(writing, False)
+        self._selector.register(reading, selectors.EVENT_READ, None)
+        handled = [signal.SIGINT, signal.SIGTERM, signal.SIGCHLD]
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup
+            handled.append(signal.SIGHUP)
+        before = {number: signal.signal(number, lambda number, _: self._signals.append(number)) for number in handled}
+        wakeup = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+        try:
+            yield
+        finally:
+            signal.set_wakeup_fd(wakeup)
+            for number, handler in before.items():
+                signal.signal(number, handler)
+            os.close(reading)
+            os.close(writing)
+
+
+def _how(code: int) -> str:
+    """Return how a process ended, in words."""
+    if code == 0:
+        return "ended as asked"
+    if code > 0:
+        return f"ended with exit code {code}"
+    try:
+        return f"was killed by {signal.Signals(-code).name}"
+    except ValueError:
+        return f"was killed by signal {-code}"

@@ -1,0 +1,75 @@
+"""What a cell does unasked: hears events, in order and within bounds, and runs its timers.
+
+A handler that raises is reported and goes on hearing: neither a subscription nor a timer ever dies of its handler.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable
+
+from mesh.agent.reaction import Subscription, Timer
+from mesh.clock import Clock
+from mesh.message import Event
+
+WAITING = 1024
+
+
+class Hearing:
+    """One subscription of one cell: its events wait here, are handled one after the other, the oldest make room."""
+
+    def __init__(
+        self, subscription: Subscription, handle: Callable[[Subscription, Event], Awaitable[None]],
+        dropped: Callable[[Subscription, int], None],
+    ) -> None:
+        self.subscription = subscription
+        self._handle = handle
+        self._dropped = dropped
+        self._waiting: deque[Event] = deque()
+        self._task: asyncio.Task[None] | None = None
+        self._lost = 0
+
+    def hear(self, event: Event) -> None:
+        """Take an event; when 1,024 wait the oldest is lost, and that is said when the handler comes round."""
+        if len(self._waiting) >= WAITING:
+            self._waiting.popleft()
+            self._lost += 1
+        self._waiting.append(event)
+        if self._task is None:
+            self._task = asyncio.get_running_loop().create_task(self._work())
+
+    async def _work(self) -> None:
+        try:
+            while self._waiting:
+                if self._lost:
+                    self._dropped(self.subscription, self._lost)
+                    self._lost = 0
+                await self._handle(self.subscription, self._waiting.popleft())
+        finally:
+            self._task = None
+
+    def close(self) -> None:
+        """Forget what waits and cancel what is being handled."""
+        self._waiting.clear()
+        if self._task is not None:
+            self._task.cancel()
+
+
+class Ticking:
+    """One timer of one cell; a tick waits for the one before it to end."""
+
+    def __init__(self, timer: Timer, run: Callable[[Timer], Awaitable[None]], clock: Clock) -> None:
+        self._timer = timer
+        self._run = run
+        self._clock = clock
+        self._task = asyncio.get_running_loop().create_task(self._work())
+
+    async def _work(self) -> None:
+        while True:
+            await self._clock.sleep(self._timer.seconds)
+            await self._run(self._timer)
+
+    def close(self) -> None:
+        """Stop ticking."""
+        self._task.cancel()

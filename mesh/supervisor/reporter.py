@@ -1,0 +1,58 @@
+"""The one way onto the error bus: number a record, keep it, publish it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from mesh.clock import Clock
+from mesh.errorbus import Severity, describe, topic_of
+from mesh.supervisor.errorlog import ErrorLog
+
+log = logging.getLogger("mesh.errors")
+
+SERVICE = "supervisor"
+AGAIN_AFTER = 10.0
+
+_LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR,
+           "critical": logging.CRITICAL}
+
+
+class Reporter:
+    """Reports of one host; `publish` takes topic, payload and origin."""
+
+    def __init__(self, host: str, errors: ErrorLog, clock: Clock, publish: Callable[[str, Any, str], None]) -> None:
+        self._host = host
+        self._errors = errors
+        self._clock = clock
+        self._publish = publish
+        self._told: dict[str, float] = {}
+        self._withheld: dict[str, int] = {}
+
+    def __call__(
+        self, error: BaseException | str, *, severity: str, service: str, operation: str | None = None,
+        trace_id: str | None = None, context: Mapping[str, Any] | None = None, decision: str | None = None,
+    ) -> str:
+        """Put an error on the error bus and return its id."""
+        record = self._errors.append(describe(
+            error, service=service, host=self._host, time=self._clock.time(), severity=Severity(severity),
+            operation=operation, trace_id=trace_id, context=context, decision=decision,
+        ))
+        log.log(_LEVELS[severity], "%s %s%s: %s", record.id, service, f".{operation}" if operation else "",
+                record.message, extra={"service": service, "operation": operation, "trace_id": trace_id})
+        self._publish(topic_of(record), record.event(), f"{service}@{self._host}")
+        return record.id
+
+    def trouble(self, kind: str, text: str, *, severity: str = "warning") -> None:
+        """Report what may come in floods, such as strangers at the door: each kind once in 10 s, the rest counted."""
+        now = self._clock.monotonic()
+        if now - self._told.get(kind, -AGAIN_AFTER) < AGAIN_AFTER:
+            self._withheld[kind] = self._withheld.get(kind, 0) + 1
+            return
+        if len(self._told) > 1000:
+            self._told.clear()
+        self._told[kind] = now
+        withheld = self._withheld.pop(kind, 0)
+        self(text + (f" ({withheld} more like it since the last report)" if withheld else ""), severity=severity,
+             service=SERVICE)

@@ -1,0 +1,171 @@
+"""Where a cell's code runs: on the host's event loop, or on a loop and thread of its own.
+
+A step of an agent's coroutine is timed, so the loop's time can be billed to the agent that used it, and nothing but
+`Exception` gets out of it: an agent that calls `sys.exit()` ends itself, not its host.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import threading
+from collections.abc import Awaitable, Callable, Coroutine, Generator
+from concurrent.futures import ThreadPoolExecutor
+from time import perf_counter
+from typing import Any, Protocol, TypeVar
+
+from mesh.errors import MeshError
+from mesh.policy.measure import CallStats
+
+THREADS = 8
+
+T = TypeVar("T")
+
+
+class AgentExit(MeshError):
+    """The agent's code tried to end the process; its cell counts as crashed."""
+
+
+class Billed(Awaitable[T]):
+    """Awaits a coroutine, adding the time of each of its steps to `stats.loop_seconds`."""
+
+    __slots__ = ("_coroutine", "_stats")
+
+    def __init__(self, coroutine: Coroutine[Any, Any, T], stats: CallStats) -> None:
+        self._coroutine = coroutine
+        self._stats = stats
+
+    def __await__(self) -> Generator[Any, Any, T]:
+        return self  # all that an awaiter needs: __next__, send, throw, close
+
+    def __iter__(self) -> Billed[T]:
+        return self
+
+    def __next__(self) -> Any:
+        return self.send(None)
+
+    def send(self, value: Any) -> Any:
+        """Run the next step."""
+        started = perf_counter()
+        try:
+            return self._coroutine.send(value)
+        except (SystemExit, KeyboardInterrupt) as error:
+            raise AgentExit(f"the agent's code raised {type(error).__name__}") from error
+        finally:
+            self._stats.loop_seconds += perf_counter() - started
+
+    def throw(self, *error: Any) -> Any:
+        """Run the next step with an exception raised where the coroutine waits."""
+        started = perf_counter()
+        try:
+            return self._coroutine.throw(*error)
+        except (SystemExit, KeyboardInterrupt) as exit_error:
+            raise AgentExit(f"the agent's code raised {type(exit_error).__name__}") from exit_error
+        finally:
+            self._stats.loop_seconds += perf_counter() - started
+
+    def close(self) -> None:
+        """End the coroutine."""
+        self._coroutine.close()
+
+
+class Runner(Protocol):
+    """Runs an agent's coroutines and blocking functions."""
+
+    async def call(self, make: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """Make a coroutine where the agent lives and return its result."""
+
+    async def home(self, make: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """Run a coroutine of the mesh on the host's loop, on behalf of the agent."""
+
+    async def blocking(self, function: Callable[..., T], *arguments: Any) -> T:
+        """Run a blocking function in the cell's thread pool."""
+
+    def close(self) -> None:
+        """Let go of threads; one that is stuck is left behind."""
+
+
+class LoopRunner:
+    """A coroutine cell: on the host's loop."""
+
+    def __init__(self, name: str, stats: CallStats) -> None:
+        self._stats = stats
+        self._pool = _Pool(name)
+
+    async def call(self, make: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """Make a coroutine here and return its result."""
+        return await Billed(make(), self._stats)
+
+    async def home(self, make: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """Run a coroutine of the mesh; the agent is at home already."""
+        return await make()
+
+    async def blocking(self, function: Callable[..., T], *arguments: Any) -> T:
+        """Run a blocking function in the cell's thread pool."""
+        return await self._pool.run(function, *arguments)
+
+    def close(self) -> None:
+        """Let go of the pool's threads."""
+        self._pool.close()
+
+
+class ThreadRunner:
+    """A thread cell: on a loop of its own in a thread of its own, so blocking code holds up nobody else."""
+
+    def __init__(self, name: str, stats: CallStats) -> None:
+        self._stats = stats
+        self._pool = _Pool(name)
+        self._home = asyncio.get_running_loop()
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name=f"cell-{name}", daemon=True)
+        self._thread.start()
+
+    async def call(self, make: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """Make a coroutine on the cell's loop and return its result; cancelling this cancels it."""
+
+        async def there() -> T:
+            return await Billed(make(), self._stats)
+
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(there(), self._loop))
+
+    async def home(self, make: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """Run a coroutine of the mesh on the host's loop; called on the cell's loop."""
+        if asyncio.get_running_loop() is self._home:
+            return await make()
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(make(), self._home))
+
+    async def blocking(self, function: Callable[..., T], *arguments: Any) -> T:
+        """Run a blocking function in the cell's thread pool."""
+        return await self._pool.run(function, *arguments)
+
+    def close(self) -> None:
+        """Stop the loop; a thread that is stuck in blocking code is left behind."""
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._pool.close()
+
+
+class _Pool:
+    """A thread pool that costs nothing until it is used."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._executor: ThreadPoolExecutor | None = None
+
+    async def run(self, function: Callable[..., T], *arguments: Any) -> T:
+        if self._executor is None:
+            self._executor = ThreadPoolExecutor(THREADS, thread_name_prefix=f"pool-{self._name}")
+        context = contextvars.copy_context()
+        return await asyncio.get_running_loop().run_in_executor(
+            self._executor, lambda: context.run(_guarded, function, *arguments)
+        )
+
+    def close(self) -> None:
+        if self._executor is not None:
+            self._executor.shutdown(wait=False, cancel_futures=True)
+
+
+def _guarded(function: Callable[..., T], *arguments: Any) -> T:
+    try:
+        return function(*arguments)
+    except (SystemExit, KeyboardInterrupt) as error:
+        raise AgentExit(f"the agent's code raised {type(error).__name__}") from error

@@ -1,0 +1,464 @@
+"""The process of one host: owns the only Context and every socket, hosts the cells, answers for all of them.
+
+`start` is read downward and `stop` upward: what is opened first is closed last. Each request that comes in passes
+`handle`; each that a cell makes passes `outgoing`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+from collections.abc import Callable
+from typing import Any
+
+from mesh import __version__, wire
+from mesh.address import endpoint
+from mesh.client import Client
+from mesh.clock import Clock
+from mesh.config import AgentSpec, MeshConfig, waves
+from mesh.directory import Difference, Directory
+from mesh.errors import MeshError, StartError
+from mesh.membership import Membership
+from mesh.message import Event, Reply, Request
+from mesh.metrics import Traffic
+from mesh.policy.resolve import REGISTRY, SUPERVISOR, Resolver
+from mesh.policy.stack import outgoing
+from mesh.records import USABLE_STATES, HostRecord, InstanceRecord
+from mesh.state import StateStore
+from mesh.supervisor.board import Board
+from mesh.supervisor.bus import EventBus
+from mesh.supervisor.cell import Cell
+from mesh.supervisor.control import Control
+from mesh.supervisor.errorlog import ErrorLog
+from mesh.supervisor.house import House
+from mesh.supervisor.incarnation import counting, host_incarnation
+from mesh.supervisor.reporter import Reporter
+from mesh.supervisor.vitals import Pulse
+from mesh.tracing import SpanRing
+from mesh.transport import profile
+from mesh.transport.deadlines import Deadlines
+from mesh.transport.heartbeat import Heartbeat
+from mesh.transport.keys import Keys, ensure_for
+from mesh.transport.link import LinkCallbacks
+from mesh.transport.listener import Listener, ListenerCallbacks
+from mesh.transport.loopback import Loopback
+from mesh.transport.outside import Outside
+from mesh.transport.pending import Pending
+from mesh.transport.pool import Pool
+from mesh.transport.session import Session
+
+log = logging.getLogger("mesh.supervisor")
+
+READY_LIMIT = 10.0
+FLUSH_SECONDS = 0.2
+
+Tell = Callable[[dict[str, Any]], None]
+
+
+class Supervisor:
+    """One host of the mesh. `tell` takes what whoever started it wants to show: ready, failed, a cell's trouble."""
+
+    def __init__(self, config: MeshConfig, name: str, *, tell: Tell, clock: Clock | None = None) -> None:
+        self.name = name
+        self.clock = clock or Clock()
+        self.cells: dict[str, Cell] = {}
+        self.spans = SpanRing()
+        self.traffic = Traffic()
+        self.stopping = asyncio.Event()
+        self._config = config
+        self._at = config.hosts[name]
+        self._tell = tell
+        self._folder = config.home / name / "state"
+        self._incarnation = host_incarnation(self._folder / "incarnation", self.clock)
+        self._loop = asyncio.get_running_loop()
+        self._keys: Keys | None = None if config.security == "none" else ensure_for(config, name)
+        self._pulse = Pulse(self.clock)
+        self._changed = asyncio.Event()
+        self._missing_changed = False
+        self._failure: StartError | None = None
+        self._started = self.clock.monotonic()
+        self._tasks: set[asyncio.Task[Any]] = set()
+        own = self._keys.own if self._keys else None
+
+        self.errors = ErrorLog(self._folder, name, self._store_trouble, clock=self.clock)
+        self.report = Reporter(name, self.errors, self.clock, self.publish)
+        self._state = StateStore(self._folder / "state.db", clock=self.clock)
+        self._context = profile.new_context()
+        self._heartbeat = Heartbeat(self._context, self._keys.allow if self._keys else {}, clock=self.clock,
+                                    on_refused=self._refused_at_door)
+        self._deadlines = Deadlines(self.clock)
+        pending = Pending(self._deadlines)
+        self._listener = Listener(
+            self._context, own, self._identity, self.handle,
+            ListenerCallbacks(self._session, lambda *_: None, self.report.trouble), self.clock, self.traffic,
+        )
+        self._outside = Outside(self._context, own=own, host=name, boot=self._incarnation, clock=self.clock,
+                                on_refused=self._refused_outside)
+        self._bus = EventBus(
+            name, self.clock, to_sessions=self._listener.publish,
+            to_operators=lambda topic, data: self._listener.publish(topic, data, only="operator"),
+            outside=self._outside.publish,
+        )
+        self._pool = Pool(
+            self._context, own, self._identity, pending,
+            LinkCallbacks(self._linked, self._event_arrived, self._events_lost, self.report.trouble),
+            self.clock, self.traffic,
+        )
+        self._loopback = Loopback(self._answer, pending)
+        self.directory = Directory(
+            known_names={service: spec.hosts for service, spec in config.agents.items()}, clock=self.clock
+        )
+        resolver = Resolver(self.directory, name, self.clock, local=self._loopback.exchange,
+                            remote=self._pool.exchange, settling=self._settling, changed=self._wait_for_change)
+        self.outgoing = outgoing(resolver)
+        self._membership = Membership(
+            config, name, incarnation=self._incarnation, directory=self.directory, pool=self._pool,
+            client=Client(f"{SUPERVISOR}@{name}", self.outgoing, self.clock), clock=self.clock, key_of=self._key_of,
+            me=self._me, inventory=self._inventory, differed=self._differed, refused=self._refused_by_registry,
+            news=self._registry_news,
+        )
+        self._control = Control(self)
+        self._house = self._make_house()
+        self._board = Board(name, self._incarnation, config.security, self.cells, self.directory, self.errors,
+                            self._pulse, self._context, self.clock)
+
+    def _make_house(self) -> House:
+        return House(
+            name=self.name, folder=self._folder, clock=self.clock, state=self._state, spans=self.spans,
+            deadlines=self._deadlines, outgoing=self.outgoing, report=self.report, publish=self.publish,
+            changed=self._cell_changed, missing=self._missing, dependencies_ready=self._dependencies_ready,
+            next_incarnation=counting(self.clock),
+        )
+
+    # -- from start to stop
+
+    async def run(self) -> None:
+        """Start, serve until `stopping` is set, drain and stop. Raises `StartError` if it cannot start."""
+        try:
+            await self._start()
+            await self.stopping.wait()
+        finally:
+            await self._stop()
+        if self._failure is not None:
+            raise self._failure
+
+    async def _start(self) -> None:
+        self._tell({"event": "starting", "host": self.name, "pid": os.getpid(), "agents": len(self._specs())})
+        self.errors.open()
+        self._pulse.start()
+        self._heartbeat.start()
+        self._listener.bind(endpoint(self._at.address, self._at.port))
+        self._outside.bind(endpoint(self._at.address, self._at.events_port))
+        for service, spec in self._specs().items():
+            self.cells[service] = Cell(spec, self._house)
+        self.directory.set_own(self._me(), self._inventory())
+        key = self._keys.peer(self._config.registry.host) if self._keys else None
+        self._membership.start(key)
+        self._heartbeat.beat(
+            self._membership.endpoint, key, self._keys.own if self._keys else None, mesh=self._config.mesh,
+            host=self.name, incarnation=self._incarnation, progress=lambda: self._pulse.turned,
+            inventory_hash=lambda: self._membership.hash, on_state=lambda up: None,
+        )
+        for cell in self.cells.values():
+            cell.launch()
+        self._spawn(self._announce_ready())
+
+    def _specs(self) -> dict[str, AgentSpec]:
+        return self._config.on(self.name)
+
+    async def _announce_ready(self) -> None:
+        """Say that the host is up once every cell has settled and nobody waits for another host, or after 10 s."""
+        await asyncio.gather(*(cell.settled.wait() for cell in self.cells.values()))
+        until = self._started + READY_LIMIT
+        while self._anyone_waits() and self.clock.monotonic() < until:
+            await self._wait_for_change(until - self.clock.monotonic())
+        rows = [(cell.service, cell.state, cell.lifecycle.reason) for cell in self.cells.values()]
+        self._tell({
+            "event": "ready", "host": self.name, "pid": os.getpid(),
+            "ready": sum(state == "ready" for _, state, _ in rows), "total": len(rows),
+            "degraded": [{"service": service, "reason": why} for service, state, why in rows if state == "degraded"],
+            "failed": [{"service": service, "state": state.value, "reason": why} for service, state, why in rows
+                       if state not in ("ready", "degraded")],
+            "seconds": round(self.clock.monotonic() - self._started, 3),
+        })
+
+    def _anyone_waits(self) -> bool:
+        return not self._membership.announced.is_set() or any(
+            cell.state.serving and self._missing(cell.spec) for cell in self.cells.values()
+        )
+
+    def shut_down(self) -> None:
+        """Begin to stop this host."""
+        self.stopping.set()
+
+    async def _stop(self) -> None:
+        self._tell({"event": "stopping", "host": self.name})
+        self._listener.accepting = False
+        await self._membership.stop()
+        for wave in reversed(waves(self._config, self.name)):
+            await asyncio.gather(*(self.cells[service].stop("the host stops") for service in wave
+                                   if service in self.cells))
+        self._loopback.cancel_all()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._listener.tell(wire.leaving())
+        until = self.clock.monotonic() + FLUSH_SECONDS
+        while self._listener.waiting and self.clock.monotonic() < until:
+            await self.clock.sleep(0.01)
+        self._pool.close()
+        self._listener.close()
+        self._outside.close()
+        self._deadlines.close()
+        self._heartbeat.stop()
+        self._pulse.stop()
+        self._context.term()
+        await self._state.close()
+        self.errors.close()
+
+    def _spawn(self, work: Any) -> None:
+        task = self._loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    # -- calls
+
+    async def handle(self, request: Request) -> Reply:
+        """Answer a request from another host or an operator; an operator's is passed on to where it belongs."""
+        if request.via == "operator" and not (request.service == SUPERVISOR and request.to_host in (None, self.name)):
+            return await self.outgoing(request)
+        return await self._answer(request)
+
+    async def _answer(self, request: Request) -> Reply:
+        """Answer a request that is for this host."""
+        if request.service == SUPERVISOR:
+            return await self._control.handle(request)
+        cell = self.cells.get(request.service)
+        if cell is not None:
+            return await cell.handle(request)
+        return Reply(error=self.directory.refusal(request.service, self.name), host=self.name)
+
+    def _settling(self) -> bool:
+        return self._membership.settling()
+
+    async def _wait_for_change(self, limit: float) -> None:
+        """Return when the directory or a cell has changed, or after `limit` seconds."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(limit):
+                await self._changed.wait()
+
+    def _notify_change(self) -> None:
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    # -- cells
+
+    def _cell_changed(self, service: str) -> None:
+        """Take a cell's new state to the directory, the registry, and whoever listens."""
+        cell = self.cells.get(service)
+        if cell is None or self._listener.accepting is False:
+            return
+        if self._bus.listen(service, cell.hearings if cell.state.serving else ()):
+            self._interest_changed()
+        self._membership.inventory_changed()
+        self._notify_change()
+        self._reconsider_soon()
+        self.publish("agent.health", {"service": service, "host": self.name, "state": cell.state.value,
+                                      "reason": cell.lifecycle.reason}, f"{SUPERVISOR}@{self.name}")
+
+    def _reconsider_soon(self) -> None:
+        """Have the cells look at their dependencies again, once for all that happens in this turn."""
+        if not self._missing_changed:
+            self._missing_changed = True
+            self._loop.call_soon(self._reconsider)
+
+    def _reconsider(self) -> None:
+        self._missing_changed = False
+        for cell in self.cells.values():
+            cell.reconsider()
+
+    def _missing(self, spec: AgentSpec) -> str | None:
+        """Say which soft dependency of an agent is configured somewhere and away, None if there is none."""
+        away = []
+        for dependency in spec.depends_on:
+            configured = self._config.agents.get(dependency.service)
+            if configured is not None and configured.hosts and not any(
+                row.state in USABLE_STATES for row in self.directory.instances(dependency.service)
+            ):
+                away.append(f"{dependency.service}@{','.join(configured.hosts)}")
+        return f"waiting for {', '.join(away)}" if away else None
+
+    async def _dependencies_ready(self, spec: AgentSpec) -> None:
+        """Wait until the services an agent cannot start without are ready on this host."""
+        needed = [self.cells[one.service] for one in spec.depends_on if not one.soft and one.service in self.cells]
+        while True:
+            waits = [cell.service for cell in needed if not cell.state.serving]
+            if not waits:
+                return
+            cell = self.cells[spec.service]
+            if cell.lifecycle.explain(f"waiting for {', '.join(waits)}"):
+                cell.settled.set()
+                self._membership.inventory_changed()
+            await self._changed.wait()
+
+    async def start_agent(self, cell: Cell) -> str | None:
+        """Start a cell for an operator and wait for the outcome; returns a warning, if there is one."""
+        warning = await self._record_desired(cell.service, "running")
+        cell.launch(by_operator=True)
+        await cell.settled.wait()
+        return warning
+
+    async def stop_agent(self, cell: Cell) -> str | None:
+        """Stop a cell for an operator; returns a warning, if there is one."""
+        warning = await self._record_desired(cell.service, "stopped")
+        await cell.stop("stopped by an operator")
+        return warning
+
+    async def _record_desired(self, service: str, desired: str) -> str | None:
+        """Have the registry remember what the operator wants; returns a warning if it cannot."""
+        client = Client(f"{SUPERVISOR}@{self.name}", self.outgoing, self.clock)
+        try:
+            await client.request(f"{REGISTRY}.set_desired",
+                                 {"service": service, "host": self.name, "desired": desired}, 3.0)
+        except MeshError as error:
+            return f"not remembered over a restart of {self.name}, because the registry did not take it: {error}"
+        return None
+
+    def _obey(self, service: str, desired: str) -> None:
+        """Follow what an operator wanted, as the registry tells it."""
+        cell = self.cells.get(service)
+        if cell is None:
+            return
+        if desired == "stopped" and cell.state not in ("stopped", "draining"):
+            self._spawn(cell.stop("stopped by an operator"))
+        elif desired == "running" and cell.state == "stopped":
+            cell.launch(by_operator=True)
+
+    # -- membership
+
+    def _me(self) -> HostRecord:
+        return HostRecord(
+            self.name, self._incarnation, self._at.address, self._at.port, self._at.events_port,
+            self._keys.own.public if self._keys else "", __version__, "ok", os.getpid(),
+        )
+
+    def _inventory(self) -> list[InstanceRecord]:
+        return [
+            InstanceRecord(cell.service, self.name, cell.incarnation, cell.state.value, cell.lifecycle.reason,
+                           tuple(sorted(cell.operations)))
+            for cell in self.cells.values()
+        ]
+
+    def _key_of(self, row: HostRecord) -> str | None:
+        """Return the key a host must show: the pinned one, never the one it announces."""
+        return self._keys.peer(row.name) if self._keys else None
+
+    def _differed(self, difference: Difference) -> None:
+        for key in difference.desired:
+            if key[1] == self.name:
+                self._obey(key[0], self.directory.view.desired.get(key, "running"))
+        for before, after in difference.hosts:
+            self._tell_of_host(before, after)
+        self._notify_change()
+        self._reconsider_soon()
+
+    def _tell_of_host(self, before: HostRecord | None, after: HostRecord | None) -> None:
+        if after is None or after.name == self.name or (before is not None and before.state == after.state):
+            return
+        if after.state in ("dead", "stuck"):
+            self.report(f"host {after.name} is {after.state}: {after.reason or 'no reason given'}",
+                        severity="critical", service=SUPERVISOR)
+        elif before is not None and before.state in ("dead", "stuck", "leaving"):
+            self.report(f"host {after.name} is {after.state} again", severity="info", service=SUPERVISOR)
+
+    def _refused_by_registry(self, error: MeshError) -> None:
+        """Stop if the registry says that another supervisor has this host's name; anything else is only reported."""
+        if not self._membership.announced.is_set():
+            self._failure = StartError(f"the registry refuses this host: {error}")
+            self.stopping.set()
+        else:
+            self.report.trouble("refused", f"the registry refuses this host: {error}", severity="error")
+
+    def _registry_news(self, up: bool, reason: str) -> None:
+        if up:
+            log.info("connected to the registry at %s", self._membership.endpoint)
+        else:
+            self.report.trouble("registry", f"the registry at {self._membership.endpoint} is lost ({reason}); known "
+                                            "services stay callable")
+
+    def table(self) -> dict[str, Any]:
+        """Return the directory as this host sees it."""
+        return self._board.table({
+            "state": "ok" if self._membership.connected else "unreachable",
+            "endpoint": self._membership.endpoint, "store": self._config.registry.store,
+            "reason": self._membership.reason,
+        })
+
+    def status(self) -> dict[str, Any]:
+        """Return this host's row of `mesh status`."""
+        return self._board.status(self.stopping.is_set())
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return this host's rows of `mesh agents`."""
+        return self._board.rows()
+
+    def describe(self, cell: Cell) -> dict[str, Any]:
+        """Return everything about one cell."""
+        return self._board.describe(cell)
+
+    # -- events and links
+
+    def _identity(self) -> wire.Hello:
+        return wire.Hello(self._config.mesh, "host", self.name, self._incarnation, tuple(sorted(self._interest())),
+                          __version__)
+
+    def _interest(self) -> set[str]:
+        """Return what this host wants to hear: for its cells, its operators, and of the registry."""
+        operators = (session.interest.patterns for session in self._listener.sessions.values()
+                     if session.kind == "operator")
+        return {"registry.changes", *self._bus.patterns(), *(pattern for patterns in operators for pattern in patterns)}
+
+    def _interest_changed(self) -> None:
+        self._pool.tell(wire.interest(sorted(self._interest())))
+
+    def publish(self, topic: str, payload: Any, origin: str) -> None:
+        """Send an event of this host to whoever listens."""
+        self._bus.publish(topic, payload, origin)
+
+    def _event_arrived(self, event: Event, host: str) -> None:
+        if host == REGISTRY:
+            self._membership.heard(event)
+        elif not self._bus.arrived(event, host):
+            self.report.trouble("event_origin", f"{host} sent an event that claims to come from {event.origin}")
+
+    def _events_lost(self, host: str, count: int) -> None:
+        self.report.trouble(f"lost_events:{host}", f"{count} events from {host} were lost on the way: too many at once")
+
+    def _linked(self, host: str, up: bool, reason: str) -> None:
+        self._membership.linked(host, up, reason)
+        self._notify_change()
+
+    def _session(self, session: Session, up: bool) -> None:
+        if session.kind == "operator":
+            session.on_interest = self._interest_changed
+            if session.interest:
+                self._interest_changed()
+
+    # -- trouble
+
+    def _store_trouble(self, severity: str, text: str) -> None:
+        """Report what the error log says of its own store; comes from its thread."""
+        self._loop.call_soon_threadsafe(lambda: self.report(text, severity=str(severity), service=SUPERVISOR))
+
+    def _refused_at_door(self, address: str, key: str, reason: str) -> None:
+        """Report a refused key; comes from the heartbeat thread."""
+        self._loop.call_soon_threadsafe(
+            self.report.trouble, "refused_key", f"a connection from {address} with key {key} was refused: {reason}"
+        )
+
+    def _refused_outside(self, address: str, key: str, reason: str) -> None:
+        self.report.trouble("refused_reader", f"a reader from {address} ({key or 'no key'}) was refused: {reason}")
+
+

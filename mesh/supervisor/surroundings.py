@@ -1,0 +1,99 @@
+"""The agent's view of its host: the `AgentContext` that a running cell gives."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from mesh.agent.context import CallOptions
+from mesh.client import CURRENT, Client, remaining
+from mesh.clock import Clock
+from mesh.errorbus import Severity
+from mesh.state import StateStore
+from mesh.supervisor.house import House
+from mesh.supervisor.runner import Runner
+
+T = TypeVar("T")
+
+
+class Surroundings:
+    """What one instance of one service may use of its host."""
+
+    def __init__(self, service: str, house: House, runner: Runner) -> None:
+        self._house = house
+        self._runner = runner
+        self._service = service
+        self._client = Client(f"{service}@{house.name}", house.outgoing, house.clock)
+        self._log = logging.getLogger(f"mesh.agent.{service}")
+        self._folder = house.folder / service
+
+    @property
+    def service(self) -> str:
+        """The name this agent is called by."""
+        return self._service
+
+    @property
+    def host(self) -> str:
+        """The host it runs on."""
+        return self._house.name
+
+    @property
+    def folder(self) -> Path:
+        """A folder of this service alone, which exists."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        return self._folder
+
+    @property
+    def clock(self) -> Clock:
+        """The time."""
+        return self._house.clock
+
+    @property
+    def log(self) -> logging.Logger:
+        """The logger of this service."""
+        return self._log
+
+    @property
+    def state(self) -> StateStore:
+        """The saved states of the host."""
+        return self._house.state
+
+    async def request(
+        self, target: str, arguments: dict[str, Any], timeout: float | None, options: CallOptions
+    ) -> Any:
+        """Call `service.operation` and return its decoded result; raises the error of the call."""
+        return await self._runner.home(
+            lambda: self._client.request(target, arguments, timeout, to_host=options.to_host)
+        )
+
+    async def publish(self, topic: str, payload: Any) -> None:
+        """Send an event to whoever listens."""
+        origin = f"{self._service}@{self._house.name}"
+
+        async def send() -> None:
+            self._house.publish(topic, payload, origin)
+
+        await self._runner.home(send)
+
+    async def report(self, error: BaseException | str, severity: Severity, context: Mapping[str, Any]) -> None:
+        """Put an error on the error bus."""
+        request = CURRENT.get()
+
+        async def send() -> None:
+            self._house.report(
+                error, severity=severity, service=self._service, context=context,
+                operation=request.operation if request else None,
+                trace_id=request.trace.trace_id.hex() if request else None,
+            )
+
+        await self._runner.home(send)
+
+    async def run(self, function: Callable[..., T], *arguments: Any) -> T:
+        """Run a blocking function in the thread pool of this agent."""
+        return await self._runner.blocking(function, *arguments)
+
+    def remaining(self) -> float | None:
+        """Return the seconds left to answer the call being handled, None outside a call."""
+        return remaining(self._house.clock)

@@ -1,0 +1,59 @@
+"""How the process is: its loop's last turn and lag, its memory, its contexts and sockets."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import psutil
+
+from mesh.clock import Clock, Timer
+
+TICK = 0.1
+
+
+class Pulse:
+    """A timer that shows whether the loop turns; `turned` may be read from any thread."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.turned = clock.monotonic()
+        self.lag = 0.0
+        self._clock = clock
+        self._timer: Timer | None = None
+
+    def start(self) -> None:
+        """Begin to tick."""
+        self.turned = self._clock.monotonic()
+        self._timer = self._clock.call_later(TICK, self._tick)
+
+    def stop(self) -> None:
+        """Stop ticking."""
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _tick(self) -> None:
+        now = self._clock.monotonic()
+        late = max(0.0, now - self.turned - TICK)
+        self.lag = late if late > self.lag else self.lag * 0.9 + late * 0.1
+        self.turned = now
+        self._timer = self._clock.call_later(TICK, self._tick)
+
+
+def rss_mb() -> float:
+    """Return the resident memory of this process in MiB."""
+    return round(psutil.Process().memory_info().rss / 2**20, 1)
+
+
+def contexts() -> int | None:
+    """Return how many ZeroMQ contexts this process has: each has one reaper thread. None where that cannot be seen."""
+    if sys.platform != "linux":
+        return None
+    names = (task / "comm" for task in Path("/proc/self/task").iterdir())
+    return sum(1 for name in names if _read(name).startswith("ZMQbg/Reaper"))
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text()
+    except OSError:  # the thread ended meanwhile
+        return ""

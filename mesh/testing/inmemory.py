@@ -1,0 +1,297 @@
+"""A mesh in one process without a socket: real cells, the real encoder, a clock turned by hand.
+
+Agents run as they do on a host: the same loading, validation, policies, events and life. Several hosts can be told
+apart and cut off from each other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import inspect
+import tempfile
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from mesh.agent.agent import Agent
+from mesh.client import Client
+from mesh.config import AgentSpec, find_root, load
+from mesh.directory import Directory
+from mesh.errorbus import ErrorDetail, Severity, describe, make_id, topic_of
+from mesh.errors import Unavailable, Unreachable
+from mesh.message import Event, Reply, Request
+from mesh.policy.resolve import Resolver
+from mesh.policy.stack import outgoing
+from mesh.records import HostRecord, InstanceRecord
+from mesh.state import StateStore
+from mesh.supervisor.bus import EventBus
+from mesh.supervisor.cell import Cell
+from mesh.supervisor.house import House
+from mesh.supervisor.incarnation import counting
+from mesh.supervisor.loader import load_agent_class
+from mesh.testing.clock import FakeClock, settle
+from mesh.testing.peer import FakePeer
+from mesh.topics import matches
+from mesh.tracing import SpanRing
+from mesh.transport.deadlines import Deadlines
+from mesh.transport.loopback import Loopback
+from mesh.transport.pending import Pending
+
+HOST = "mainpc"
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedEvent:
+    """An event that somebody published."""
+
+    topic: str
+    payload: Any
+    origin: str
+
+
+class InMemoryMesh:
+    """Hosts, cells and fakes of one test; use it as an async context manager.
+
+    `events` holds every event published, `reports` every record of the error bus, both in order.
+    """
+
+    def __init__(self, folder: Path | None = None, clock: FakeClock | None = None) -> None:
+        self.clock = clock or FakeClock()
+        self.events: list[RecordedEvent] = []
+        self.reports: list[ErrorDetail] = []
+        self.spans = SpanRing()
+        self._own_folder = None if folder is not None else tempfile.TemporaryDirectory(prefix="mesh-test-")
+        self._folder = folder if folder is not None else Path(self._own_folder.name)  # type: ignore[union-attr]
+        self._deadlines = Deadlines(self.clock)
+        self._pending = Pending(self._deadlines)
+        self._directory = Directory(clock=self.clock)
+        self._changed = asyncio.Event()
+        self._hosts: dict[str, _Host] = {}
+        self._cut: set[str] = set()
+        self._revision = 0
+        self._next_incarnation = counting(self.clock)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        for host in self._hosts.values():
+            await host.close()
+        self._deadlines.close()
+        if self._own_folder is not None:
+            self._own_folder.cleanup()
+
+    # -- who is there
+
+    async def add(
+        self, service: str, agent: type[Agent] | str | None = None, *, host: str | None = None,
+        settings: Mapping[str, Any] | None = None, isolation: str = "coroutine",
+    ) -> Cell:
+        """Start an agent and return its cell, once it has settled.
+
+        `agent` is a class, or `path/to/file.py:Class`, or None for the one in the project's `config/agents/`.
+        """
+        spec, load_class = self._spec(service, agent, host, dict(settings or {}), isolation)
+        place = self._host(host or (spec.hosts[0] if spec.hosts else HOST))
+        cell = Cell(spec, place.house, load_class)
+        place.cells[service] = cell
+        cell.launch()
+        await cell.settled.wait()
+        await settle()
+        return cell
+
+    def _spec(
+        self, service: str, agent: type[Agent] | str | None, host: str | None, settings: dict[str, Any], isolation: str
+    ) -> tuple[AgentSpec, Callable[[AgentSpec], type[Agent]]]:
+        if agent is None:
+            spec = load(find_root(Path.cwd())).agents[service]
+            changed = {"settings": {**spec.settings, **settings}, "isolation": isolation}
+            return spec.model_copy(update=changed), load_agent_class
+        if isinstance(agent, str):
+            file, _, class_name = agent.rpartition(":")
+            path = Path(file).resolve()
+        else:
+            path, class_name = Path(inspect.getfile(agent)), agent.__name__
+        spec = AgentSpec.model_validate({
+            "service": service, "file": path, "class_name": class_name, "hosts": (host or HOST,),
+            "settings": settings, "isolation": isolation,
+        })
+        return spec, load_agent_class if isinstance(agent, str) else lambda _: agent
+
+    def fake(self, service: str, *, host: str = HOST, **operations: Any) -> FakePeer:
+        """Put a fake in the place of a service; see `FakePeer` for what an operation may be."""
+        peer = FakePeer(service, host, operations)
+        self._host(host).fakes[service] = peer
+        self._publish_table()
+        return peer
+
+    async def restart(self, service: str) -> Cell:
+        """Stop an agent and start it anew; what it saved is there again."""
+        cell = self.cell(service)
+        await cell.stop("restarted by the test")
+        cell.launch(by_operator=True)
+        await cell.settled.wait()
+        await settle()
+        return cell
+
+    def cell(self, service: str) -> Cell:
+        """Return the cell of a service that was added."""
+        return next(host.cells[service] for host in self._hosts.values() if service in host.cells)
+
+    def cut(self, host: str) -> None:
+        """Cut a host off: calls to it fail as `unreachable`."""
+        self._cut.add(host)
+
+    def mend(self, host: str) -> None:
+        """Connect a host again."""
+        self._cut.discard(host)
+
+    # -- what a test does
+
+    async def request(self, target: str, /, *, timeout: float | None = None, to_host: str | None = None,
+                      **arguments: Any) -> Any:
+        """Call `service.operation` as an operator on the first host would; raises the error of the call."""
+        client = Client("test", self._host(HOST).outgoing, self.clock)
+        return await client.request(target, arguments, timeout, to_host=to_host, sampled=True)
+
+    async def publish(self, topic: str, payload: Any = None, *, origin: str = f"test@{HOST}") -> None:
+        """Publish an event and let its listeners handle it."""
+        self._host(HOST).bus.publish(topic, payload, origin)
+        await settle()
+
+    def events_on(self, pattern: str) -> list[RecordedEvent]:
+        """Return the recorded events whose topic fits a pattern."""
+        return [event for event in self.events if matches(pattern, event.topic)]
+
+    # -- inside
+
+    def _host(self, name: str) -> _Host:
+        host = self._hosts.get(name)
+        if host is None:
+            host = self._hosts[name] = _Host(name, self)
+            self._publish_table()
+        return host
+
+    def _publish_table(self) -> None:
+        """Give every host the same picture of all of them."""
+        self._revision += 1
+        self._directory.replace(1, self._revision, {
+            "settled": True, "desired": [], "overrides": [],
+            "hosts": [HostRecord(name, 1, "127.0.0.1", 0, 0, "", "", "ok", 0).to_wire() for name in self._hosts],
+            "instances": [row.to_wire() for host in self._hosts.values() for row in host.inventory()],
+        })
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    async def _carry(self, request: Request, host: str) -> Reply:
+        """Carry a call to another host, as a link would."""
+        if host in self._cut:
+            return Reply(error=Unreachable(f"{request.target}: {host} cannot be reached (cut off)", began="no"))
+        if host not in self._hosts:
+            return Reply(error=Unavailable(f"{request.target}: there is no host {host} in this test", retry_after=1.0))
+        return await self._hosts[host].loopback.exchange(request)
+
+    async def _wait(self, limit: float) -> None:
+        """Wait for a change; time does not pass by itself here."""
+        changed, timer = self._changed, asyncio.Event()
+        handle = self.clock.call_later(limit, timer.set)
+        waits = [asyncio.ensure_future(changed.wait()), asyncio.ensure_future(timer.wait())]
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        handle.cancel()
+        for wait in waits:
+            wait.cancel()
+
+    def _report(
+        self, host: _Host, error: BaseException | str, *, severity: str, service: str, operation: str | None = None,
+        trace_id: str | None = None, context: Mapping[str, Any] | None = None, decision: str | None = None,
+    ) -> str:
+        number = len(self.reports) + 1
+        record = describe(error, service=service, host=host.name, time=self.clock.time(), severity=Severity(severity),
+                          operation=operation, trace_id=trace_id, context=context, decision=decision)
+        record = record.model_copy(update={"id": make_id(host.name, number), "seq": number})
+        self.reports.append(record)
+        host.bus.publish(topic_of(record), record.event(), f"{service}@{host.name}")
+        return record.id
+
+    def _spread(self, sender: str, event: Event) -> None:
+        self.events.append(RecordedEvent(event.topic, event.value(), event.origin))
+        for name, host in self._hosts.items():
+            if name != sender and name not in self._cut and sender not in self._cut:
+                host.bus.arrived(event, event.origin.rpartition("@")[2])
+
+
+class _Host:
+    """One host of the in-memory mesh."""
+
+    def __init__(self, name: str, mesh: InMemoryMesh) -> None:
+        self.name = name
+        self.cells: dict[str, Cell] = {}
+        self.fakes: dict[str, FakePeer] = {}
+        self._mesh = mesh
+        folder = mesh._folder / name
+        folder.mkdir(parents=True, exist_ok=True)
+        self.state = StateStore(folder / "state.db", clock=mesh.clock)
+        self.loopback = Loopback(self._answer, mesh._pending)
+        self.bus = EventBus(name, mesh.clock, to_sessions=lambda topic, data: None,
+                            to_operators=lambda topic, data: None, outside=lambda event: mesh._spread(name, event))
+        self.outgoing = outgoing(Resolver(
+            mesh._directory, name, mesh.clock, local=self.loopback.exchange, remote=mesh._carry,
+            settling=lambda: False, changed=mesh._wait,
+        ))
+        self.house = House(
+            name=name, folder=folder, clock=mesh.clock, state=self.state, spans=mesh.spans,
+            deadlines=mesh._deadlines, outgoing=self.outgoing, report=functools.partial(mesh._report, self),
+            publish=self.bus.publish, changed=self._cell_changed, missing=lambda spec: None,
+            dependencies_ready=self._at_once, next_incarnation=mesh._next_incarnation,
+        )
+
+    async def _at_once(self, spec: AgentSpec) -> None:
+        """Tests start agents in the order they need them."""
+
+    def _cell_changed(self, service: str) -> None:
+        cell = self.cells.get(service)
+        if cell is not None:
+            self.bus.listen(service, cell.hearings if cell.state.serving else ())
+        self._mesh._publish_table()
+
+    def inventory(self) -> list[InstanceRecord]:
+        """Return the rows of this host's cells and fakes."""
+        rows = [InstanceRecord(cell.service, self.name, cell.incarnation, cell.state.value)
+                for cell in self.cells.values() if cell.service not in self.fakes]
+        return rows + [InstanceRecord(name, self.name, 1, "ready") for name in self.fakes]
+
+    async def _answer(self, request: Request) -> Reply:
+        fake = self.fakes.get(request.service)
+        if fake is not None:
+            return await fake.handle(request)
+        cell = self.cells.get(request.service)
+        if cell is not None:
+            return await cell.handle(request)
+        return Reply(error=Unavailable(f"{self.name} has no {request.service} in this test", retry_after=1.0))
+
+    async def close(self) -> None:
+        for cell in self.cells.values():
+            await cell.stop("the test is over")
+        self.loopback.cancel_all()
+        await self.state.close()
+
+
+def in_mesh(test: Callable[..., Awaitable[None]]) -> Callable[..., None]:
+    """Turn `async def test(mesh, …)` into a test that runs in a fresh in-memory mesh; other parameters are fixtures."""
+    signature = inspect.signature(test)
+
+    @functools.wraps(test)
+    def run(**fixtures: Any) -> None:
+        async def scenario() -> None:
+            async with InMemoryMesh() as mesh:
+                await test(mesh=mesh, **fixtures)
+
+        asyncio.run(scenario())
+
+    rest = [parameter for name, parameter in signature.parameters.items() if name != "mesh"]
+    run.__signature__ = signature.replace(parameters=rest, return_annotation=None)  # type: ignore[attr-defined]
+    return run
+
+

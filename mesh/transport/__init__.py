@@ -1,0 +1,1 @@
+"""Sockets: the only part of the mesh that knows ZeroMQ."""

@@ -1,0 +1,195 @@
+"""One connection, whichever end opened it: frames out of the outbox, frames in, big envelopes put together.
+
+A link (the pool's end) and a session (the listener's end) are channels that differ in how they send and in what they
+do with an envelope.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from abc import ABC, abstractmethod
+from collections import deque
+
+from mesh import wire
+from mesh.clock import Clock
+from mesh.errors import ProtocolError
+from mesh.metrics import Traffic
+from mesh.transport.outbox import Outbox
+from mesh.wire import Envelope
+
+AGE_WINDOW = 60.0
+AGE_SLOTS = 6
+BAD_FRAMES = 3
+BAD_SECONDS = 10.0
+
+
+class FrameAge:
+    """How long frames of one peer were under way, beyond the fastest of the last 60 s.
+
+    Two monotonic clocks have no common zero, so only the difference to the quickest frame can be known; a frame that
+    waited while a process was frozen shows its full age.
+    """
+
+    def __init__(self) -> None:
+        self._slots: deque[tuple[int, float]] = deque(maxlen=AGE_SLOTS)
+        self._least = sys.float_info.max
+
+    def of(self, stamp: float, arrival: float) -> float:
+        """Return the age in seconds of a frame with `stamp` seconds of the sender that arrived at `arrival`."""
+        gap = arrival - stamp
+        slot = int(arrival / (AGE_WINDOW / AGE_SLOTS))
+        if not self._slots or self._slots[-1][0] != slot:
+            self._slots.append((slot, gap))
+            self._least = min(least for number, least in self._slots if number > slot - AGE_SLOTS)
+        elif gap < self._slots[-1][1]:
+            self._slots[-1] = (slot, gap)
+            self._least = min(self._least, gap)
+        return gap - self._least
+
+
+class Channel(ABC):
+    """The part of a connection that both ends share."""
+
+    def __init__(self, peer: str, clock: Clock, traffic: Traffic) -> None:
+        self.peer = peer
+        self.outbox = Outbox()
+        self._clock = clock
+        self._traffic = traffic
+        self._age = FrameAge()
+        self._lost = 0
+        self._parts: dict[int, bytearray] = {}
+        self._bad: deque[float] = deque(maxlen=BAD_FRAMES)
+        self._scheduled = False
+        self._stuck: bytes | None = None
+
+    # -- what the two ends do differently
+
+    @abstractmethod
+    def transmit(self, frame: bytes) -> bool:
+        """Send one frame; returns False if the peer cannot take it now."""
+
+    def may_flush(self) -> bool:
+        """Tell whether the connection is ready for anything but its greeting."""
+        return True
+
+    @abstractmethod
+    def handle(self, envelope: Envelope, shift: float) -> None:
+        """Do what an envelope asks; `shift` seconds turn the sender's clock into this one."""
+
+    @abstractmethod
+    def undecodable(self, error: ProtocolError, repeated: bool) -> None:
+        """Be told of a frame that did not decode; `repeated` when it was the third within 10 s."""
+
+    @abstractmethod
+    def events_lost(self, count: int) -> None:
+        """Be told how many events of this peer were lost since the last frame."""
+
+    # -- out
+
+    def dirty(self) -> None:
+        """Have the outbox leave at the end of this turn of the loop."""
+        if not self._scheduled:
+            self._scheduled = True
+            asyncio.get_running_loop().call_soon(self._flush_scheduled)
+
+    def _flush_scheduled(self) -> None:
+        self._scheduled = False
+        self.flush()
+
+    def send_event(self, envelope: bytes) -> None:
+        """Queue an already encoded event."""
+        self.outbox.put_event(envelope)
+        self.dirty()
+
+    def flush(self) -> None:
+        """Send frames until the outbox is empty or the peer cannot take more."""
+        if not self.may_flush():
+            return
+        now = self._clock.monotonic()
+        while True:
+            frame = self._stuck
+            if frame is None:
+                envelopes = self.outbox.take(now)
+                if not envelopes:
+                    return
+                frame = wire.frame(int(now * 1000), self.outbox.lost_events, envelopes)
+                self._traffic.envelopes_out += len(envelopes)
+            if not self.transmit(frame):
+                self._stuck = frame
+                return
+            self._stuck = None
+            self._traffic.frames_out += 1
+
+    @property
+    def blocked(self) -> bool:
+        """Tell whether a frame waits because the peer could not take it."""
+        return self._stuck is not None
+
+    # -- in
+
+    def receive(self, data: bytes) -> int:
+        """Take one frame; returns how many envelopes it held. What does not decode is counted, never raised."""
+        arrival = self._clock.monotonic()
+        self._traffic.frames_in += 1
+        try:
+            frame = wire.decode_frame(data)
+        except ProtocolError as error:
+            self._count_bad(error, arrival)
+            return 1
+        envelopes = frame.envelopes
+        self._traffic.envelopes_in += len(envelopes)
+        if frame.lost != self._lost:
+            self.events_lost(frame.lost - self._lost)
+            self._lost = frame.lost
+        stamp = frame.stamp / 1000
+        shift = arrival - stamp - self._age.of(stamp, arrival)
+        for envelope in envelopes:
+            try:
+                kind = envelope[0]
+                if kind == wire.CHUNK_OF:
+                    self._take_part(envelope, shift)
+                elif kind == wire.ACK:
+                    self.outbox.acknowledge(envelope[1], envelope[2], arrival)
+                    self.dirty()
+                else:
+                    self.handle(envelope, shift)
+            except ProtocolError as error:
+                self._count_bad(error, arrival)
+        return len(envelopes)
+
+    def _count_bad(self, error: ProtocolError, now: float) -> None:
+        self._traffic.undecodable += 1
+        self._bad.append(now)
+        repeated = len(self._bad) == BAD_FRAMES and now - self._bad[0] <= BAD_SECONDS
+        self.undecodable(error, repeated)
+
+    def _take_part(self, envelope: Envelope, shift: float) -> None:
+        _, name, total, offset, part = envelope
+        if total == 0:
+            self._parts.pop(name, None)
+            return
+        parts = self._parts.get(name)
+        if parts is None:
+            parts = self._parts[name] = bytearray()
+        if offset != len(parts) or not part or offset + len(part) > total or total > wire.MAX_BODY + wire.MAX_HEADER:
+            self._parts.pop(name, None)
+            raise ProtocolError(f"part {offset}+{len(part)} of {total} bytes does not follow what has arrived")
+        if sum(map(len, self._parts.values())) + len(part) > 2 * wire.MAX_BODY:
+            self._parts.pop(name, None)
+            raise ProtocolError("more than 512 MiB of unfinished big bodies on one connection")
+        parts += part
+        self.outbox.put_control(wire.ack(name, len(parts)))
+        self.dirty()
+        if len(parts) == total:
+            del self._parts[name]
+            self.handle(wire.decode_envelope(parts), shift)
+
+    def forget(self) -> None:
+        """Drop what waits and what is half received: the connection is gone."""
+        self.outbox = Outbox()
+        self._parts.clear()
+        self._stuck = None
+        self._lost = 0
+        self._age = FrameAge()
+

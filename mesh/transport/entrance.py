@@ -1,0 +1,65 @@
+"""The monitor of a socket others connect to: who came, who left, who was turned away and why.
+
+A key that ZAP refuses is reported by ZAP, with its fingerprint. What is reported here never got that far: it speaks no
+CURVE, or encrypts for another server. libzmq names a connection by its descriptor only, so its address is known if it
+could still be asked when the connection was young.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import zmq
+
+from mesh.transport.descriptor import UNKNOWN, peer_address
+from mesh.transport.loop import LoopSocket
+from mesh.transport.profile import Socket, happenings, monitor
+from mesh.transport.zap import OnRefused
+
+_EVENTS = zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
+_REASONS: Mapping[int, str] = {
+    zmq.PROTOCOL_ERROR_ZMTP_MECHANISM_MISMATCH: "it does not speak CURVE",
+    zmq.PROTOCOL_ERROR_ZMTP_CRYPTOGRAPHIC: "it expects another server key, or does not hold its own",
+}
+
+
+class Entrance:
+    """Tells of the connections of one socket; to be opened on the loop, before the socket binds."""
+
+    def __init__(
+        self, socket: Socket, *, came: Callable[[int], None], left: Callable[[int], None], refused: OnRefused
+    ) -> None:
+        self._came = came
+        self._left = left
+        self._refused = refused
+        self._addresses: dict[int, str] = {}
+        self._reason = ""
+        self._monitor = LoopSocket(monitor(socket, _EVENTS), self.drain)
+
+    @property
+    def connections(self) -> int:
+        """How many connections are open, those still shaking hands included."""
+        return len(self._addresses)
+
+    def drain(self) -> bool:
+        """Tell of everything that happened so far; returns False, for nothing is left."""
+        for event, value in list(happenings(self._monitor.socket)):
+            if event == zmq.EVENT_ACCEPTED:
+                self._addresses[value] = peer_address(value)
+                self._came(value)
+            elif event == zmq.EVENT_DISCONNECTED:
+                self._gone(value)
+            elif event == zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL:  # of the connection whose end is told next
+                self._reason = _REASONS.get(value, f"protocol error {value:#x}")
+        return False
+
+    def close(self) -> None:
+        """Stop telling."""
+        self._monitor.close()
+
+    def _gone(self, descriptor: int) -> None:
+        address = self._addresses.pop(descriptor, UNKNOWN)
+        reason, self._reason = self._reason, ""
+        if reason:
+            self._refused(address, "", reason)
+        self._left(descriptor)

@@ -1,0 +1,283 @@
+"""The socket others connect to: knows each connection by its session, answers calls, pushes events.
+
+Who a peer is comes from its hello alone, checked against the key that ZAP accepted for that very connection; later
+frames are looked up by routing id. A frame from a connection without a session is answered RESET and never executed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import zmq
+
+from mesh import wire
+from mesh.clock import Clock, Timer
+from mesh.errors import MeshError, PermissionDenied, ProtocolError, StartError, Unavailable
+from mesh.message import Handler
+from mesh.metrics import Traffic
+from mesh.transport import profile
+from mesh.transport.descriptor import hang_up, peer_address
+from mesh.transport.keys import KeyPair
+from mesh.transport.loop import TURN_ENVELOPES, TURN_SECONDS, LoopSocket
+from mesh.transport.session import Session
+from mesh.wire import Hello, PeerKind
+
+RETRY = 0.05
+SESSIONS_PER_PEER = 64
+SESSIONS = 1024
+
+_MONITORED = (
+    zmq.EVENT_DISCONNECTED | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ListenerCallbacks:
+    """Whom a listener tells what: a session that came or went, a heartbeat, trouble worth an admin's eye."""
+
+    session: Callable[[Session, bool], None]
+    heartbeat: Callable[[Session, int, bytes], None]
+    trouble: Callable[[str, str], None]
+
+
+class Listener:
+    """One ROUTER and its sessions."""
+
+    def __init__(
+        self, context: profile.Context, own: KeyPair | None, identity: Callable[[], Hello],
+        handler: Handler, callbacks: ListenerCallbacks, clock: Clock, traffic: Traffic,
+    ) -> None:
+        self.sessions: dict[bytes, Session] = {}
+        self.accepting = True
+        self._context = context
+        self._own = own
+        self._identity = identity
+        self._handler = handler
+        self._callbacks = callbacks
+        self._clock = clock
+        self._traffic = traffic
+        self._router: LoopSocket | None = None
+        self._monitor: LoopSocket | None = None
+        self._timer: Timer | None = None
+        self._seen = 0.0
+        self._port = 0
+
+    def bind(self, endpoint: str) -> str:
+        """Listen at `endpoint` and return it with the real port; raises `StartError` if that cannot be."""
+        socket = profile.router(self._context, own=self._own)
+        monitor = profile.monitor(socket, _MONITORED)
+        try:
+            socket.bind(endpoint)
+        except zmq.ZMQError as error:
+            socket.close(linger=0)
+            monitor.close(linger=0)
+            raise StartError(
+                f"cannot listen at {endpoint}: {error.strerror}; another mesh or program may hold the port, or the "
+                "address is not of this machine (see config/hosts.yaml)", endpoint=endpoint,
+            ) from None
+        self._router = LoopSocket(socket, self._drain)
+        self._monitor = LoopSocket(monitor, self._drain_monitor)
+        self._timer = self._clock.call_later(RETRY, self._retry)
+        bound = profile.bound_to(socket)
+        self._port = int(bound.rpartition(":")[2])
+        return bound
+
+    def close(self) -> None:
+        """Stop listening; every session ends."""
+        if self._timer is not None:
+            self._timer.cancel()
+        for session in list(self.sessions.values()):
+            self._end(session, "this host stops")
+        for socket in (self._router, self._monitor):
+            if socket is not None:
+                socket.close()
+        self._router = self._monitor = None
+
+    def publish(self, topic: str, envelope: bytes, *, only: PeerKind | None = None) -> None:
+        """Push an encoded event to every session (of a kind) that wants its topic."""
+        for session in self.sessions.values():
+            if topic in session.interest and only in (None, session.kind):
+                session.send_event(envelope)
+
+    def tell(self, envelope: bytes) -> None:
+        """Send a control envelope to every session, after all that waits for it."""
+        for session in list(self.sessions.values()):
+            session.flush()
+            session.outbox.put_control(envelope)
+            session.flush()
+
+    @property
+    def waiting(self) -> bool:
+        """Tell whether any peer still has something to take."""
+        return any(session.blocked or session.outbox for session in self.sessions.values())
+
+    # -- in
+
+    def _drain(self) -> bool:
+        now = self._clock.monotonic()
+        if now - self._seen > 1.0 and self._monitor is not None:
+            self._drain_monitor()  # after a pause the news of a lost peer comes before its last calls
+        self._seen = now
+        until = now + TURN_SECONDS
+        budget = TURN_ENVELOPES
+        while budget > 0 and self._router is not None:
+            socket = self._router.socket
+            try:
+                routing_id = socket.recv(zmq.NOBLOCK)
+            except zmq.Again:
+                break
+            session = self.sessions.get(routing_id)
+            if session is None:
+                self._greet(routing_id, socket.recv(copy=False))
+                budget -= 1
+            else:
+                data = socket.recv()
+                budget -= self._received(session, data)
+            if self._clock.monotonic() > until:
+                budget = 0
+        self._retry_blocked()
+        return budget <= 0
+
+    def _received(self, session: Session, data: bytes) -> int:
+        assert self._router is not None
+        if self._router.socket.get(zmq.RCVMORE):
+            self._skip_parts()
+            session.count_bad(ProtocolError("a frame came in several parts"))
+            return 1
+        return session.receive(data)
+
+    def _skip_parts(self) -> None:
+        assert self._router is not None
+        while self._router.socket.get(zmq.RCVMORE):
+            self._router.socket.recv()
+
+    def _greet(self, routing_id: bytes, first: zmq.Frame) -> None:
+        """Turn the first frame of a connection into a session, or refuse it."""
+        if first.more:
+            self._skip_parts()
+        descriptor = first.get(zmq.SRCFD)
+        try:
+            frame = wire.decode_frame(first.bytes)
+            if first.more or len(frame.envelopes) != 1 or frame.envelopes[0][0] != wire.HELLO:
+                self._send(routing_id, wire.reset())
+                return
+            hello = wire.read_greeting(frame.envelopes[0])
+            self._authorize(hello, self._name_of(first))
+        except MeshError as error:
+            if isinstance(error, ProtocolError):
+                self._traffic.undecodable += 1
+            self._callbacks.trouble("refused_peer", f"a connection from {peer_address(descriptor)} is refused: {error}")
+            self._send(routing_id, wire.refused(error))
+            return
+        session = Session(hello, routing_id, descriptor, self._send_frame, self._handler, self._on_heartbeat,
+                          self._on_bad_session, self._clock, self._traffic)
+        self.sessions[routing_id] = session
+        session.outbox.put_control(wire.welcome(self._identity()))
+        session.flush()
+        self._callbacks.session(session, True)
+
+    def _name_of(self, frame: zmq.Frame) -> str | None:
+        """Return the name ZAP gave the key of this connection, None without CURVE."""
+        if self._own is None:
+            return None
+        try:
+            return str(frame.get("User-Id"))
+        except zmq.ZMQError:
+            raise PermissionDenied("the connection shows no key", rule="curve") from None
+
+    def _authorize(self, hello: Hello, name: str | None) -> None:
+        """Raise unless a peer may be what its hello says; `name` is whose key it showed."""
+        mine = self._identity()
+        if not self.accepting:
+            raise Unavailable(f"{mine.host} is stopping")
+        if hello.mesh != mine.mesh:
+            raise ProtocolError(
+                f"this is mesh {mine.mesh!r}, the peer belongs to mesh {hello.mesh!r}; check `mesh:` and the ports "
+                "in config/hosts.yaml"
+            )
+        claimed = "operator" if hello.kind == "operator" else hello.host
+        if name is not None and name != claimed:
+            raise PermissionDenied(f"the key of {name} may not speak for {claimed}", rule="identity")
+        alike = [session for session in self.sessions.values() if session.kind == hello.kind]
+        same = [session for session in alike if session.peer == hello.host]
+        if len(self.sessions) >= SESSIONS or len(same) >= SESSIONS_PER_PEER:
+            raise Unavailable(f"{hello.host} has {len(same)} connections here already; close some")
+        for session in same:
+            if hello.kind != "operator" and session.incarnation != hello.incarnation:
+                raise PermissionDenied(
+                    f"a {hello.kind} named {hello.host} is connected already "
+                    f"(incarnation {session.incarnation}, this one is {hello.incarnation}); two supervisors may not "
+                    "share a host name: stop the other one or give this one another name", rule="one_supervisor",
+                )
+
+    # -- out
+
+    def _send(self, routing_id: bytes, envelope: bytes) -> None:
+        """Send one envelope to a connection without a session; if it cannot take it, it is not told."""
+        self._send_frame(routing_id, wire.frame(int(self._clock.monotonic() * 1000), 0, [envelope]))
+
+    def _send_frame(self, routing_id: bytes, frame: bytes) -> bool:
+        """Send to one peer; returns False if it cannot take more now. A peer that is gone loses its session."""
+        if self._router is None:
+            return True
+        socket = self._router.socket
+        try:
+            socket.send(routing_id, zmq.SNDMORE | zmq.NOBLOCK)
+            socket.send(frame, zmq.NOBLOCK)
+        except zmq.Again:
+            return False
+        except zmq.ZMQError as error:
+            if error.errno != zmq.EHOSTUNREACH:
+                raise
+            session = self.sessions.get(routing_id)
+            if session is not None:
+                self._end(session, "the connection is gone")
+            return True
+        self._router.sent()
+        return True
+
+    def _retry(self) -> None:
+        self._timer = self._clock.call_later(RETRY, self._retry)
+        self._retry_blocked()
+
+    def _retry_blocked(self) -> None:
+        for session in [session for session in self.sessions.values() if session.blocked]:
+            session.flush()
+            if session.stalled():
+                self.sever(session, "it took nothing for 10 s while replies waited")
+
+    # -- the end of a session
+
+    def sever(self, session: Session, reason: str) -> None:
+        """Close a peer's connection from this side."""
+        hang_up(session.descriptor, self._port)
+        self._end(session, reason)
+
+    def _end(self, session: Session, reason: str) -> None:
+        if self.sessions.pop(session.routing_id, None) is not None:
+            session.end(reason)
+            self._callbacks.session(session, False)
+
+    def _on_heartbeat(self, session: Session, age_ms: int, inventory: bytes) -> None:
+        self._callbacks.heartbeat(session, age_ms, inventory)
+
+    def _on_bad_session(self, session: Session, reason: str) -> None:
+        self._callbacks.trouble("undecodable", f"{session.kind} {session.peer}: {reason}; its connection is closed")
+        asyncio.get_running_loop().call_soon(self.sever, session, reason)
+
+    def _drain_monitor(self) -> bool:
+        if self._monitor is not None:
+            for event, descriptor in list(profile.happenings(self._monitor.socket)):
+                self._monitored(event, descriptor)
+        return False
+
+    def _monitored(self, event: int, descriptor: int) -> None:
+        if event == zmq.EVENT_DISCONNECTED:
+            for session in [one for one in self.sessions.values() if one.descriptor == descriptor]:
+                self._end(session, "the peer closed the connection")
+        else:
+            self._callbacks.trouble(
+                "handshake", "a program without the mesh's security knocked at this port and was refused"
+            )

@@ -1,0 +1,66 @@
+"""A ZeroMQ socket on the event loop, driven from its descriptor.
+
+The descriptor only says that something may have changed: after every wake-up and after every send the socket must be
+read until it is empty, or its EVENTS looked at, else a message can lie there unnoticed. `zmq.asyncio` keeps the same
+rule at several times the cost, a future for each message.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import zmq
+
+TURN_ENVELOPES = 256
+TURN_SECONDS = 0.002
+
+
+def fastest_loop() -> Callable[[], asyncio.AbstractEventLoop]:
+    """Return what makes uvloop's event loop if the extra `fast` is installed, asyncio's otherwise."""
+    try:
+        from uvloop import new_event_loop  # an optional extra
+    except ImportError:
+        return asyncio.new_event_loop
+    made: Callable[[], asyncio.AbstractEventLoop] = new_event_loop
+    return made
+
+
+class LoopSocket:
+    """Calls `drain` whenever the socket may hold something; `drain` returns True if it stopped before the end."""
+
+    def __init__(self, socket: zmq.Socket[bytes], drain: Callable[[], bool]) -> None:
+        self.socket = socket
+        self._drain = drain
+        self._loop = asyncio.get_running_loop()
+        self._scheduled = False
+        self._closed = False
+        self._descriptor = socket.fileno()
+        self._loop.add_reader(self._descriptor, self._wake)
+        self.look()
+
+    def look(self) -> None:
+        """Read soon, whatever the descriptor says."""
+        if not self._scheduled and not self._closed:
+            self._scheduled = True
+            self._loop.call_soon(self._wake_again)
+
+    def sent(self) -> None:
+        """Say that something was sent: that may have swallowed the descriptor's signal."""
+        if int(self.socket.get(zmq.EVENTS)) & zmq.POLLIN:
+            self.look()
+
+    def close(self) -> None:
+        """Take the socket off the loop and close it at once."""
+        if not self._closed:
+            self._closed = True
+            self._loop.remove_reader(self._descriptor)
+            self.socket.close(linger=0)
+
+    def _wake_again(self) -> None:
+        self._scheduled = False
+        self._wake()
+
+    def _wake(self) -> None:
+        if not self._closed and self._drain():
+            self.look()

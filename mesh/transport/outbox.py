@@ -1,0 +1,223 @@
+"""What waits to leave on one connection, in lanes and within bounds; says what the next frame holds.
+
+Order of lanes: control; calls and replies, round robin over the services they belong to; events; parts of big
+envelopes. Small envelopes of one turn share a frame, up to 64 KiB of bodies or 256 of them. A big envelope goes in
+chunks, at most four unacknowledged on the connection, taking turns with the other big ones, so a small call waits
+behind four chunks at the most.
+
+Full means: a call is refused, the oldest event is lost and counted, a reply always finds room (its caller waits).
+No clock and no socket in here.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+
+from mesh import wire
+from mesh.errors import Overloaded
+
+CALL_BYTES = 16 * 1024 * 1024
+BULK_BYTES = 256 * 1024 * 1024
+EVENT_BYTES = 4 * 1024 * 1024
+EVENTS = 10_000
+WINDOW = 4
+ACK_TARGET = 0.020
+
+
+@dataclass(slots=True)
+class _Item:
+    """One small envelope; `number` is its call, so that it can be withdrawn, or None."""
+
+    data: bytes
+    number: int | None
+    withdrawn: bool = False
+
+
+@dataclass(slots=True)
+class _Transfer:
+    """One big envelope on its way out."""
+
+    name: int
+    data: bytes
+    number: int | None
+    sent: int = 0
+    acknowledged: int = 0
+    started: float = 0.0
+
+
+class Outbox:
+    """The envelopes that wait for one peer."""
+
+    def __init__(self) -> None:
+        self.call_bytes = 0
+        self.bulk_bytes = 0
+        self.lost_events = 0
+        self._control: deque[bytes] = deque()
+        self._calls: dict[str, deque[_Item]] = {}
+        self._queued: dict[int, _Item] = {}
+        self._events: deque[bytes] = deque()
+        self._event_bytes = 0
+        self._transfers: deque[_Transfer] = deque()
+        self._unfinished: dict[int, _Transfer] = {}
+        self._in_flight: deque[tuple[int, int, float]] = deque()
+        self._window = WINDOW
+        self._next_transfer = 0
+
+    def __bool__(self) -> bool:
+        """Tell whether a frame could leave now."""
+        return bool(self._control or self._calls or self._events or self._may_send_chunk())
+
+    # -- filling
+
+    def put_control(self, envelope: bytes) -> None:
+        """Queue an envelope that goes before everything else."""
+        self._control.append(envelope)
+
+    def put_call(self, number: int, service: str, envelope: bytes) -> None:
+        """Queue a request; raises `Overloaded` when 16 MiB of calls (256 MiB of big ones) already wait."""
+        size = len(envelope)
+        if size > wire.CHUNK:
+            if self.bulk_bytes and self.bulk_bytes + size > BULK_BYTES:
+                raise Overloaded(
+                    f"{self.bulk_bytes >> 20} MiB of big bodies already wait for this peer; try again later",
+                    retry_after=1.0,
+                )
+            self._put_transfer(number, envelope)
+            return
+        if self.call_bytes + size > CALL_BYTES:
+            raise Overloaded(
+                f"{self.call_bytes >> 20} MiB of calls already wait for this peer; try again later", retry_after=0.1
+            )
+        self._put(number, service, envelope)
+
+    def put_reply(self, number: int, service: str, envelope: bytes) -> None:
+        """Queue an answer; it is never refused."""
+        if len(envelope) > wire.CHUNK:
+            self._put_transfer(number, envelope)
+        else:
+            self._put(number, service, envelope)
+
+    def put_event(self, envelope: bytes) -> None:
+        """Queue an event; when 4 MiB or 10,000 wait, the oldest are lost and counted."""
+        if len(envelope) > wire.CHUNK:
+            if self.bulk_bytes and self.bulk_bytes + len(envelope) > BULK_BYTES:
+                self.lost_events += 1
+            else:
+                self._put_transfer(None, envelope)
+            return
+        self._events.append(envelope)
+        self._event_bytes += len(envelope)
+        while len(self._events) > EVENTS or self._event_bytes > EVENT_BYTES:
+            self._event_bytes -= len(self._events.popleft())
+            self.lost_events += 1
+
+    def _put(self, number: int, service: str, envelope: bytes) -> None:
+        item = _Item(envelope, number)
+        lane = self._calls.get(service)
+        if lane is None:
+            lane = self._calls[service] = deque()
+        lane.append(item)
+        self._queued[number] = item
+        self.call_bytes += len(envelope)
+
+    def _put_transfer(self, number: int | None, envelope: bytes) -> None:
+        self._next_transfer += 1
+        transfer = _Transfer(self._next_transfer, envelope, number)
+        self._transfers.append(transfer)
+        self._unfinished[transfer.name] = transfer
+        self.bulk_bytes += len(envelope)
+
+    def withdraw(self, number: int) -> bool:
+        """Take back a request or reply; returns True if nothing of it has left."""
+        item = self._queued.pop(number, None)
+        if item is not None:
+            item.withdrawn = True
+            self.call_bytes -= len(item.data)
+            return True
+        for transfer in self._transfers:
+            if transfer.number == number:
+                self._drop(transfer)
+                if transfer.sent:
+                    self.put_control(wire.chunk(transfer.name, 0, 0, b""))
+                return not transfer.sent
+        return False
+
+    def holds(self, number: int) -> bool:
+        """Tell whether nothing of this request has left yet."""
+        return number in self._queued or any(
+            transfer.number == number and not transfer.sent for transfer in self._transfers
+        )
+
+    # -- leaving
+
+    def take(self, now: float) -> list[bytes]:
+        """Return the envelopes of the next frame, an empty list if there is none to send; `now` in seconds."""
+        envelopes: list[bytes] = []
+        room = wire.CHUNK
+        while self._control and len(envelopes) < wire.MAX_ENVELOPES:
+            envelopes.append(self._control.popleft())
+        if self._calls:
+            room = self._take_calls(envelopes, room)
+        while self._events and room > 0 and len(envelopes) < wire.MAX_ENVELOPES:
+            envelope = self._events.popleft()
+            self._event_bytes -= len(envelope)
+            room -= len(envelope)
+            envelopes.append(envelope)
+        if not envelopes and self._may_send_chunk():
+            envelopes.append(self._take_chunk(now))
+        return envelopes
+
+    def _take_calls(self, envelopes: list[bytes], room: int) -> int:
+        """Move calls into `envelopes`, one of each service in turn; returns the room left."""
+        while self._calls and room > 0 and len(envelopes) < wire.MAX_ENVELOPES:
+            for service in list(self._calls):
+                lane = self._calls[service]
+                item = lane.popleft()
+                if not lane:
+                    del self._calls[service]
+                if item.withdrawn:
+                    continue
+                if item.number is not None:
+                    del self._queued[item.number]
+                size = len(item.data)
+                self.call_bytes -= size
+                room -= size
+                envelopes.append(item.data)
+                if room <= 0 or len(envelopes) >= wire.MAX_ENVELOPES:
+                    break
+        return room
+
+    def _may_send_chunk(self) -> bool:
+        return bool(self._transfers) and len(self._in_flight) < self._window
+
+    def _take_chunk(self, now: float) -> bytes:
+        transfer = self._transfers.popleft()
+        end = min(transfer.sent + wire.CHUNK, len(transfer.data))
+        part = memoryview(transfer.data)[transfer.sent : end]
+        packed = wire.chunk(transfer.name, len(transfer.data), transfer.sent, part)
+        transfer.sent = end
+        self._in_flight.append((transfer.name, end, now))
+        if end < len(transfer.data):
+            self._transfers.append(transfer)
+        return packed
+
+    def acknowledge(self, name: int, received: int, now: float) -> None:
+        """Note that the peer has the first `received` bytes of a transfer; a slow answer narrows the window."""
+        for index, (sent_name, end, sent_at) in enumerate(self._in_flight):
+            if sent_name == name and end == received:
+                del self._in_flight[index]
+                slow = now - sent_at > ACK_TARGET
+                self._window = max(1, self._window - 1) if slow else min(WINDOW, self._window + 1)
+                break
+        transfer = self._unfinished.get(name)
+        if transfer is not None and received >= len(transfer.data):
+            self._drop(transfer)
+
+    def _drop(self, transfer: _Transfer) -> None:
+        if self._unfinished.pop(transfer.name, None) is None:
+            return
+        self.bulk_bytes -= len(transfer.data)
+        if transfer in self._transfers:
+            self._transfers.remove(transfer)
+        self._in_flight = deque(entry for entry in self._in_flight if entry[0] != transfer.name)

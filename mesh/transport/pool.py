@@ -1,0 +1,92 @@
+"""The outgoing connections of a process: one link per peer, opened once and kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from mesh import wire
+from mesh.clock import Clock, Timer
+from mesh.errors import MeshError, Unreachable
+from mesh.message import Reply, Request
+from mesh.metrics import Traffic
+from mesh.transport import profile
+from mesh.transport.keys import KeyPair
+from mesh.transport.link import Link, LinkCallbacks, Peer
+from mesh.transport.pending import Pending
+from mesh.wire import Hello
+
+RETRY = 0.05
+
+
+class Pool:
+    """Links by the name of the peer; what a call needs is its host's name."""
+
+    def __init__(
+        self, context: profile.Context, own: KeyPair | None, greeting: Callable[[], Hello],
+        pending: Pending, callbacks: LinkCallbacks, clock: Clock, traffic: Traffic,
+    ) -> None:
+        self.links: dict[str, Link] = {}
+        self._context = context
+        self._own = own
+        self._greeting = greeting
+        self._pending = pending
+        self._callbacks = callbacks
+        self._clock = clock
+        self._traffic = traffic
+        self._timer: Timer | None = None
+
+    def connect(self, peer: Peer) -> Link:
+        """Return the link to `peer`, dialling if there is none yet and following it if it has moved."""
+        link = self.links.get(peer.host)
+        if link is None:
+            link = Link(peer, self._context, self._own, self._greeting, self._callbacks,
+                        self._clock, self._traffic)
+            self.links[peer.host] = link
+            link.dial()
+        else:
+            link.move(peer)
+        if self._timer is None:
+            self._timer = self._clock.call_later(RETRY, self._retry)
+        return link
+
+    def drop(self, host: str, reason: str) -> None:
+        """Close the link to `host` for good; its calls end now."""
+        link = self.links.pop(host, None)
+        if link is not None:
+            link.close(reason)
+
+    def up(self, host: str) -> bool:
+        """Tell whether calls to `host` can leave now."""
+        link = self.links.get(host)
+        return link is not None and link.state == "up"
+
+    async def exchange(self, request: Request, host: str) -> Reply:
+        """Send `request` to `host` and return its reply; a call that cannot be made is answered with the reason."""
+        link = self.links.get(host)
+        if link is None:
+            return Reply(error=Unreachable(f"{request.target}: this host has no connection to {host}", began="no"))
+        waiter = self._pending.open(request, link)
+        try:
+            link.send_call(waiter, wire.call(waiter.number, request))
+        except MeshError as error:
+            waiter.fail(error)
+        return await waiter.outcome()
+
+    def tell(self, envelope: bytes) -> None:
+        """Send a control envelope to every peer that is connected."""
+        for link in self.links.values():
+            if link.state == "up":
+                link.outbox.put_control(envelope)
+                link.dirty()
+
+    def close(self) -> None:
+        """Close every link."""
+        if self._timer is not None:
+            self._timer.cancel()
+        for host in list(self.links):
+            self.drop(host, "this host stops")
+
+    def _retry(self) -> None:
+        self._timer = self._clock.call_later(RETRY, self._retry)
+        for link in self.links.values():
+            link.retry()

@@ -1,0 +1,391 @@
+"""Messages to frames and back: the protocol of docs/protocol.md, without a socket.
+
+Rules this file holds to:
+- A frame is one msgpack array: the sender's monotonic milliseconds at the moment it left, the number of events lost on
+  the way to this peer so far, then envelopes. Nothing is kept between two frames.
+- An envelope is an array: its kind, its header fields, and last its body as `bin`. Whoever only forwards a body never
+  decodes it. An envelope with a body over `CHUNK` bytes travels cut into CHUNK envelopes and is put together again.
+- Times in envelopes are the sender's monotonic milliseconds; only the stamp of the same frame gives them meaning.
+- A frame either decodes as a whole or raises `ProtocolError`; so does a body, on its own.
+
+What it does not know: sessions, who may say what, and when a frame is late.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Any, Literal
+
+import msgpack
+
+from mesh.errors import MeshError, MessageTooLarge, ProtocolError, RemoteFailure, from_wire
+from mesh.message import Event, Reply, Request, decode, encode
+from mesh.tracing import Trace
+
+VERSION = 1
+
+CHUNK = 64 * 1024
+MAX_ENVELOPES = 256
+MAX_HEADER = 2 * 1024
+MAX_FRAME = 1024 * 1024
+MAX_BODY = 256 * 1024 * 1024
+MAX_HOPS = 16
+MAX_PATTERNS = 4096
+TRACE = 16 + 8 + 8 + 1
+
+PeerKind = Literal["host", "heartbeat", "operator"]
+Envelope = list[Any]
+
+
+class Kind(IntEnum):
+    """What an envelope is; the numbers are the protocol's and never change their meaning."""
+
+    HELLO = 1
+    WELCOME = 2
+    REFUSED = 3
+    RESET = 4
+    LEAVING = 5
+    CALL = 6
+    REPLY = 7
+    ERROR = 8
+    CANCEL = 9
+    EVENT = 10
+    CHUNK = 11
+    ACK = 12
+    INTEREST = 13
+    HEARTBEAT = 14
+    ECHO = 15
+
+
+HELLO, WELCOME, REFUSED, RESET, LEAVING = (int(kind) for kind in list(Kind)[:5])
+CALL, REPLY, ERROR, CANCEL, EVENT = (int(kind) for kind in list(Kind)[5:10])
+CHUNK_OF, ACK, INTEREST, HEARTBEAT, ECHO = (int(kind) for kind in list(Kind)[10:])
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One decoded frame; `stamp` is in milliseconds of the sender's monotonic clock."""
+
+    stamp: int
+    lost: int
+    envelopes: list[Envelope]
+
+
+@dataclass(frozen=True, slots=True)
+class Hello:
+    """Who a peer says it is, in the first frame of a connection; a WELCOME answers with the same fields."""
+
+    mesh: str
+    kind: PeerKind
+    host: str
+    incarnation: int
+    interest: tuple[str, ...] = ()
+    software: str = ""
+
+
+# --- frames ---------------------------------------------------------------------------------------------------------
+
+
+def frame(stamp: int, lost: int, envelopes: Sequence[bytes]) -> bytes:
+    """Return the frame that carries already encoded envelopes."""
+    count = len(envelopes) + 2
+    head = bytes((0x90 | count,)) if count < 16 else b"\xdc" + count.to_bytes(2, "big")
+    return head + _pack(stamp) + _pack(lost) + b"".join(envelopes)
+
+
+def decode_frame(data: bytes) -> Frame:
+    """Return the frame in `data`; raises `ProtocolError` if any part of it is not as the protocol says."""
+    try:
+        items = msgpack.unpackb(
+            data, max_str_len=MAX_HEADER, max_bin_len=CHUNK, max_array_len=MAX_PATTERNS, max_map_len=0, max_ext_len=0
+        )
+    except Exception as error:  # ValueError, ExtraData, StackError, unicode errors: the bytes are no frame
+        raise ProtocolError(f"{len(data)} bytes are no frame: {type(error).__name__}: {error}") from None
+    if type(items) is not list or len(items) < 2 or len(items) > MAX_ENVELOPES + 2:
+        raise ProtocolError("a frame is an array of a stamp, a lost count and at most 256 envelopes")
+    stamp, lost = items[0], items[1]
+    if type(stamp) is not int or type(lost) is not int or not 0 <= stamp < 1 << 62 or not 0 <= lost < 1 << 62:
+        raise ProtocolError("a frame begins with its stamp and its lost count, two unsigned integers")
+    del items[:2]
+    for envelope in items:
+        _check(envelope)
+    return Frame(stamp, lost, items)
+
+
+def decode_envelope(data: bytes | bytearray) -> Envelope:
+    """Return an envelope that was put together from chunks; raises `ProtocolError`."""
+    try:
+        envelope = msgpack.unpackb(
+            data, max_str_len=MAX_HEADER, max_bin_len=MAX_BODY, max_array_len=MAX_HOPS + 16, max_map_len=0,
+            max_ext_len=0,
+        )
+    except Exception as error:
+        raise ProtocolError(f"{len(data)} chunked bytes are no envelope: {type(error).__name__}: {error}") from None
+    _check(envelope)
+    if envelope[0] not in (CALL, REPLY, ERROR, EVENT):
+        raise ProtocolError(f"an envelope of kind {envelope[0]} may not travel in chunks")
+    checked: Envelope = envelope
+    return checked
+
+
+# --- connection -----------------------------------------------------------------------------------------------------
+
+
+def hello(who: Hello) -> bytes:
+    """Return the first envelope of a connection."""
+    return _greeting(HELLO, who)
+
+
+def welcome(who: Hello) -> bytes:
+    """Return the listener's answer to a hello it accepts."""
+    return _greeting(WELCOME, who)
+
+
+def _greeting(kind: int, who: Hello) -> bytes:
+    fields = {"mesh": who.mesh, "kind": who.kind, "host": who.host, "incarnation": who.incarnation,
+              "interest": list(who.interest), "software": who.software}
+    return _pack_once((kind, VERSION, encode(fields)))
+
+
+def read_greeting(envelope: Envelope) -> Hello:
+    """Return who a HELLO or WELCOME speaks of; raises `ProtocolError` for another version or a missing field."""
+    version, body = envelope[1], decode(envelope[2])
+    if version != VERSION:
+        raise ProtocolError(f"the peer speaks protocol version {version}, this side speaks {VERSION}")
+    if not isinstance(body, dict):
+        raise ProtocolError("a greeting's body is a map")
+    interest = body.get("interest", [])
+    if (
+        not all(isinstance(body.get(name), str) for name in ("mesh", "kind", "host"))
+        or type(body.get("incarnation")) is not int
+        or body["kind"] not in ("host", "heartbeat", "operator")
+    ):
+        raise ProtocolError("a greeting names mesh, kind, host and incarnation")
+    return Hello(body["mesh"], body["kind"], body["host"], body["incarnation"], _patterns(interest),
+                 str(body.get("software", "")))
+
+
+def refused(error: MeshError) -> bytes:
+    """Return the listener's answer to a hello it does not accept."""
+    return _pack_once((REFUSED, VERSION, encode({"code": error.code, "message": error.message})))
+
+
+def read_refused(envelope: Envelope) -> str:
+    """Return why a hello was refused, in words."""
+    body = decode(envelope[2])
+    return str(body.get("message", "no reason given")) if isinstance(body, dict) else "no reason given"
+
+
+def reset() -> bytes:
+    """Return the answer to a frame from a connection that never said hello."""
+    return _pack_once((RESET, b""))
+
+
+def leaving() -> bytes:
+    """Return the word that this peer stops on purpose."""
+    return _pack_once((LEAVING, b""))
+
+
+def interest(patterns: Sequence[str]) -> bytes:
+    """Return the topic patterns this peer wants from now on, in place of the earlier ones."""
+    return _pack_once((INTEREST, encode(list(patterns))))
+
+
+def read_interest(envelope: Envelope) -> tuple[str, ...]:
+    """Return the patterns of an INTEREST."""
+    return _patterns(decode(envelope[1]))
+
+
+def _patterns(value: Any) -> tuple[str, ...]:
+    if not isinstance(value, list) or len(value) > MAX_PATTERNS or not all(
+        isinstance(item, str) and len(item) <= 256 for item in value
+    ):
+        raise ProtocolError(f"interest is a list of at most {MAX_PATTERNS} topic patterns of at most 256 characters")
+    return tuple(value)
+
+
+def heartbeat(sequence: int, progress_age_ms: int, inventory_hash: bytes) -> bytes:
+    """Return a host's sign of progress: milliseconds since its loop last turned, and a hash of what it offers."""
+    return _pack_once((HEARTBEAT, sequence, progress_age_ms, inventory_hash, b""))
+
+
+def echo(sequence: int) -> bytes:
+    """Return the registry's answer to one heartbeat."""
+    return _pack_once((ECHO, sequence, b""))
+
+
+# --- calls ----------------------------------------------------------------------------------------------------------
+
+
+def call(number: int, request: Request) -> bytes:
+    """Return the envelope of a request; raises `MessageTooLarge` for a header over 2 KiB."""
+    packed = _pack(
+        (CALL, number, int(request.deadline * 1000), request.service, request.operation, request.to_host,
+         request.caller, request.path, _trace(request.trace), request.body)
+    )
+    if len(packed) - len(request.body) > MAX_HEADER:
+        raise MessageTooLarge(
+            f"the header of {request.target} is {len(packed) - len(request.body)} bytes, the limit is {MAX_HEADER}; "
+            "names and call paths are too long", size=len(packed) - len(request.body), limit=MAX_HEADER,
+        )
+    return packed
+
+
+def read_call(envelope: Envelope, shift: float, via: str) -> tuple[int, Request]:
+    """Return number and request of a CALL; `shift` seconds turn the sender's clock into the receiver's."""
+    _, number, deadline, service, operation, to_host, caller, path, trace, body = envelope
+    return number, Request(
+        service, operation, body, deadline / 1000 + shift, _read_trace(trace), caller, tuple(path), to_host,
+        via,
+    )
+
+
+def reply(number: int, answer: Reply) -> bytes:
+    """Return the envelope of a reply, REPLY for a value and ERROR for an error."""
+    if answer.error is None:
+        return _pack((REPLY, number, answer.host, answer.body))
+    error = answer.error
+    code = error.code or RemoteFailure.code
+    details = {name: value for name, value in error.details.items() if name in error.carries}
+    return _pack_once((ERROR, number, answer.host, code, _error_body(error.message, details)))
+
+
+def _error_body(message: str, details: Mapping[str, Any]) -> bytes:
+    try:
+        return encode({**details, "message": message[:8000]})
+    except MeshError:  # a detail that may not travel must not swallow the error itself
+        return encode({"message": message[:8000].encode("utf-8", "replace").decode("utf-8", "replace")})
+
+
+def read_reply(envelope: Envelope) -> tuple[int, Reply]:
+    """Return number and reply of a REPLY or ERROR."""
+    if envelope[0] == REPLY:
+        return envelope[1], Reply(envelope[3], None, envelope[2])
+    _, number, host, code, body = envelope
+    details = decode(body)
+    if not isinstance(details, dict):
+        raise ProtocolError("an error's body is a map")
+    return number, Reply(b"", from_wire(code, str(details.pop("message", code)), details), host)
+
+
+def cancel(number: int) -> bytes:
+    """Return the word that nobody waits for this call any more."""
+    return _pack((CANCEL, number, b""))
+
+
+# --- events ---------------------------------------------------------------------------------------------------------
+
+
+def event(happened: Event) -> bytes:
+    """Return the envelope of an event; the same bytes serve every peer."""
+    trace = None if happened.trace is None else _trace(happened.trace)
+    return _pack((EVENT, happened.topic, happened.origin, happened.time, trace, happened.body))
+
+
+def read_event(envelope: Envelope) -> Event:
+    """Return the event of an EVENT."""
+    _, topic, origin, time, trace, body = envelope
+    return Event(topic, body, origin, time, None if trace is None else _read_trace(trace))
+
+
+# --- chunks ---------------------------------------------------------------------------------------------------------
+
+
+def chunk(transfer: int, total: int, offset: int, part: bytes | memoryview) -> bytes:
+    """Return one part of an encoded envelope of `total` bytes; `total` 0 means the transfer is given up."""
+    return _pack_once((CHUNK_OF, transfer, total, offset, part))
+
+
+def ack(transfer: int, received: int) -> bytes:
+    """Return the word that `received` bytes of a transfer have arrived."""
+    return _pack_once((ACK, transfer, received, b""))
+
+
+# --- the parts ------------------------------------------------------------------------------------------------------
+
+# Used on the loop's thread only; other threads build their few envelopes with `_pack_once`.
+_pack: Callable[[Any], bytes] = msgpack.Packer(autoreset=True).pack
+_pack_once: Callable[[Any], bytes] = msgpack.packb
+
+
+def _trace(trace: Trace) -> bytes:
+    return trace.trace_id + trace.span_id + trace.parent_id + (b"\x01" if trace.sampled else b"\x00")
+
+
+def _read_trace(packed: bytes) -> Trace:
+    return Trace(packed[:16], packed[16:24], packed[32] == 1, packed[24:32])
+
+
+_NUMBER, _TEXT, _BIN, _NAME_OR_NIL, _PATH, _TRACE, _TRACE_OR_NIL, _REAL, _BODY = range(9)
+_FIELDS: Mapping[int, tuple[int, ...]] = {
+    HELLO: (_NUMBER, _BODY),
+    WELCOME: (_NUMBER, _BODY),
+    REFUSED: (_NUMBER, _BODY),
+    RESET: (_BODY,),
+    LEAVING: (_BODY,),
+    CALL: (_NUMBER, _NUMBER, _TEXT, _TEXT, _NAME_OR_NIL, _TEXT, _PATH, _TRACE, _BODY),
+    REPLY: (_NUMBER, _TEXT, _BODY),
+    ERROR: (_NUMBER, _TEXT, _TEXT, _BODY),
+    CANCEL: (_NUMBER, _BODY),
+    EVENT: (_TEXT, _TEXT, _REAL, _TRACE_OR_NIL, _BODY),
+    CHUNK_OF: (_NUMBER, _NUMBER, _NUMBER, _BODY),
+    ACK: (_NUMBER, _NUMBER, _BODY),
+    INTEREST: (_BODY,),
+    HEARTBEAT: (_NUMBER, _NUMBER, _BIN, _BODY),
+    ECHO: (_NUMBER, _BODY),
+}
+
+
+def _check(envelope: Any) -> None:
+    """Raise `ProtocolError` unless `envelope` has the fields of its kind."""
+    if type(envelope) is not list or not envelope or type(envelope[0]) is not int:
+        raise ProtocolError("an envelope is an array that begins with its kind")
+    if envelope[0] == CALL:  # the hot kinds spelled out: a loop over the table costs three times as much
+        if len(envelope) == 10:
+            _, number, deadline, service, operation, to_host, caller, path, trace, body = envelope
+            if (
+                type(number) is int and type(deadline) is int and 0 <= deadline < 1 << 62
+                and type(service) is str and type(operation) is str
+                and (to_host is None or type(to_host) is str) and type(caller) is str
+                and _is_path(path) and type(trace) is bytes and len(trace) == TRACE and type(body) is bytes
+            ):
+                return
+    elif envelope[0] == REPLY:
+        if (
+            len(envelope) == 4 and type(envelope[1]) is int and type(envelope[2]) is str
+            and type(envelope[3]) is bytes
+        ):
+            return
+    else:
+        fields = _FIELDS.get(envelope[0])
+        if fields is None:
+            raise ProtocolError(f"envelope kind {envelope[0]} is not known to protocol version {VERSION}")
+        if len(envelope) == len(fields) + 1 and all(map(_fits, fields, envelope[1:])):
+            return
+    raise ProtocolError(f"an envelope of kind {Kind(envelope[0]).name} does not have the fields of its kind")
+
+
+def _fits(field: int, value: Any) -> bool:
+    match field:
+        case 0:
+            return type(value) is int and 0 <= value < 1 << 62
+        case 1:
+            return type(value) is str
+        case 2 | 8:
+            return type(value) is bytes
+        case 3:
+            return value is None or type(value) is str
+        case 4:
+            return _is_path(value)
+        case 5:
+            return type(value) is bytes and len(value) == TRACE
+        case 6:
+            return value is None or (type(value) is bytes and len(value) == TRACE)
+        case _:
+            return type(value) in (int, float) and value == value and abs(value) < 1e15
+
+
+def _is_path(value: Any) -> bool:
+    return type(value) is list and len(value) <= MAX_HOPS + 1 and all(type(item) is str for item in value)

@@ -1,0 +1,37 @@
+"""Waiting for what will be so soon: the only place in the tests that sleeps."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+T = TypeVar("T")
+STEP = 0.005
+
+
+async def eventually(condition: Callable[[], T], limit: float = 5.0) -> T:
+    """Return the first true value of `condition`, asked again and again; fails the test after `limit` seconds."""
+    until = time.monotonic() + limit
+    while not (value := condition()):
+        if time.monotonic() > until:
+            raise AssertionError(_complaint(condition, value, limit))
+        await asyncio.sleep(STEP)
+    return value
+
+
+def wait_until(condition: Callable[[], T], limit: float = 5.0) -> T:
+    """Do the same outside a loop."""
+    until = time.monotonic() + limit
+    while not (value := condition()):
+        if time.monotonic() > until:
+            raise AssertionError(_complaint(condition, value, limit))
+        time.sleep(STEP)
+    return value
+
+
+def _complaint(condition: Callable[[], T], value: T, limit: float) -> str:
+    code = getattr(condition, "__code__", None)
+    where = f"{code.co_filename}:{code.co_firstlineno}" if code is not None else repr(condition)
+    return f"not so within {limit} s: the condition at {where} is {value!r}"
