@@ -221,7 +221,7 @@ class TestVariables:
         assert config.agents["clock__two"].settings["results"] == 7
         assert config.agents["clock"].settings["results"] == 10
 
-    def test_others_programs_variables_are_let_be(self, project: Path) -> None:
+    def test_variables_of_other_programs_are_let_be(self, project: Path) -> None:
         assert loaded(project, PATH="/bin", MESHED__UP="1", MESH_PORT_7400_TCP_ADDR="10.0.0.1").mesh == "home"
 
     def test_home_is_a_folder_of_the_project_unless_the_variable_says_otherwise(self, project: Path) -> None:

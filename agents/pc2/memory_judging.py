@@ -57,8 +57,8 @@ def likeness(asked: Unit, told: Unit, words: Lexicon) -> float:
     if asked.name:
         return 1.0 if asked.text.lower() == told.text.lower() else 0.0
     single = len(asked.positions) == 1
-    if (single and asked.lemmas & told.lemmas) or asked.words == told.words:
-        return 1.0 if len(told.positions) == 1 or not single else 0.9
+    if asked.words == told.words or (single and len(told.positions) == 1 and asked.lemmas & told.lemmas):
+        return 1.0
     if asked.number or told.number:
         return 0.0
     concepts, inner = asked.sense.concepts, told.inner.concepts
@@ -66,6 +66,8 @@ def likeness(asked: Unit, told: Unit, words: Lexicon) -> float:
         return 0.95
     if concepts & inner:
         return 0.85
+    if single and not concepts and asked.lemmas & told.lemmas:
+        return 0.9
     if _broader(concepts, told.sense.concepts | inner, words):
         return 0.85
     if asked.sense.names & told.sense.names or names_kind_of(asked, told):
@@ -232,37 +234,40 @@ class _Comparison:
 
     def _relation(self) -> tuple[float, frozenset[str]]:
         total = reached = 0.0
+        by_words = False
         concepts: set[str] = set()
         for unit, row, weight in zip(self.question.units, self.likes, self.question.weights, strict=True):
             if weight == 0:
                 continue
             best = max(row, default=0.0)
-            for kind in self._told_by_value(unit):
-                best = max(best, self._kind_fit(kind))
+            by_words = by_words or best >= ALIKE
+            best = max(best, self._by_value(unit))
             if best >= ALIKE:
                 concepts |= unit.sense.concepts
             total += weight
             reached += weight * (best if best >= ALIKE else best / 2)
-        if total < 0.5:
-            return self._plain_relation(), frozenset(concepts)
-        return reached / total, frozenset(concepts)
+        if total == 0:
+            return (0.9 if self.question.open_ended else 0.9 * self._says_little()), frozenset(concepts)
+        return reached / total * (1.0 if by_words else self._says_little()), frozenset(concepts)
 
-    def _told_by_value(self, unit: Unit) -> Iterator[str]:
-        """Yield the kinds of which a value alone tells the relation: "a teal boat" has a colour, "a welder" a job."""
-        yield from (kind for kind in unit.sense.names if kind not in VAGUE_KINDS)
-        yield from (self.words.answers[concept] for concept in unit.sense.concepts if concept in self.words.answers)
+    def _by_value(self, unit: Unit) -> float:
+        """Return how well a value alone tells the relation: "a teal boat" has a colour, "my doctor is Anna Bell" a name."""
+        kinds = {kind for kind in unit.sense.names if kind not in VAGUE_KINDS}
+        if "name" in unit.sense.concepts and any(u.name and not self.memory.placed(i) for i, u in self._values()):
+            return 0.85
+        if not unit.lemmas & self.words.verbs or len(unit.positions) > 1:
+            kinds |= {self.words.answers[concept] for concept in unit.sense.concepts if concept in self.words.answers}
+        return max((self._kind_fit(kind) for kind in kinds), default=0.0)
 
-    def _plain_relation(self) -> float:
-        """A question such as "Where is the boat?": the memory must say little else than that."""
-        if self.question.open_ended:
-            return 0.9
-        extra = sum(
-            1
-            for index, unit in enumerate(self.memory.units)
-            if index not in self.covered and not unit.name and unit.sense.concepts and not unit.sense.kinds
-            and not unit.lemmas & self.words.light and not unit.sense.concepts & self.question.implied
-        )
-        return 0.9 * 0.6**extra
+    def _says_little(self) -> float:
+        """Return less the more the memory says that was not asked; then it is about something else."""
+        extra = 0
+        for index, unit in enumerate(self.memory.units):
+            if index in self.covered or unit.name or unit.sense.kinds or not unit.sense.concepts:
+                continue
+            if not unit.lemmas & self.words.light and not unit.sense.concepts & self.question.implied:
+                extra += 1
+        return float(0.6**extra)
 
     # --- kind
 
@@ -275,12 +280,12 @@ class _Comparison:
         best = max(self._kind_fit(kind) for kind in self.question.wanted)
         return 1.0 if best >= 0.8 else 0.75 if best >= 0.45 else 0.3
 
-    def _values(self) -> list[int]:
+    def _values(self) -> list[tuple[int, Unit]]:
         """Return the units that the question did not bring along."""
-        return [index for index in range(len(self.memory.units)) if index not in self.covered]
+        return [(index, unit) for index, unit in enumerate(self.memory.units) if index not in self.covered]
 
     def _kind_fit(self, kind: str) -> float:
-        values = [(index, self.memory.units[index]) for index in self._values()]
+        values = self._values()
         if any(kind in unit.sense.kinds for _, unit in values):
             return 0.95
         if kind == "place":
@@ -290,11 +295,12 @@ class _Comparison:
             return 0.95 if any(unit.number for _, unit in values) else 0.0
         if kind == "date":
             return 0.95 if any(_is_time(unit) or _is_year(unit) for _, unit in values) else 0.0
-        if kind in OPEN_KINDS:
-            if kind == "person" and self.memory.mentions_self and not self.question.about_self:
-                return 0.8
-            return 0.9 if any(unit.name for _, unit in values) else 0.45 if values else 0.0
-        return 0.45 if any(not unit.known or unit.name for _, unit in values) else 0.0
+        if kind == "person" and self.memory.mentions_self and not self.question.about_self:
+            return 0.8
+        if kind in OPEN_KINDS and any(unit.name for _, unit in values):
+            return 0.9
+        strange = any(not unit.sense.kinds and not unit.number and (unit.name or not unit.known) for _, unit in values)
+        return 0.45 if strange else 0.0
 
     def _says(self, kind: str) -> bool:
         """Say whether the memory names the kind or answers a relation whose values are of it."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import pairwise
 
 from agents_pc2.memory_lexicon import Lexicon, lexicon
 from agents_pc2.memory_reading import MY, SELF, VERBAL, Possession, Reading, Unit, read
@@ -96,7 +97,7 @@ class _Asker:
             name_groups=names,
             focus=vague,
             wanted=wanted,
-            implied=IMPLIED.get(self.asking[1], frozenset()) if self.asking else frozenset(),
+            implied=self._implied(),
             about_self=about_self,
             only_self=about_self and not names and not anchors,
             open_ended=not wanted and not relation and any(t.lower in OPENINGS for t in self.reading.tokens),
@@ -168,6 +169,16 @@ class _Asker:
             if token.lower in ("i", "we") and before.lower in SUBJECTS:
                 return True
         return any(token.lower in MY for token in tokens)
+
+    def _implied(self) -> frozenset[str]:
+        """Return the relations a question may mean without a word for them."""
+        tokens = [token.lower for token in self.reading.tokens]
+        implied = IMPLIED.get(self.asking[1], frozenset()) if self.asking else frozenset()
+        if "how" in tokens and "much" in tokens:
+            implied |= {"price"}
+        if any(first in WISHES and second in ("i", "we") for first, second in pairwise(tokens)):
+            implied |= {"preference"}
+        return implied
 
     def _wanted(
         self, units: Sequence[Unit], possessions: Sequence[Possession], focus: Sequence[Unit]

@@ -70,6 +70,8 @@ class Reading:
 
     def placed(self, index: int) -> bool:
         """Say whether a unit stands after a word of place: "in the attic", "from Farnham"."""
+        if self.units[index].number:
+            return False
         position = self.units[index].start - 1
         while position >= 0:
             token = self.tokens[position]
@@ -162,11 +164,8 @@ class _Reader:
         text = " ".join(token.text for token in tokens)
         number = len(tokens) == 1 and tokens[0].number
         inner = NO_SENSE
-        if len(tokens) > 1:
-            for token in tokens:
-                if not token.lemmas & self.words.verbs:
-                    continue
-                inner = inner.merged(self.words.senses(token.lemmas - self.words.function))
+        if len(tokens) > 1 and all(token.lower in self.words.function for token in tokens[1:]):
+            inner = self.words.senses(tokens[0].lemmas - self.words.function)
         words = tuple(token.lower for token in tokens)
         if inner.concepts & sense.concepts:
             inner = NO_SENSE

@@ -26,6 +26,8 @@ _SPLIT: dict[str, tuple[str, ...]] = {
     "doesnt": ("does", "not"), "cant": ("can", "not"), "whats": ("what", "is"), "wheres": ("where", "is"),
     "whos": ("who", "is"), "whens": ("when", "is"), "gotta": ("got", "to"), "ain't": ("is", "not"),
 }  # fmt: skip
+MAY = "May-month"
+"""The month, told from the verb."""
 _ENDINGS = (("n't", "not"), ("'re", "are"), ("'ve", "have"), ("'ll", "will"), ("'d", "would"), ("'m", "am"))
 NUMBER_WORDS = {
     word: str(number)
@@ -72,6 +74,8 @@ def tokenise(text: str) -> list[Token]:
             first, broken = first or word in _SENTENCE_END, True
             continue
         following = words[index + 1].lower() if index + 1 < len(words) else ""
+        if word.lower() == "may" and (following[:1].isdigit() or (index and _before_may(word, words[index - 1]))):
+            word = MAY
         for part in _parts(word, following):
             lower = _plain(part.lower())
             tokens.append(
@@ -111,3 +115,8 @@ def _plain(lower: str) -> str:
     if lower.isascii():
         return NUMBER_WORDS.get(lower, lower)
     return "".join(mark for mark in unicodedata.normalize("NFKD", lower) if not unicodedata.combining(mark))
+
+
+def _before_may(word: str, before: str) -> bool:
+    """Say whether "may" after this word is the month: "12 May", "in May", "of May"."""
+    return before[:1].isdigit() or (word[0].isupper() and before.lower() in ("in", "of", "on", "until", "by", "since", "every", "last", "next"))

@@ -99,7 +99,7 @@ def _stale(project: Project, overrides: Overrides) -> Iterator[Finding]:
     for service in overrides:
         if service not in project.agents:
             message = f"the registry keeps settings for `{service}`, which no file configures"
-            hint = f"remove them with `mesh config unset {service}`"
+            hint = "left from an agent whose file was removed or renamed"
             yield Finding("note", "stale_override", AGENTS_FOLDER, None, message, hint)
 
 

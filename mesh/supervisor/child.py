@@ -16,7 +16,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
-from mesh.errors import StartError
 from mesh.parent import PARENT, StatusPipe, tie_to_parent
 
 __all__ = ["Child", "StatusPipe", "tie_to_parent"]
@@ -50,7 +49,7 @@ class Child:
         return None if self._process is None else self._process.pid
 
     def start(self) -> int:
-        """Start it and return the descriptor its status comes from; raises `StartError`."""
+        """Start it and return the descriptor its status comes from; raises `OSError`."""
         reading, writing = os.pipe()
         try:
             with self._opened_output() as output:
@@ -59,9 +58,9 @@ class Child:
                     stderr=subprocess.STDOUT, pass_fds=(writing,), start_new_session=True,
                     env={**os.environ, PARENT: str(os.getpid())},
                 )
-        except OSError as error:
+        except OSError:
             os.close(reading)
-            raise StartError(f"{self.name} cannot be started: {error}") from None
+            raise
         finally:
             os.close(writing)
         os.set_blocking(reading, False)

@@ -16,8 +16,9 @@ REGISTRY = "registry"
 class LauncherEvent:
     """Something the operator may want to see: `text` for people, `data` for programs.
 
-    `kind` is one of started, status (a child's own line, in `data`), ready (all hosts, once), back (a child is ready,
-    outside of that), restarting, refused, quarantined, ended, stopping, killing. `child` is a host, `registry` or None.
+    `kind` is one of waiting (for what a killed launcher left), started, status (a child's own line, in `data`), up (a
+    child is ready, each time), ready (all hosts are, once), restarting, refused, quarantined, ended, stopping,
+    killing. `child` is a host, `registry` or None.
     """
 
     kind: str

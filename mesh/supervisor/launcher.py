@@ -163,8 +163,8 @@ class Launcher:
         kept.failure = ""
         try:
             descriptor = kept.child.start()
-        except StartError as error:
-            self._restart(kept, error.message, None, None)
+        except OSError as error:
+            self._restart(kept, f"cannot be started: {error}", None, None)
             return
         self._selector.register(descriptor, selectors.EVENT_READ, kept)
         self._tell("started", kept, f"runs as pid {kept.child.pid}", pid=kept.child.pid)
@@ -180,8 +180,8 @@ class Launcher:
                 continue
             kept.restarts.ready()
             kept.was_ready, kept.ready = True, message
-            if self._told_ready or kept.name == REGISTRY:
-                self._on(LauncherEvent("back", kept.name, f"{kept.label} is ready", message))
+            count = f": {message['ready']}/{message['total']} agents" if "total" in message else ""
+            self._on(LauncherEvent("up", kept.name, f"{kept.label} is ready{count}", message))
 
     def _ended(self, kept: Kept, pid: int, code: int) -> None:
         """Decide what follows from the end of a child."""

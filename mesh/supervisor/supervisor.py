@@ -36,6 +36,7 @@ from mesh.supervisor.house import House
 from mesh.supervisor.incarnation import counting, host_incarnation
 from mesh.supervisor.reporter import Reporter
 from mesh.supervisor.vitals import Pulse
+from mesh.supervisor.watch import Place, Watch
 from mesh.tracing import SpanRing
 from mesh.transport import profile
 from mesh.transport.deadlines import Deadlines
@@ -75,9 +76,11 @@ class Supervisor:
         self._loop = asyncio.get_running_loop()
         self._keys: Keys | None = None if config.security == "none" else ensure_for(config, name)
         self._pulse = Pulse(self.clock)
+        self._watch = Watch(self._pulse, self.clock, self._files, self._loop_held)
         self._changed = asyncio.Event()
         self._missing_changed = False
         self._failure: StartError | None = None
+        self._linked_hosts: set[str] = set()
         self._started = self.clock.monotonic()
         self._tasks: set[asyncio.Task[Any]] = set()
         own = self._keys.own if self._keys else None
@@ -148,6 +151,7 @@ class Supervisor:
         self._tell({"event": "starting", "host": self.name, "pid": os.getpid(), "agents": len(self._specs())})
         self.errors.open()
         self._pulse.start()
+        self._watch.start()
         self._heartbeat.start()
         self._listener.bind(endpoint(self._at.address, self._at.port))
         self._outside.bind(endpoint(self._at.address, self._at.events_port))
@@ -213,6 +217,7 @@ class Supervisor:
         self._outside.close()
         self._deadlines.close()
         self._heartbeat.stop()
+        self._watch.stop()
         self._pulse.stop()
         self._context.term()
         await self._state.close()
@@ -438,6 +443,12 @@ class Supervisor:
 
     def _linked(self, host: str, up: bool, reason: str) -> None:
         self._membership.linked(host, up, reason)
+        if up:
+            self._linked_hosts.add(host)
+        elif host in self._linked_hosts:
+            self._linked_hosts.discard(host)
+            if host != REGISTRY and not self.stopping.is_set():
+                self.report.trouble(f"link:{host}", f"the link to {host} is lost: {reason}")
         self._notify_change()
 
     def _session(self, session: Session, up: bool) -> None:
@@ -451,6 +462,21 @@ class Supervisor:
     def _store_trouble(self, severity: str, text: str) -> None:
         """Report what the error log says of its own store; comes from its thread."""
         self._loop.call_soon_threadsafe(lambda: self.report(text, severity=str(severity), service=SUPERVISOR))
+
+    def _files(self) -> dict[str, str]:
+        """Return whose each agent file is; read by the watching thread."""
+        return {str(cell.spec.file): service for service, cell in self.cells.items()}
+
+    def _loop_held(self, place: Place, seconds: float) -> None:
+        """Say which agent holds the loop, at once to the launcher and the log; comes from the watching thread."""
+        service, function, file, line = place
+        text = (f"{service} has held the event loop of {self.name} for {seconds:.1f} s in {function}() at {file}:{line}; "
+                "use await or self.run(...) there, or `isolation: thread` in its config")
+        log.warning("%s", text)
+        self._tell({"event": "blocked", "host": self.name, "service": service, "message": text})
+        self._loop.call_soon_threadsafe(
+            lambda: self.report(text, severity="warning", service=service, operation=function)
+        )
 
     def _refused_at_door(self, address: str, key: str, reason: str) -> None:
         """Report a refused key; comes from the heartbeat thread."""

@@ -1,8 +1,9 @@
 """The monitor of a socket others connect to: who came, who left, who was turned away and why.
 
 A key that ZAP refuses is reported by ZAP, with its fingerprint. What is reported here never got that far: it speaks no
-CURVE, or encrypts for another server. libzmq names a connection by its descriptor only, so its address is known if it
-could still be asked when the connection was young.
+CURVE, encrypts for another server, or went away first (a client that sees CURVE and does not speak it often does).
+libzmq names a connection by its descriptor only, so its address is known if it could still be asked for when the
+connection was new. A failed handshake names none at all: it is that of the connection whose end is told next.
 """
 
 from __future__ import annotations
@@ -16,7 +17,11 @@ from mesh.transport.loop import LoopSocket
 from mesh.transport.profile import Socket, happenings, monitor
 from mesh.transport.zap import OnRefused
 
-_EVENTS = zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
+_EVENTS = (
+    zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
+    | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
+)
+_WENT_AWAY = "it went away before it showed a key"
 _REASONS: Mapping[int, str] = {
     zmq.PROTOCOL_ERROR_ZMTP_MECHANISM_MISMATCH: "it does not speak CURVE",
     zmq.PROTOCOL_ERROR_ZMTP_CRYPTOGRAPHIC: "it expects another server key, or does not hold its own",
@@ -49,8 +54,10 @@ class Entrance:
                 self._came(value)
             elif event == zmq.EVENT_DISCONNECTED:
                 self._gone(value)
-            elif event == zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL:  # of the connection whose end is told next
+            elif event == zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL:
                 self._reason = _REASONS.get(value, f"protocol error {value:#x}")
+            elif event == zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL:
+                self._reason = _WENT_AWAY
         return False
 
     def close(self) -> None:

@@ -50,7 +50,7 @@ class Outside:
         self._on_refused = on_refused
         self._sequences = Sequences()
         self._subscriptions = Subscriptions()
-        self._expelled: set[int] = set()
+        self._connected: set[int] = set()
         self._port = 0
         self._xpub: LoopSocket | None = None
         self._entrance: Entrance | None = None
@@ -64,14 +64,14 @@ class Outside:
     def bind(self, endpoint: str) -> str:
         """Open the door at `endpoint` and return it with the real port; raises `StartError` if that cannot be."""
         socket = profile.xpub(self._context, own=self._own)
-        entrance = Entrance(socket, came=self._forget, left=self._forget, refused=self._on_refused)
+        entrance = Entrance(socket, came=self._came, left=self._left, refused=self._on_refused)
         try:
             socket.bind(endpoint)
         except zmq.ZMQError as error:
             entrance.close()
             socket.close()
             raise StartError(
-                f"cannot publish events at {endpoint}: {error.strerror}; another mesh or program may hold the port, "
+                f"cannot publish events at {endpoint}: {zmq.strerror(error.errno or 0)}; another mesh or program may hold the port, "
                 "or the address is not of this machine (see config/hosts.yaml)", endpoint=endpoint,
             ) from None
         bound = socket.getsockopt_string(zmq.LAST_ENDPOINT)
@@ -144,8 +144,8 @@ class Outside:
             reader = int(frame.get(zmq.SRCFD))
         except zmq.ZMQError:
             return  # libzmq takes back the subscriptions of a reader that left; the entrance has told already
-        if reader in self._expelled:
-            return
+        if reader not in self._connected:
+            return  # the rest of what one sent who is gone, or was sent away
         content = frame.bytes
         if content[:1] == b"\x01":
             refusal = self._subscriptions.add(reader, content[1:])
@@ -159,14 +159,16 @@ class Outside:
         """End a reader's connection; what it still has in the queue is ignored."""
         address = peer_address(reader)
         hang_up(reader, self._port)
-        self._subscriptions.forget(reader)
-        self._expelled.add(reader)
+        self._left(reader)
         self._on_refused(address, "", reason)
 
-    def _forget(self, reader: int) -> None:
-        """Forget what was known of a descriptor: its connection is new, or gone."""
+    def _came(self, reader: int) -> None:
+        self._left(reader)
+        self._connected.add(reader)
+
+    def _left(self, reader: int) -> None:
         self._subscriptions.forget(reader)
-        self._expelled.discard(reader)
+        self._connected.discard(reader)
 
 
 def _packed(value: Any) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import itertools
 import signal
 import socket
 import struct
@@ -120,7 +121,7 @@ def predicted_ids(count: int) -> list[bytes]:
     library.srand(1)
     draws = [library.rand() for _ in range(count + 1)]
     return [b"\0" + struct.pack(">I", (high << 31 | low) & 0xFFFFFFFF)
-            for low, high in zip(draws, draws[1:], strict=False)]
+            for low, high in itertools.pairwise(draws)]
 
 
 def attack(endpoint: str, here: Bench) -> bool:

@@ -1,0 +1,74 @@
+"""`make bench`: one table of ratios, with what is promised and whether it was reached.
+
+Baseline and mesh are measured in turn, so a drift of the machine touches both; a row is the median of its rounds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks import calls, raw
+
+
+@dataclass(frozen=True)
+class Row:
+    """One promise: its ratio per round, and the bound it must keep."""
+
+    name: str
+    ratios: list[float]
+    promise: float
+    aim: float
+    higher_is_better: bool = True
+
+    def line(self) -> str:
+        """Return the row of the table."""
+        median = statistics.median(self.ratios)
+        good = median >= self.promise if self.higher_is_better else median <= self.promise
+        sign = "≥" if self.higher_is_better else "≤"
+        return (f"{self.name:<46} {median:>7.2f} {min(self.ratios):>7.2f} {max(self.ratios):>7.2f}   "
+                f"{sign} {self.promise:.2f}   {sign} {self.aim:.2f}   {'pass' if good else 'short'}")
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--calls", type=int, default=60_000, help="calls of a round at 64 outstanding")
+    parser.add_argument("--alone", type=int, default=3_000, help="calls of a round one at a time")
+    parser.add_argument("--smoke", action="store_true", help="only show that the programs run")
+    chosen = parser.parse_args()
+    if chosen.smoke:
+        chosen.rounds, chosen.calls, chosen.alone = 1, 640, 20
+    rows = [*_rows("plain", "none", chosen), *_rows("CURVE", "curve", chosen)]
+    print(f"{'':<46} {'median':>7} {'least':>7} {'most':>7}   promise  aim")
+    for row in rows:
+        print(row.line())
+
+
+def _rows(label: str, security: str, chosen: argparse.Namespace) -> list[Row]:
+    """Measure the mesh with one kind of security against the baseline, in turn."""
+    many: list[float] = []
+    alone: list[float] = []
+    with tempfile.TemporaryDirectory(prefix="mesh-bench-") as name, \
+            calls.running(Path(name), security=security) as folder:
+        calls.measure(folder, calls=6400 if not chosen.smoke else 64, outstanding=64)
+        for number in range(chosen.rounds):
+            base = raw.measure(chosen.calls, chosen.alone)
+            busy = calls.measure(folder, calls=chosen.calls, outstanding=64)
+            lone = calls.measure(folder, calls=chosen.alone, outstanding=1)
+            many.append(busy.calls_per_second / base.calls_per_second)
+            alone.append(lone.p50 / base.p50)
+            print(f"{label} round {number + 1}: raw {base.calls_per_second:,.0f}/s, p50 {base.p50 * 1e6:.0f} µs; mesh "
+                  f"{busy.calls_per_second:,.0f}/s, p99 {busy.p99 * 1e3:.2f} ms; alone p50 {lone.p50 * 1e6:.0f} µs")
+    return [
+        Row(f"remote call, 64 outstanding, {label}, share of raw", many, 0.50 if security == "none" else 0.375, 0.80),
+        Row(f"remote call alone, p50, {label}, times raw", alone, 1.7, 1.3, higher_is_better=False),
+    ]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,42 @@
+"""The calling side of the call benchmark: an ordinary agent that calls another by name."""
+
+import asyncio
+import time
+
+from pydantic import BaseModel
+
+from mesh import Agent, operation
+
+TEXT = "x" * 76  # with the keys, a map of about 100 bytes
+
+
+class Figures(BaseModel):
+    """Calls per second, and the latencies in seconds of a run."""
+
+    calls_per_second: float
+    p50: float
+    p99: float
+
+
+class Caller(Agent):
+    """Calls `bench_echo` as fast as it answers."""
+
+    @operation
+    async def run(self, calls: int, outstanding: int) -> Figures:
+        """Make `calls` calls, `outstanding` at a time."""
+        latencies: list[float] = []
+
+        async def work(count: int) -> None:
+            for number in range(count):
+                started = time.perf_counter()
+                answer = await self.request("bench_echo.echo", text=TEXT, number=number)
+                latencies.append(time.perf_counter() - started)
+                if answer["number"] != number:
+                    raise ValueError(f"asked for {number}, got {answer}")
+
+        started = time.perf_counter()
+        await asyncio.gather(*(work(calls // outstanding) for _ in range(outstanding)))
+        spent = time.perf_counter() - started
+        latencies.sort()
+        return Figures(calls_per_second=len(latencies) / spent, p50=latencies[len(latencies) // 2],
+                       p99=latencies[len(latencies) * 99 // 100])

@@ -1,0 +1,87 @@
+"""The mesh's side: two real hosts and a registry, an agent on one calling an agent on the other by name."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+START_SECONDS = 30.0
+
+
+@dataclass(frozen=True)
+class MeshFigures:
+    """Calls per second at some outstanding calls, with the median and the 99th percentile in seconds."""
+
+    calls_per_second: float
+    p50: float
+    p99: float
+
+
+@contextlib.contextmanager
+def running(folder: Path, *, security: str, isolation: str = "coroutine") -> Iterator[Path]:
+    """Run a mesh of two hosts with the benchmark's agents in `folder`, and stop it at the end."""
+    _write_project(folder, security, isolation)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    log = (folder / "up.log").open("w")
+    up = subprocess.Popen([sys.executable, "-m", "mesh.cli", "--config", str(folder), "up", "--json"],
+                          stdout=subprocess.PIPE, stderr=log, text=True, env=environment)
+    try:
+        assert up.stdout is not None
+        for line in up.stdout:
+            if line.startswith("{") and json.loads(line).get("event") == "ready":
+                break
+        else:
+            raise RuntimeError(f"the mesh did not start: {(folder / 'up.log').read_text()}")
+        yield folder
+    finally:
+        up.terminate()
+        up.wait(30)
+        log.close()
+
+
+def measure(folder: Path, *, calls: int, outstanding: int) -> MeshFigures:
+    """Have the calling agent make `calls` calls, `outstanding` at a time."""
+    done = subprocess.run(
+        [sys.executable, "-m", "mesh.cli", "--config", str(folder), "call", "bench_caller.run", f"calls={calls}",
+         f"outstanding={outstanding}", "--timeout", "120", "--json"],
+        capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)}, check=False,
+    )
+    answer = json.loads(done.stdout or "{}")
+    if not answer.get("ok"):
+        raise RuntimeError(f"the call failed: {done.stdout}{done.stderr}")
+    return MeshFigures(**answer["result"])
+
+
+def _write_project(folder: Path, security: str, isolation: str) -> None:
+    ports = iter(_free_ports(7))
+    hosts = "\n".join(
+        f"  {name}: {{address: 127.0.0.1, port: {next(ports)}, events_port: {next(ports)}, "
+        f"metrics_port: {next(ports)}}}" for name in ("mainpc", "pc2")
+    )
+    (folder / "config" / "agents").mkdir(parents=True)
+    (folder / "config" / "hosts.yaml").write_text(
+        f"mesh: bench\nsecurity: {security}\nregistry: {{host: mainpc, port: {next(ports)}, store: sqlite}}\n"
+        f"hosts:\n{hosts}\n"
+    )
+    for service, host, class_name in (("bench_caller", "mainpc", "Caller"), ("bench_echo", "pc2", "Echo")):
+        source = ROOT / "benchmarks" / "agents" / f"{service.removeprefix('bench_')}.py"
+        (folder / f"{service}.py").write_text(source.read_text())
+        (folder / "config" / "agents" / f"{service}.yaml").write_text(
+            f"class: {service}.py:{class_name}\nhosts: [{host}]\nisolation: {isolation}\n"
+        )
+
+
+def _free_ports(count: int) -> list[int]:
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in sockets]

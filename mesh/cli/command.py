@@ -1,0 +1,137 @@
+"""How a command is declared and run: common options added, errors turned into one or two lines and an exit code.
+
+Exit codes: 0 done, 1 the thing asked for failed, 2 wrong usage or config, 3 the mesh cannot be reached, 4 deadline
+passed. Ctrl-C ends a command without a word (130), and so does a reader that goes away (`| head`).
+"""
+
+from __future__ import annotations
+
+import inspect
+import os
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from mesh.cli.scope import Scope
+from mesh.errors import MeshError, UsageError
+
+INTERRUPTED = 130
+
+Command = Callable[..., int | None]
+
+# Every wrong call is a UsageError; typer shows only this subclass of it.
+_WrongCall: type[Exception] = typer.BadParameter.__mro__[1]
+
+Folder = Annotated[Path | None, typer.Option("--config", metavar="DIR", help="The project's folder.",
+                                             show_default="found upwards from here")]
+Environment = Annotated[str | None, typer.Option("--environment", metavar="NAME",
+                                                 help="The environment section to use.",
+                                                 show_default="MESH_ENVIRONMENT, else development")]
+Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks.")]
+Timeout = Annotated[float | None, typer.Option("--timeout", metavar="SECONDS", help="How long to wait.",
+                                               show_default=False)]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def command(app: typer.Typer, name: str, *, timeout: float | None = 5.0) -> Callable[[Command], Command]:
+    """Add a command whose function takes a `Scope` and its own arguments, and returns its exit code (None is 0).
+
+    `timeout` is its limit in seconds unless `--timeout` says otherwise; None for one that follows something.
+    """
+
+    def attach(function: Command) -> Command:
+        parameters = list(inspect.signature(function, eval_str=True).parameters.values())[1:]
+
+        def run(
+            ctx: typer.Context, config: Folder, environment: Environment, debug: Debug, timeout_s: Timeout, json: Json,
+            **own: Any,
+        ) -> int:
+            outer = ctx.obj if isinstance(ctx.obj, Scope) else Scope()
+            return guarded(lambda: function(_scope(outer, config, environment, debug, timeout_s, timeout, json), **own),
+                           debug=debug or outer.debug)
+
+        _declare(run, [*parameters, *_common()])
+        run.__name__, run.__doc__ = function.__name__, function.__doc__
+        app.command(name)(run)
+        return function
+
+    return attach
+
+
+def _scope(
+    outer: Scope, config: Path | None, environment: str | None, debug: bool, given: float | None,
+    default: float | None, json: bool,
+) -> Scope:
+    limit = next((each for each in (given, outer.timeout) if each is not None), default)
+    if limit is not None and not limit > 0:
+        raise UsageError(f"--timeout is {limit:g}; give seconds above zero")
+    return Scope(config or outer.folder, environment or outer.environment, debug or outer.debug, limit, json)
+
+
+def _common() -> list[inspect.Parameter]:
+    def options(
+        config: Folder = None, environment: Environment = None, debug: Debug = False, timeout_s: Timeout = None,
+        json: Json = False,
+    ) -> None: ...
+
+    return list(inspect.signature(options, eval_str=True).parameters.values())
+
+
+def _declare(run: Callable[..., int], parameters: Sequence[inspect.Parameter]) -> None:
+    """Give `run` the signature that typer reads the options from."""
+    context = inspect.Parameter("ctx", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)
+    named = [context, *(item.replace(kind=inspect.Parameter.KEYWORD_ONLY) for item in parameters)]
+    setattr(run, "__signature__", inspect.Signature(named))  # noqa: B010 - a function's type has no such field
+    run.__annotations__ = {item.name: item.annotation for item in named}
+
+
+def guarded(work: Callable[[], int | None], *, debug: bool) -> int:
+    """Run `work` and return its exit code; what it raises becomes words on standard error and an exit code."""
+    try:
+        code = work() or 0
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python complains at its end
+        return 0
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except Exception as error:
+        if debug:
+            traceback.print_exc()
+        if isinstance(error, MeshError):
+            complain(error.message)
+            return error.exit_code
+        complain(f"unexpected {type(error).__name__}: {error}; run it again with --debug to see where")
+        return 1
+
+
+def complain(text: str) -> None:
+    """Say what went wrong."""
+    print(f"mesh: {text}", file=sys.stderr)
+
+
+def run_app(app: typer.Typer, arguments: Sequence[str] | None) -> int:
+    """Parse a command line, run its command and return the exit code; a wrong call costs two lines and code 2."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+    program = typer.main.get_command(app)
+    try:
+        code = program.main(args=None if arguments is None else list(arguments), prog_name="mesh",
+                            standalone_mode=False)
+    except _WrongCall as error:
+        complain(_explained(error))
+        return 2
+    return code if isinstance(code, int) else 0
+
+
+def _explained(error: Any) -> str:
+    """Return what is wrong with a call, and the command that shows how it is right."""
+    message = error.format_message()
+    path = error.ctx.command_path if error.ctx is not None else "mesh"
+    return f"{message}\n`{path} --help` shows how it is called" if message else f"see `{path} --help`"
