@@ -44,6 +44,8 @@ def tie_to_parent(limit: float = ORPHAN_LIMIT) -> None:
 
 def _outlive(parent: int, limit: float) -> None:
     """Wait for the death of the parent, give this process `limit` seconds, and end it."""
+    # Signals are for the main thread: one that this thread took would not end what the main thread waits for.
+    signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
     if _LINUX:
         _arm_kernel()
     while os.getppid() == parent:

@@ -30,10 +30,11 @@ class IntentClassifier:
         self._pipeline = pipeline
         self._labels: list[str] = [str(label) for label in pipeline.classes_]
 
-    def predict(self, text: str) -> Guess:
-        """Return the label `text` most likely has."""
+    def predict(self, text: str, without: Sequence[str] = ()) -> Guess:
+        """Return the label `text` most likely has, other than those in `without`."""
         row = self._pipeline.predict_proba([signs(text)])[0]
-        best = max(range(len(row)), key=lambda index: float(row[index]))
+        open_to = [index for index, label in enumerate(self._labels) if label not in without]
+        best = max(open_to, key=lambda index: float(row[index]))
         return Guess(self._labels[best], float(row[best]))
 
 
@@ -50,8 +51,8 @@ def train(examples: Mapping[str, Sequence[str]]) -> IntentClassifier:
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline, make_union
 
-    words = TfidfVectorizer(token_pattern=r"[^\s,.!;:]+", ngram_range=(1, 3), sublinear_tf=True)
-    letters = TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 5), sublinear_tf=True, min_df=2)
+    words = TfidfVectorizer(token_pattern=r"[^\s,.!;:]+", ngram_range=(1, 2), sublinear_tf=True)
+    letters = TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 4), sublinear_tf=True)
     pipeline = make_pipeline(make_union(words, letters), LogisticRegression(C=20.0, class_weight="balanced", max_iter=400))
     sentences = [(signs(text), label) for label, texts in examples.items() for text in texts]
     pipeline.fit([text for text, _ in sentences], [label for _, label in sentences])

@@ -70,9 +70,9 @@ def likeness(asked: Unit, told: Unit, words: Lexicon) -> float:
         return 0.9
     if _broader(concepts, told.sense.concepts | inner, words):
         return 0.85
-    if asked.sense.names & told.sense.names or names_kind_of(asked, told):
+    if asked.sense.names & told.sense.names:
         return 0.9
-    if _broader(told.sense.concepts | inner, concepts, words) or names_kind_of(told, asked):
+    if _broader(told.sense.concepts | inner, concepts, words):
         return 0.7
     return 0.8 if single and not told.name and _same_stem(asked, told) else 0.0
 
@@ -105,7 +105,7 @@ class _Comparison:
         self.question = question
         self.memory = memory
         self.words = words
-        self.likes = [[likeness(asked, told, words) for told in memory.units] for asked in question.units]
+        self.likes = [[self._likeness(asked, told) for told in memory.units] for asked in question.units]
         self.covered = {
             index
             for asked, row in zip(question.units, self.likes, strict=True)
@@ -113,6 +113,12 @@ class _Comparison:
             if value >= ALIKE and (value == 1.0 or not names_kind_of(asked, memory.units[index]))
         }
         self.lowers = {token.lower for token in memory.tokens}
+
+    def _likeness(self, asked: Unit, told: Unit) -> float:
+        value = likeness(asked, told, self.words)
+        if value < ALIKE and asked not in self.question.focus:  # "my pet" may be "my dog", and the other way round
+            return max(value, 0.9 if names_kind_of(asked, told) else 0.65 if names_kind_of(told, asked) else 0.0)
+        return value
 
     def verdict(self) -> Verdict:
         """Judge part by part, cheapest and hardest first."""
@@ -233,22 +239,25 @@ class _Comparison:
     # --- relation
 
     def _relation(self) -> tuple[float, frozenset[str]]:
-        total = reached = 0.0
-        by_words = False
-        concepts: set[str] = set()
-        for unit, row, weight in zip(self.question.units, self.likes, self.question.weights, strict=True):
-            if weight == 0:
-                continue
-            best = max(row, default=0.0)
-            by_words = by_words or best >= ALIKE
-            best = max(best, self._by_value(unit))
-            if best >= ALIKE:
-                concepts |= unit.sense.concepts
-            total += weight
-            reached += weight * (best if best >= ALIKE else best / 2)
+        units, weights = self.question.units, self.question.weights
+        by_words = [max(row, default=0.0) for row in self.likes]
+        best = [max(likes, self._by_value(unit)) for likes, unit in zip(by_words, units, strict=True)]
+        reached = [unit for unit, value, weight in zip(units, best, weights, strict=True) if value >= ALIKE and weight]
+        for index, unit in enumerate(units):
+            if best[index] < ALIKE and self._said_again(unit, reached):
+                best[index] = 0.8
+        concepts = frozenset(concept for unit in reached for concept in unit.sense.concepts)
+        total = sum(weights)
         if total == 0:
-            return (0.9 if self.question.open_ended else 0.9 * self._says_little()), frozenset(concepts)
-        return reached / total * (1.0 if by_words else self._says_little()), frozenset(concepts)
+            return (0.9 if self.question.open_ended else 0.9 * self._says_little()), concepts
+        score = sum(w * (value if value >= ALIKE else value / 2) for w, value in zip(weights, best, strict=True)) / total
+        worded = any(value >= ALIKE and weight for value, weight in zip(by_words, weights, strict=True))
+        return score * (1.0 if worded else self._says_little()), concepts
+
+    def _said_again(self, unit: Unit, reached: Sequence[Unit]) -> bool:
+        """Say whether a word only repeats another one that was found: "which instrument does she play"."""
+        kinds = {self.words.answers[concept] for concept in unit.sense.concepts if concept in self.words.answers}
+        return any(unit.sense.concepts & other.sense.concepts or kinds & other.sense.names for other in reached)
 
     def _by_value(self, unit: Unit) -> float:
         """Return how well a value alone tells the relation: "a teal boat" has a colour, "my doctor is Anna Bell" a name."""

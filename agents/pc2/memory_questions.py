@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import pairwise
@@ -78,7 +78,7 @@ class _Asker:
         possessions = tuple(self._possessions({old: new for new, old in enumerate(kept)}))
         focus = self._focus(units)
         vague = frozenset(unit for unit in focus if unit.sense.names <= VAGUE_KINDS)
-        anchors = frozenset(unit for unit in units if unit not in focus and self._is_anchor(unit))
+        anchors = frozenset(self._anchors(units, possessions, focus))
         names = tuple(
             tuple(self.reading.units[index].text.lower() for index in group) for group in self.reading.names
         )
@@ -95,7 +95,7 @@ class _Asker:
             anchors=anchors,
             possessions=possessions,
             name_groups=names,
-            focus=vague,
+            focus=frozenset(focus),
             wanted=wanted,
             implied=self._implied(),
             about_self=about_self,
@@ -110,6 +110,26 @@ class _Asker:
         if texts in self.words.filler and not unit.name:
             return True
         return not unit.name and len(texts) == 1 and any((lemma,) in self.words.filler for lemma in unit.lemmas)
+
+    def _anchors(self, units: Sequence[Unit], possessions: Sequence[Possession], focus: Sequence[Unit]) -> Iterator[Unit]:
+        """Yield what the question is about: owners, things, and what is the asker's when something else is asked of it."""
+        subjects = {units[p.owner] for p in possessions if isinstance(p.owner, int)}
+        subjects.update(unit for before, unit in pairwise(units) if before.name and self._extends_name(before, unit))
+        mine = {units[index] for p in possessions if p.owner == SELF for index in p.owned}
+        rest = [u for u in units if u not in mine and not u.name and not self._is_anchor(u) and not u.lemmas & self.words.light]
+        for unit in units:
+            if unit in focus or unit.name:
+                continue
+            if unit in subjects or self._is_anchor(unit) or (unit in mine and rest):
+                yield unit
+
+    def _extends_name(self, name: Unit, unit: Unit) -> bool:
+        """Say whether a noun belongs to a name: "the Xorn boat"."""
+        before = name.start - 1
+        while before >= 0 and self.reading.tokens[before].capital and not self.reading.tokens[before].first:
+            before -= 1
+        determined = before >= 0 and self.reading.tokens[before].lower in ("the", "my", "our", "a", "this", "that")
+        return determined and unit.start == name.positions[-1] + 1 and not unit.name
 
     def _is_anchor(self, unit: Unit) -> bool:
         """Things and numbers, and words nobody knows, unless they stand where a verb would."""
@@ -211,6 +231,9 @@ class _Asker:
         named = self._named(units)
         if named is not None:
             return [named]
+        kind_of = self._kind_of(units)
+        if kind_of is not None:
+            return [kind_of]
         focus: list[Unit] = []
         by_position = {place: unit for unit in units for place in unit.positions}
         for place in range(self.asking[0] + 1, len(self.reading.tokens)):
@@ -244,3 +267,14 @@ class _Asker:
         head = units[last.owned[-1]]
         ends = head is units[-1] or (isinstance(last.owner, int) and units[last.owner] is units[-1])
         return head if ends else None
+
+    def _kind_of(self, units: Sequence[Unit]) -> Unit | None:
+        """Return "date" of "what is the date of Anna's wedding", if that asks for more than the date."""
+        lowers = [token.lower for token in self.reading.tokens]
+        for unit in units:
+            place = unit.positions[-1]
+            framed = lowers[unit.start - 1] == "the" and lowers[place + 1 : place + 2] in (["of"], ["for"], ["when"], ["where"])
+            if framed and unit.sense.names and unit.sense.names <= VAGUE_KINDS:
+                rest = [u for u in units if u is not unit and not u.name and (u.sense.concepts - {"name"}) and not u.sense.kinds]
+                return unit if rest else None
+        return None

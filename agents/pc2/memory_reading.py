@@ -129,7 +129,9 @@ class _Reader:
         if token.lower.isdigit():
             return False
         if not token.first:
-            return not (self.words.senses(token.lemmas).kinds & {"date", "language", "colour", "zodiac", "religion"})
+            known = self.words.known(token.lower)
+            plain = {"date", "language", "zodiac", "religion", "person"} & self.words.senses(token.lemmas).kinds
+            return not (known and (plain or (token.text.isupper() and len(token.text) > 1)))
         return not self.words.known(token.lower)
 
     def _units(self) -> list[Unit]:
@@ -212,7 +214,7 @@ class _Reader:
             index = owner_of.get(place)
             if index is None or token.possessive:
                 break
-            if token.lower in self.words.function and not units[index].sense.concepts:
+            if token.lower in VERBAL or (token.lower in self.words.function and not units[index].sense.concepts):
                 break
             if index not in owned:
                 if units[index].name and owned:
@@ -224,7 +226,9 @@ class _Reader:
 
     def _is_verb(self, token: Token) -> bool:
         """Guess whether a word after a noun is its verb: "my sister lives", "my boss married"."""
-        return token.lower not in self.words.verbs and bool(token.lemmas & self.words.verbs)
+        if token.lower in self.words.verbs:
+            return False
+        return token.lower.endswith("ed") or bool(token.lemmas & self.words.verbs)
 
     def _of(self, units: Sequence[Unit], owner_of: dict[int, int], position: int) -> Iterator[Possession]:
         """Yield "the name of my dog" as the dog's name, "a friend of mine" as mine."""
@@ -243,12 +247,21 @@ class _Reader:
             if owned:
                 yield Possession(owned[-1], (before,))
         elif after in owner_of:
-            head = owner_of[after]
-            for place in range(after, len(self.tokens)):
-                if place not in owner_of or (place > after and self._is_verb(self.tokens[place])):
-                    break
-                head = owner_of[place]
-            yield Possession(head, (before,))
+            head = self._last_of_phrase(owner_of, after)
+            if head != before:
+                yield Possession(head, (before,))
+
+    def _last_of_phrase(self, owner_of: dict[int, int], start: int) -> int:
+        """Return the head of a noun phrase: "wedding" of "Anna's wedding", "boat" of "the Xorn boat"."""
+        head = owner_of[start]
+        for place in range(start + 1, len(self.tokens)):
+            token = self.tokens[place]
+            if token.possessive:
+                continue
+            if token.after_break or place not in owner_of or self._is_verb(token) or token.lower in VERBAL:
+                break
+            head = owner_of[place]
+        return head
 
 
 def after_break(tokens: Sequence[Token], before: Unit, after: Unit) -> bool:

@@ -52,9 +52,9 @@ class Operator:
         self._clock = clock or Clock()
         self._until = None if timeout is None else self._clock.monotonic() + timeout
         self._interest = tuple(interest)
-        self._on_event = on_event
         self._on_lost = on_lost
-        self._found: dict[str, str] = {}
+        self._dialling: set[str] = set()
+        self._found: list[str] = []
         self._news = asyncio.Event()
         self._incarnation = int(self._clock.time() * 1000)
         self._context = profile.new_context()
@@ -114,21 +114,19 @@ class Operator:
 
     async def connect(self) -> None:
         """Connect to the first host that answers; raises `MeshUnreachable` that tells what each was found to be."""
-        self.host = ""
-        self._found.clear()
+        self._hang_up(list(self._pool.links))
+        self.host, self._found = "", []
         waiting = list(self._tried.peers)
-        limit = self._clock.monotonic() + self._connect_seconds()
+        until = self._clock.monotonic() + self._connect_seconds()
         while not self.host:
-            if waiting and not (waiting[0].host in self._pool.links):
-                self._pool.connect(waiting.pop(0))
-            elif not waiting and not self._pool.links:
-                raise self._unreachable()
-            left = limit - self._clock.monotonic()
-            if left <= 0:
+            if waiting and waiting[0].host not in self._dialling:
+                self._dial(waiting.pop(0))
+            left = until - self._clock.monotonic()
+            if left <= 0 or not (waiting or self._dialling):
                 raise self._unreachable()
             await self._wait(min(left, HEAD_START) if waiting else left)
-            self._drop(failed_only=True)
-        self._drop(failed_only=False)
+            self._hang_up([host for host in self._pool.links if host not in self._dialling and host != self.host])
+        self._hang_up([host for host in self._pool.links if host != self.host])
 
     def close(self) -> None:
         """End the connection and everything that belongs to it."""
@@ -145,30 +143,50 @@ class Operator:
             async with asyncio.timeout(limit):
                 await self._news.wait()
 
-    def _drop(self, *, failed_only: bool) -> None:
-        """Close the links that are of no use: to hosts that failed, or to all but the chosen one."""
-        for host in list(self._pool.links):
-            if host != self.host and (host in self._found or not failed_only):
-                self._pool.drop(host, "another host answered")
+    def _dial(self, peer: Peer) -> None:
+        self._dialling.add(peer.host)
+        self._pool.connect(peer)
+
+    def _hang_up(self, hosts: Iterable[str]) -> None:
+        for host in hosts:
+            self._dialling.discard(host)
+            self._pool.drop(host, "this command needs one connection only")
 
     def _linked(self, host: str, up: bool, reason: str) -> None:
-        if up and not self.host:
-            self.host = host
-        elif not up and not self.host:
-            self._found[host] = reason
-        elif not up and host == self.host:
+        if host in self._dialling:
+            self._dialling.discard(host)
+            if up and not self.host:
+                self.host = host
+            elif not up:
+                self._found.append(f"{host}: {reason}")
+            self._news.set()
+        elif host == self.host and not up:
             self._on_lost(reason)
-        self._news.set()
 
     def _identity(self) -> wire.Hello:
         return wire.Hello(self.config.mesh, "operator", OPERATOR, self._incarnation, self._interest, __version__)
 
     def _unreachable(self) -> MeshUnreachable:
-        silent = [f"{name}: no answer from {link.at.endpoint}" for name, link in self._pool.links.items()]
-        found = [f"{host}: {reason}" for host, reason in self._found.items()]
-        told = "; ".join([*found, *silent, *self._tried.left_out])
-        self._drop(failed_only=False)
+        silent = [f"{host}: no answer from {link.at.endpoint}" for host, link in self._pool.links.items()
+                  if host in self._dialling]
+        told = "; ".join([*self._found, *silent, *self._tried.left_out])
+        self._hang_up(list(self._pool.links))
         return MeshUnreachable(
             f"no host of mesh {self.config.mesh!r} answers ({told})\n"
             "start it with `mesh up`; if it runs elsewhere, check the addresses and ports in config/hosts.yaml"
         )
+
+
+@asynccontextmanager
+async def connected(
+    scope: Scope, *, interest: Iterable[str] = (), on_event: OnEvent = lambda event: None,
+    on_lost: OnLost = lambda reason: None, missed: Callable[[int], None] = lambda count: None,
+) -> AsyncIterator[Operator]:
+    """Give a command its connection, and end it afterwards."""
+    operator = Operator(scope.config(), timeout=scope.timeout, interest=interest, on_event=on_event, on_lost=on_lost,
+                        missed=missed)
+    try:
+        await operator.connect()
+        yield operator
+    finally:
+        operator.close()

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import contextlib
-import json
 import logging
 import os
 import signal
@@ -18,17 +16,17 @@ from mesh.client import CURRENT
 from mesh.config import MeshConfig, find_root, load
 from mesh.errors import MeshError, UsageError
 from mesh.logs import open_log
-from mesh.supervisor.child import tie_to_parent
-from mesh.supervisor.supervisor import Supervisor
+from mesh.parent import StatusPipe, tie_to_parent
+from mesh.supervisor.supervisor import Supervisor, Tell
 from mesh.transport.loop import fastest_loop
 
 
 def main() -> int:
     """Run one host until it is told to stop; returns the exit code."""
+    tie_to_parent()
     arguments = _arguments()
-    tell = Teller(arguments.status_fd)
-    if arguments.status_fd is not None:
-        tie_to_parent()
+    pipe = StatusPipe(arguments.status_fd)
+    tell = _show if arguments.status_fd is None else lambda event: pipe.send(**event)
     try:
         config = load(find_root(arguments.config or Path.cwd()), environment=arguments.environment)
         if arguments.host not in config.hosts:
@@ -54,7 +52,7 @@ def _running() -> dict[str, str | None]:
     return {"service": request.service, "operation": request.operation, "trace_id": request.trace.trace_id.hex()}
 
 
-async def _serve(config: MeshConfig, host: str, tell: Teller) -> None:
+async def _serve(config: MeshConfig, host: str, tell: Tell) -> None:
     supervisor = Supervisor(config, host, tell=tell)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -70,19 +68,13 @@ def _stop_or_end(supervisor: Supervisor) -> None:
     supervisor.shut_down()
 
 
-class Teller:
-    """Writes events as JSON lines to the descriptor the launcher gave, or for people to standard output."""
-
-    def __init__(self, descriptor: int | None) -> None:
-        self._out = None if descriptor is None else os.fdopen(descriptor, "w", buffering=1)
-
-    def __call__(self, event: dict[str, Any]) -> None:
-        if self._out is not None:
-            with contextlib.suppress(BrokenPipeError):  # the launcher is gone; its death ends us another way
-                self._out.write(json.dumps(event) + "\n")
-        elif event["event"] == "ready":
-            print(f"{event['ready']}/{event['total']} agents ready in {event['seconds']:.1f} s on {event['host']}",
-                  flush=True)
+def _show(event: dict[str, Any]) -> None:
+    """Tell a person at the terminal what the launcher would show."""
+    if event["event"] == "ready":
+        print(f"{event['ready']}/{event['total']} agents ready in {event['seconds']:.1f} s on {event['host']}",
+              flush=True)
+    elif event["event"] == "blocked":
+        print(event["message"], file=sys.stderr, flush=True)
 
 
 def _arguments() -> argparse.Namespace:

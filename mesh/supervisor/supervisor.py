@@ -455,7 +455,7 @@ class Supervisor:
         if session.kind == "operator":
             session.on_interest = self._interest_changed
             if session.interest:
-                self._interest_changed()
+                self._loop.call_soon(self._interest_changed)
 
     # -- trouble
 
@@ -470,8 +470,8 @@ class Supervisor:
     def _loop_held(self, place: Place, seconds: float) -> None:
         """Say which agent holds the loop, at once to the launcher and the log; comes from the watching thread."""
         service, function, file, line = place
-        text = (f"{service} has held the event loop of {self.name} for {seconds:.1f} s in {function}() at {file}:{line}; "
-                "use await or self.run(...) there, or `isolation: thread` in its config")
+        text = (f"{service} has held the event loop of {self.name} for {seconds:.1f} s in {function}() at "
+                f"{file}:{line}; use await or self.run(...) there, or `isolation: thread` in its config")
         log.warning("%s", text)
         self._tell({"event": "blocked", "host": self.name, "service": service, "message": text})
         self._loop.call_soon_threadsafe(

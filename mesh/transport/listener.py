@@ -35,7 +35,10 @@ _MONITORED = (
 
 @dataclass(frozen=True, slots=True)
 class ListenerCallbacks:
-    """Whom a listener tells what: a session that came or went, a heartbeat, trouble worth an admin's eye."""
+    """Whom a listener tells what: a session that came or went, a heartbeat, trouble worth an admin's eye.
+
+    `session` may raise a `MeshError` for one that came: it is refused with that reason.
+    """
 
     session: Callable[[Session, bool], None]
     heartbeat: Callable[[Session, int, bytes], None]
@@ -165,18 +168,18 @@ class Listener:
                 return
             hello = wire.read_greeting(frame.envelopes[0])
             self._authorize(hello, self._name_of(first))
+            session = Session(hello, routing_id, descriptor, self._send_frame, self._handler, self._on_heartbeat,
+                              self._on_bad_session, self._clock, self._traffic)
+            self._callbacks.session(session, True)
         except MeshError as error:
             if isinstance(error, ProtocolError):
                 self._traffic.undecodable += 1
             self._callbacks.trouble("refused_peer", f"a connection from {peer_address(descriptor)} is refused: {error}")
             self._send(routing_id, wire.refused(error))
             return
-        session = Session(hello, routing_id, descriptor, self._send_frame, self._handler, self._on_heartbeat,
-                          self._on_bad_session, self._clock, self._traffic)
         self.sessions[routing_id] = session
         session.outbox.put_control(wire.welcome(self._identity()))
         session.flush()
-        self._callbacks.session(session, True)
 
     def _name_of(self, frame: zmq.Frame) -> str | None:
         """Return the name ZAP gave the key of this connection, None without CURVE."""

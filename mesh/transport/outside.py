@@ -50,7 +50,6 @@ class Outside:
         self._on_refused = on_refused
         self._sequences = Sequences()
         self._subscriptions = Subscriptions()
-        self._connected: set[int] = set()
         self._port = 0
         self._xpub: LoopSocket | None = None
         self._entrance: Entrance | None = None
@@ -64,7 +63,9 @@ class Outside:
     def bind(self, endpoint: str) -> str:
         """Open the door at `endpoint` and return it with the real port; raises `StartError` if that cannot be."""
         socket = profile.xpub(self._context, own=self._own)
-        entrance = Entrance(socket, came=self._came, left=self._left, refused=self._on_refused)
+        entrance = Entrance(
+            socket, came=self._subscriptions.came, left=self._subscriptions.left, refused=self._on_refused
+        )
         try:
             socket.bind(endpoint)
         except zmq.ZMQError as error:
@@ -134,41 +135,34 @@ class Outside:
             try:
                 frame = self._xpub.socket.recv(zmq.DONTWAIT, copy=False)
             except zmq.Again:
+                self._subscriptions.read_empty()
                 return False
-            self._entrance.drain()  # first, because the descriptor may mean another reader than a moment ago
+            self._entrance.drain()  # news of a connection comes before what it sent
             self._take(frame)
         return True
 
     def _take(self, frame: zmq.Frame) -> None:
+        content = frame.bytes
+        if content[:1] not in (b"\0", b"\1"):
+            return  # a message of an XSUB, which nobody here asked for
+        prefix = content[1:]
         try:
             reader = int(frame.get(zmq.SRCFD))
         except zmq.ZMQError:
-            return  # libzmq takes back the subscriptions of a reader that left; the entrance has told already
-        if reader not in self._connected:
-            return  # the rest of what one sent who is gone, or was sent away
-        content = frame.bytes
-        if content[:1] == b"\x01":
-            refusal = self._subscriptions.add(reader, content[1:])
-            if refusal is not None:
-                self._expel(reader, refusal)
-        elif content[:1] == b"\x00":
-            self._subscriptions.remove(reader, content[1:])
-        # anything else is a message of an XSUB, which nobody here asked for
+            self._subscriptions.taken_back(prefix)
+            return
+        if content[:1] == b"\0":
+            self._subscriptions.remove(reader, prefix)
+            return
+        refusal = self._subscriptions.add(reader, prefix)
+        if refusal is not None:
+            self._expel(reader, refusal)
 
     def _expel(self, reader: int, reason: str) -> None:
-        """End a reader's connection; what it still has in the queue is ignored."""
         address = peer_address(reader)
         hang_up(reader, self._port)
-        self._left(reader)
+        self._subscriptions.left(reader)
         self._on_refused(address, "", reason)
-
-    def _came(self, reader: int) -> None:
-        self._left(reader)
-        self._connected.add(reader)
-
-    def _left(self, reader: int) -> None:
-        self._subscriptions.forget(reader)
-        self._connected.discard(reader)
 
 
 def _packed(value: Any) -> bytes:

@@ -1,0 +1,92 @@
+"""`mesh agents`: a line per agent of every host."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from mesh.address import nearest
+from mesh.cli.operator import Operator, connected
+from mesh.cli.scope import Scope
+from mesh.cli.screen import document, note, say
+from mesh.cli.table import Column, table
+from mesh.errors import MeshError, UsageError
+
+PATIENCE = 2.0
+STATES = ("stopped", "starting", "ready", "degraded", "draining", "failed", "backoff", "quarantined")
+
+Row = dict[str, Any]
+
+SORTS: Mapping[str, Callable[[Row], Any]] = {
+    "service": lambda row: (row["service"], row["host"]),
+    "host": lambda row: (row["host"], row["service"]),
+    "state": lambda row: (STATES.index(row["state"]), row["service"]),
+    **{key: lambda row, key=key: -(row[key] or 0)  # type: ignore[misc]
+       for key in ("restarts", "inbox", "calls", "errors", "p50_ms", "p99_ms", "loop_ms")},
+}
+
+
+def agents(scope: Scope, host: str | None, state: str | None, sort: str) -> None:
+    """Print the agents of all hosts, or of one, in one state, in an order."""
+    _check("--state", state, STATES)
+    _check("--sort", sort, tuple(SORTS))
+    rows, away = asyncio.run(_gathered(scope, host))
+    rows = sorted((row for row in rows if state in (None, row["state"])), key=SORTS[sort])
+    for name, reason in away.items():
+        note(f"the agents of {name} are not shown: {reason}")
+    if scope.json:
+        document(rows)
+    else:
+        _print(rows)
+
+
+def _check(option: str, given: str | None, known: tuple[str, ...]) -> None:
+    if given is not None and given not in known:
+        like = nearest(given, known)
+        raise UsageError(f"{option} is {given!r}" + (f", did you mean {like}?" if like else "")
+                         + f" There are {', '.join(known)}")
+
+
+async def _gathered(scope: Scope, host: str | None) -> tuple[list[Row], dict[str, str]]:
+    async with connected(scope) as operator:
+        answers = await operator.ask_each("supervisor.agents", await hosts_of(operator, host), limit=PATIENCE)
+    rows = [row for answer in answers.values() if isinstance(answer, list) for row in answer]
+    return rows, {name: answer.message for name, answer in answers.items() if isinstance(answer, MeshError)}
+
+
+async def hosts_of(operator: Operator, host: str | None = None) -> list[str]:
+    """Return the hosts of the mesh, or only `host`; raises `UsageError` for a name that is none."""
+    directory = await operator.directory()
+    known = list(dict.fromkeys([*operator.config.hosts, *(row["name"] for row in directory["hosts"])]))
+    if host is None:
+        return known
+    if host not in known:
+        like = nearest(host, known)
+        raise UsageError(f"there is no host {host!r}" + (f"; did you mean {like}?" if like else "")
+                         + f" The mesh has {', '.join(known)}")
+    return [host]
+
+
+def _print(rows: list[Row]) -> None:
+    if not rows:
+        say("no agents")
+        return
+    columns = [
+        Column("service"), Column("host"), Column("state"), Column("isolation", False, 7), Column("pid", True, 8),
+        Column("restarts", True, 4), Column("inbox", True, 5), Column("calls", True), Column("errors", True),
+        Column("p50 ms", True, 2), Column("p99 ms", True, 1), Column("loop ms", True, 3), Column("incarnation", True, 9),
+    ]
+    shown = [[row["service"], row["host"], row["state"], row["isolation"], row["pid"], row["restarts"], row["inbox"],
+              row["calls"], row["errors"], _ms(row["p50_ms"]), _ms(row["p99_ms"]), row["loop_ms"], row["incarnation"]]
+             for row in rows]
+    table(columns, shown, {at: text for at, row in enumerate(rows) if (text := _note(row))})
+
+
+def _ms(value: float | None) -> str | None:
+    return None if value is None else f"{value:.2f}"
+
+
+def _note(row: Row) -> str:
+    last = f"last error: {row['last_error']}" if row["last_error"] else ""
+    return "; ".join(text for text in (row["reason"], last) if text)

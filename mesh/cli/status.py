@@ -1,0 +1,149 @@
+"""`mesh status`: registry, hosts, agents by state: is it well?"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from mesh.cli.operator import Operator, connected
+from mesh.cli.scope import Scope
+from mesh.cli.screen import coloured, document, duration, say, state
+from mesh.cli.table import Column, table
+from mesh.config import MeshConfig
+from mesh.errors import MeshError
+
+PATIENCE = 2.0
+SERVING = ("ready", "degraded")
+ABSENT = "absent"
+CELL_STATES = ("stopped", "starting", "ready", "degraded", "draining", "failed", "backoff", "quarantined")
+_FIGURES = ("incarnation", "pid", "uptime_s", "lease_age_s", "loop_lag_ms", "rss_mb", "contexts", "sockets", "helpers",
+            "security", "version")
+
+Row = dict[str, Any]
+
+
+def status(scope: Scope) -> int:
+    """Print the state of the mesh; returns 1 if an agent that is required does not serve."""
+    told = asyncio.run(_gathered(scope))
+    if scope.json:
+        document(told)
+    else:
+        _print(told)
+    return 1 if told["required_down"] else 0
+
+
+async def _gathered(scope: Scope) -> Row:
+    async with connected(scope) as operator:
+        directory = await operator.directory()
+        names = _names(operator.config, directory)
+        answers, registry = await asyncio.gather(
+            operator.ask_each("supervisor.status", names, limit=PATIENCE), _registry(operator, directory)
+        )
+        return summary(operator.config, directory, answers, registry)
+
+
+def _names(config: MeshConfig, directory: Row) -> list[str]:
+    """Return every host, those of `hosts.yaml` first and in its order."""
+    return list(dict.fromkeys([*config.hosts, *(row["name"] for row in directory["hosts"])]))
+
+
+async def _registry(operator: Operator, directory: Row) -> Row:
+    """Return what the registry says of itself, or what the connected host last knew of it."""
+    known = {"epoch": directory["epoch"], "revision": directory["revision"], "hosts": [], **directory["registry"]}
+    if known["state"] == "unreachable":
+        return known
+    try:
+        return {**known, **await operator.ask("registry.status", limit=PATIENCE)}
+    except MeshError as error:
+        return {**known, "state": "unreachable", "reason": error.message}
+
+
+def summary(config: MeshConfig, directory: Row, answers: Mapping[str, Any], registry: Row) -> Row:
+    """Return the document of `mesh status --json`.
+
+    `answers` holds for each host its own row or the error that took its place, `registry` the registry's status.
+    """
+    leases = {row["name"]: row.get("lease_age_s") for row in registry["hosts"]}
+    listed = {row["name"]: row for row in directory["hosts"]}
+    rows = [_host(name, listed.get(name), answer, leases.get(name)) for name, answer in answers.items()]
+    return {
+        "mesh": config.mesh,
+        "registry": {"reason": None, **{key: registry[key] for key in registry if key != "hosts"}},
+        "hosts": rows,
+        "services": len({*config.agents, *(row["service"] for row in directory["instances"])}),
+        "errors_last_5m": sum(answer["errors_last_5m"] for answer in answers.values() if isinstance(answer, dict)),
+        "required_down": _required_down(config, directory, answers),
+    }
+
+
+def _host(name: str, listed: Row | None, answer: Any, lease_age: float | None) -> Row:
+    known = ABSENT if listed is None else listed["state"]
+    if isinstance(answer, MeshError):
+        reason = (listed or {}).get("reason") or answer.message
+        return {"name": name, "state": "unreachable" if known == "ok" else known, **dict.fromkeys(_FIGURES),
+                **_from_directory(listed), "agents": dict.fromkeys(CELL_STATES, 0), "reason": reason}
+    judged = known if known in ("busy", "stuck", "suspect") else "ok"  # what the others see of it
+    return {**{key: answer[key] for key in answer if key not in ("required_down", "errors_last_5m")},
+            "state": "leaving" if answer["state"] == "leaving" else judged, "lease_age_s": lease_age}
+
+
+def _from_directory(listed: Row | None) -> Row:
+    return {} if listed is None else {key: listed[key] for key in ("incarnation", "pid", "version")}
+
+
+def _required_down(config: MeshConfig, directory: Row, answers: Mapping[str, Any]) -> list[Row]:
+    instances = {(row["service"], row["host"]): row for row in directory["instances"]}
+    down = []
+    for host, answer in answers.items():
+        services = answer["required_down"] if isinstance(answer, dict) else _required_on(config, host)
+        for service in services:
+            row = instances.get((service, host), {})
+            serving = row.get("state") in SERVING  # an old word of the directory; the host's own answer is newer
+            down.append({"service": service, "host": host, "state": None if serving else row.get("state"),
+                         "reason": row.get("reason") or (answer.message if isinstance(answer, MeshError) else None)})
+    return sorted(down, key=lambda row: (row["service"], row["host"]))
+
+
+def _required_on(config: MeshConfig, host: str) -> Iterable[str]:
+    return (service for service, spec in config.on(host).items() if spec.required)
+
+
+# --- for people
+
+
+def _print(told: Row) -> None:
+    for row in told["required_down"]:
+        say(coloured(f"required agent {row['service']}@{row['host']} is {row['state'] or 'down'}"
+                     + (f": {row['reason']}" if row["reason"] else ""), "red"))
+    registry = told["registry"]
+    say(f"mesh {told['mesh']}   registry {state(registry['state'])} at {registry['endpoint']} ({registry['store']}), "
+        f"epoch {registry['epoch']}, revision {registry['revision']}"
+        + (f": {registry['reason']}" if registry["reason"] else ""))
+    if registry["state"] == "unreachable":
+        say("    known services stay callable; hosts that come or go meanwhile are not seen")
+    _print_hosts(told["hosts"])
+    count = told["errors_last_5m"]
+    say(f"{told['services']} services, " + coloured(f"{count} errors in the last 5 minutes", "red" if count else None)
+        + (" (mesh errors)" if count else ""))
+
+
+def _print_hosts(hosts: list[Row]) -> None:
+    columns = [
+        Column("host"), Column("state"), Column("agents"), Column("up", True), Column("pid", True, 1),
+        Column("lease s", True, 4), Column("lag ms", True, 2), Column("MB", True), Column("contexts", True, 6),
+        Column("sockets", True, 3), Column("helpers", True, 7), Column("security", False, 5),
+        Column("version", False, 8), Column("incarnation", True, 9),
+    ]
+    rows = [[
+        row["name"], row["state"], _counts(row["agents"]), duration(row["uptime_s"]), row["pid"], row["lease_age_s"],
+        row["loop_lag_ms"], row["rss_mb"], row["contexts"], row["sockets"], row["helpers"], row["security"],
+        row["version"], row["incarnation"],
+    ] for row in hosts]
+    table(columns, rows, {at: row["reason"] for at, row in enumerate(hosts) if row.get("reason")})
+    if any(row["security"] == "none" for row in hosts):
+        say(coloured("security is none: nothing is encrypted and anybody may join", "red"))
+
+
+def _counts(agents: Mapping[str, int]) -> str:
+    return ", ".join(f"{count} {word}" for word, count in agents.items() if count) or "none"
