@@ -50,7 +50,7 @@ def running(folder: Path, *, security: str, isolation: str = "coroutine") -> Ite
 def measure(folder: Path, *, calls: int, outstanding: int) -> MeshFigures:
     """Have the calling agent make `calls` calls, `outstanding` at a time."""
     done = subprocess.run(
-        [sys.executable, "-m", "mesh.cli", "--config", str(folder), "call", "bench_caller.run", f"calls={calls}",
+        [sys.executable, "-m", "mesh.cli", "--config", str(folder), "call", "bench_caller.measure", f"calls={calls}",
          f"outstanding={outstanding}", "--timeout", "120", "--json"],
         capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)}, check=False,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from contextvars import ContextVar
 from typing import Any
@@ -63,7 +64,7 @@ class Client:
 
     def _deadline(self, target: str, parent: Request | None, timeout: float | None) -> float:
         now = self._clock.monotonic()
-        if timeout is not None and not timeout > 0:
+        if timeout is not None and not 0 < timeout < math.inf:
             raise InvalidArgument(f"timeout of {target} is {timeout!r}; give seconds above zero", path="timeout")
         if parent is None:
             return now + (DEFAULT_TIMEOUT if timeout is None else timeout)

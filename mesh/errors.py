@@ -27,7 +27,7 @@ class MeshError(Exception):
 
     def __init__(self, message: str, **details: Any) -> None:
         super().__init__(message)
-        self.message = message
+        self.message = str(message)  # an agent may well have put another exception there
         self.details: dict[str, Any] = details
 
     def __str__(self) -> str:
@@ -232,5 +232,5 @@ def from_wire(code: str, message: str, details: Mapping[str, Any]) -> MeshError:
     """Return the error a peer sent; a code this version does not know becomes `RemoteFailure` of that type."""
     known = WIRE_ERRORS.get(code)
     if known is None:
-        return RemoteFailure(message, type=code, **{key: value for key, value in details.items() if key != "type"})
+        known, details = RemoteFailure, {**details, "type": code}
     return known(message, **{key: value for key, value in details.items() if key in known.carries})

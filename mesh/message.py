@@ -1,18 +1,19 @@
 """What travels between agents: requests, replies and events, and which values may be in them.
 
-A message is frozen and its body is already encoded: whoever holds it can pass it on, never change it. Encoding is one
+A message is a named tuple (five of them are made for every call, and a frozen dataclass costs three times as much) and
+its body is already encoded: whoever holds it can pass it on, never change it. Encoding is one
 place for local and remote calls alike, so an argument that may not travel is refused at the caller, wherever the
 callee runs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field, replace
+import re
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from datetime import date, datetime, time, timedelta
 from enum import Enum
 from pathlib import PurePath
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import msgpack
@@ -21,16 +22,14 @@ from pydantic import BaseModel
 from mesh.errors import InvalidArgument, MeshError, ProtocolError
 from mesh.tracing import Trace
 
-__all__ = ["Event", "Handler", "Reply", "Request", "decode", "encode", "replace"]
-
 MAX_DEPTH = 32
 MAX_ITEMS = 1_000_000
 MAX_BODY = 256 * 1024 * 1024
 ARRAY_EXTENSION = 1
+_DTYPE = re.compile(r"[<>|=][biufcmMSUV][0-9]{1,9}(\[[0-9]{0,9}[a-zA-Z]{1,2}\])?\Z")
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(NamedTuple):
     """One question to one operation; `deadline` is in seconds of this process's monotonic clock.
 
     `caller` is what the caller says of itself (`nlu@mainpc`), `via` the peer whose connection brought the request, as
@@ -53,8 +52,7 @@ class Request:
         return f"{self.service}.{self.operation}"
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(NamedTuple):
     """The one answer to a request: an encoded value, or the error that took its place."""
 
     body: bytes = b""
@@ -68,15 +66,14 @@ class Reply:
         return decode(self.body)
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(NamedTuple):
     """Something that happened, for whoever listens to its topic; `time` is wall-clock seconds at the publisher."""
 
     topic: str
     body: bytes
     origin: str
     time: float
-    trace: Trace | None = field(default=None, compare=False)
+    trace: Trace | None = None
 
     def value(self) -> Any:
         """Return the decoded payload."""
@@ -105,22 +102,24 @@ def encode(value: Any, *, name: str = "value") -> bytes:
         plain = value if type(value) in _SCALARS else _plain(value, name, 1)
     try:
         packed: bytes = msgpack.packb(plain)
-    except (OverflowError, ValueError, UnicodeEncodeError) as error:
-        raise _refused(name, f"a value that cannot be encoded ({error})") from None
+    except (OverflowError, ValueError) as error:  # numbers over 64 bit, and text that is no Unicode
+        raise _refused(_culprit(plain, name), f"a value that cannot be encoded ({error})") from None
     return packed
 
 
 def decode(body: bytes) -> Any:
     """Return the value in `body`; raises `ProtocolError` for anything but one msgpack value within the limits."""
+    # An item takes a byte at least. msgpack makes room for as many as are announced, at each level, before it looks.
+    most = min(MAX_ITEMS, len(body))
     try:
         value = msgpack.unpackb(
             body, ext_hook=_extension, max_str_len=MAX_BODY, max_bin_len=MAX_BODY, max_ext_len=MAX_BODY,
-            max_array_len=MAX_ITEMS, max_map_len=MAX_ITEMS,
+            max_array_len=most, max_map_len=most, timestamp=1,  # msgpack's own extension cannot be switched off
         )
     except Exception as error:  # msgpack raises ValueError, its own and unicode errors alike
         raise ProtocolError(f"a body of {len(body)} bytes does not decode: {type(error).__name__}: {error}") from None
     if type(value) in (dict, list):
-        _check_depth(value, 1)
+        _check_inside(value, 1)
     return value
 
 
@@ -150,10 +149,14 @@ def _plain(value: Any, name: str, depth: int) -> Any:
         return value.total_seconds()
     if isinstance(value, (PurePath, UUID)):
         return str(value)
-    if isinstance(value, (bytearray, memoryview)):
+    if isinstance(value, (bytes, bytearray, memoryview)):
         return bytes(value)
-    if isinstance(value, (str, int, float)):  # subclasses travel as what they are
-        return kind.__mro__[-2](value) if not isinstance(value, bool) else bool(value)
+    if isinstance(value, str):  # subclasses travel as what they are, whatever they say of themselves
+        return str.__str__(value)
+    if isinstance(value, int):
+        return int.__int__(value)
+    if isinstance(value, float):
+        return float.__float__(value)
     if kind.__module__ == "numpy":
         return _array(value, name)
     raise _refused(name, f"{kind.__module__}.{kind.__qualname__}, which may not travel; "
@@ -169,10 +172,13 @@ def _array(value: Any, name: str) -> Any:
     """Return a numpy array as an extension (dtype, shape, raw data) and a numpy scalar as its Python value."""
     if not hasattr(value, "tobytes") or not hasattr(value, "dtype"):
         raise _refused(name, f"numpy.{type(value).__name__}, which may not travel")
-    if value.dtype.hasobject:
-        raise _refused(name, "an array of Python objects; convert it to a numeric dtype")
+    if value.dtype.hasobject or value.dtype.names:
+        raise _refused(name, f"an array of {value.dtype}; convert it to a numeric dtype")
     if value.shape == ():
-        return value.item()
+        plain = value.item()
+        if type(plain) not in _SCALARS:
+            raise _refused(name, f"numpy.{type(value).__name__}, which may not travel")
+        return plain
     head = [value.dtype.str, list(value.shape)]
     return msgpack.ExtType(ARRAY_EXTENSION, msgpack.packb(head) + value.tobytes())
 
@@ -182,21 +188,43 @@ def _extension(code: int, data: bytes) -> Any:
         raise ValueError(f"extension type {code} is not known")
     import numpy  # only those who send arrays pay for numpy
 
-    unpacker = msgpack.Unpacker(max_buffer_size=len(data) + 1)
+    unpacker = msgpack.Unpacker(max_array_len=64, max_str_len=64, max_bin_len=0, max_map_len=0, max_ext_len=0)
     unpacker.feed(data[:1024])
     dtype, shape = unpacker.unpack()
-    array = numpy.frombuffer(data, dtype=numpy.dtype(dtype), offset=unpacker.tell())
-    if array.dtype.hasobject:
-        raise ValueError("an array of Python objects")
-    return array.reshape(shape)
+    if type(dtype) is not str or not _DTYPE.match(dtype):
+        raise ValueError(f"an array of {dtype!r:.40}")
+    if any(type(side) is not int or side < 0 for side in shape):
+        raise ValueError(f"an array of the shape {shape!r:.40}")
+    return numpy.frombuffer(data, dtype=numpy.dtype(dtype), offset=unpacker.tell()).reshape(shape)
 
 
-def _check_depth(value: Any, depth: int) -> None:
+def _check_inside(value: Any, depth: int) -> None:
+    """Raise `ProtocolError` if a map or list goes too deep, or a map has a key that is no text."""
     if depth > MAX_DEPTH:
         raise ProtocolError(f"a body is nested deeper than {MAX_DEPTH} levels")
-    for item in value.values() if type(value) is dict else value:
+    if type(value) is dict:
+        for key in value:
+            if type(key) is not str:
+                raise ProtocolError(f"a body has a map key of type {type(key).__name__}; keys are text")
+        value = value.values()
+    for item in value:
         if type(item) is dict or type(item) is list:
-            _check_depth(item, depth + 1)
+            _check_inside(item, depth + 1)
+
+
+def _culprit(value: Any, name: str) -> str:
+    """Return the path of the first value below `name` that msgpack does not take."""
+    inside: Iterable[tuple[Any, str]] = ()
+    if type(value) is dict:
+        inside = ((item, f"{name}.{key}") for key, item in value.items())
+    elif type(value) is list:
+        inside = ((item, f"{name}[{index}]") for index, item in enumerate(value))
+    for item, path in inside:
+        try:
+            msgpack.packb(item)
+        except (OverflowError, ValueError):
+            return _culprit(item, path)
+    return name
 
 
 def _refused(name: str, found: str) -> InvalidArgument:

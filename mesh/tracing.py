@@ -9,13 +9,13 @@ import os
 import random
 from collections import deque
 from dataclasses import dataclass
+from typing import NamedTuple
 
 NO_SPAN = bytes(8)
-_random = random.Random(os.urandom(16))
+_bits = random.Random(os.urandom(16)).getrandbits
 
 
-@dataclass(frozen=True, slots=True)
-class Trace:
+class Trace(NamedTuple):
     """Where in which trace a message stands; spans are kept only for sampled traces."""
 
     trace_id: bytes
@@ -26,11 +26,11 @@ class Trace:
     @staticmethod
     def new(*, sampled: bool = False) -> Trace:
         """Return the root of a new trace."""
-        return Trace(_random.randbytes(16), _random.randbytes(8), sampled)
+        return Trace(_bits(128).to_bytes(16, "big"), _bits(64).to_bytes(8, "big"), sampled)
 
     def child(self) -> Trace:
         """Return the context of a call made inside this one."""
-        return Trace(self.trace_id, _random.randbytes(8), self.sampled, self.span_id)
+        return Trace(self.trace_id, _bits(64).to_bytes(8, "big"), self.sampled, self.span_id)
 
 
 @dataclass(frozen=True, slots=True)

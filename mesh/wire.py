@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import msgpack
 
@@ -33,6 +33,7 @@ MAX_FRAME = 1024 * 1024
 MAX_BODY = 256 * 1024 * 1024
 MAX_HOPS = 16
 MAX_PATTERNS = 4096
+MAX_INTEREST = 32 * 1024
 TRACE = 16 + 8 + 8 + 1
 
 PeerKind = Literal["host", "heartbeat", "operator"]
@@ -64,8 +65,7 @@ CALL, REPLY, ERROR, CANCEL, EVENT = (int(kind) for kind in list(Kind)[5:10])
 CHUNK_OF, ACK, INTEREST, HEARTBEAT, ECHO = (int(kind) for kind in list(Kind)[10:])
 
 
-@dataclass(frozen=True, slots=True)
-class Frame:
+class Frame(NamedTuple):
     """One decoded frame; `stamp` is in milliseconds of the sender's monotonic clock."""
 
     stamp: int
@@ -99,7 +99,8 @@ def decode_frame(data: bytes) -> Frame:
     """Return the frame in `data`; raises `ProtocolError` if any part of it is not as the protocol says."""
     try:
         items = msgpack.unpackb(
-            data, max_str_len=MAX_HEADER, max_bin_len=CHUNK, max_array_len=MAX_PATTERNS, max_map_len=0, max_ext_len=0
+            data, max_str_len=MAX_HEADER, max_bin_len=CHUNK, max_array_len=MAX_ENVELOPES + 2, max_map_len=0,
+            max_ext_len=0,
         )
     except Exception as error:  # ValueError, ExtraData, StackError, unicode errors: the bytes are no frame
         raise ProtocolError(f"{len(data)} bytes are no frame: {type(error).__name__}: {error}") from None
@@ -145,7 +146,7 @@ def welcome(who: Hello) -> bytes:
 
 def _greeting(kind: int, who: Hello) -> bytes:
     fields = {"mesh": who.mesh, "kind": who.kind, "host": who.host, "incarnation": who.incarnation,
-              "interest": list(who.interest), "software": who.software}
+              "interest": _bounded(who.interest), "software": who.software}
     return _pack_once((kind, VERSION, encode(fields)))
 
 
@@ -190,7 +191,13 @@ def leaving() -> bytes:
 
 def interest(patterns: Sequence[str]) -> bytes:
     """Return the topic patterns this peer wants from now on, in place of the earlier ones."""
-    return _pack_once((INTEREST, encode(list(patterns))))
+    return _pack_once((INTEREST, encode(_bounded(patterns))))
+
+
+def _bounded(patterns: Sequence[str]) -> list[str]:
+    """Return patterns that fit into one frame: these, or if they are too many the one that chooses every topic."""
+    fits = len(patterns) <= MAX_PATTERNS and sum(len(one.encode()) for one in patterns) <= MAX_INTEREST
+    return list(patterns) if fits else ["#"]
 
 
 def read_interest(envelope: Envelope) -> tuple[str, ...]:
@@ -243,31 +250,47 @@ def read_call(envelope: Envelope, shift: float, via: str) -> tuple[int, Request]
 
 
 def reply(number: int, answer: Reply) -> bytes:
-    """Return the envelope of a reply, REPLY for a value and ERROR for an error."""
-    if answer.error is None:
-        return _pack((REPLY, number, answer.host, answer.body))
+    """Return the envelope of a reply, REPLY for a value and ERROR for an error or a value over 256 MiB."""
     error = answer.error
-    code = error.code or RemoteFailure.code
+    if error is None:
+        if len(answer.body) <= MAX_BODY:
+            return _pack((REPLY, number, answer.host, answer.body))
+        error = MessageTooLarge(f"the result is {len(answer.body)} bytes, the limit is {MAX_BODY}",
+                                size=len(answer.body), limit=MAX_BODY)
+    return _pack_once((ERROR, number, answer.host, error.code or RemoteFailure.code, _error_body(error)))
+
+
+def _error_body(error: MeshError) -> bytes:
     details = {name: value for name, value in error.details.items() if name in error.carries}
-    return _pack_once((ERROR, number, answer.host, code, _error_body(error.message, details)))
-
-
-def _error_body(message: str, details: Mapping[str, Any]) -> bytes:
+    if not error.code:
+        details = {"type": type(error).__name__}
     try:
-        return encode({**details, "message": message[:8000]})
+        return encode({**details, "message": error.message[:8000]})
     except MeshError:  # a detail that may not travel must not swallow the error itself
-        return encode({"message": message[:8000].encode("utf-8", "replace").decode("utf-8", "replace")})
+        return encode({"message": error.message[:8000].encode("utf-8", "replace").decode("utf-8", "replace")})
+
+
+def rebuilt(error: MeshError) -> MeshError:
+    """Return an error as it would arrive from another host: no traceback, and only the details its code carries."""
+    return _read_error(error.code or RemoteFailure.code, _error_body(error))
+
+
+def _read_error(code: str, body: bytes) -> MeshError:
+    try:
+        details = decode(body)
+    except ProtocolError as error:
+        return error
+    if not isinstance(details, dict):
+        return ProtocolError(f"the body of an error {code} is {type(details).__name__}, expected a map")
+    return from_wire(code, str(details.pop("message", code)), details)
 
 
 def read_reply(envelope: Envelope) -> tuple[int, Reply]:
-    """Return number and reply of a REPLY or ERROR."""
+    """Return number and reply of a REPLY or ERROR; the body of an ERROR that does not decode is an error as well."""
     if envelope[0] == REPLY:
         return envelope[1], Reply(envelope[3], None, envelope[2])
     _, number, host, code, body = envelope
-    details = decode(body)
-    if not isinstance(details, dict):
-        raise ProtocolError("an error's body is a map")
-    return number, Reply(b"", from_wire(code, str(details.pop("message", code)), details), host)
+    return number, Reply(b"", _read_error(code, body), host)
 
 
 def cancel(number: int) -> bytes:
@@ -346,7 +369,8 @@ def _check(envelope: Any) -> None:
         if len(envelope) == 10:
             _, number, deadline, service, operation, to_host, caller, path, trace, body = envelope
             if (
-                type(number) is int and type(deadline) is int and 0 <= deadline < 1 << 62
+                type(number) is int and 0 <= number < 1 << 62
+                and type(deadline) is int and 0 <= deadline < 1 << 62
                 and type(service) is str and type(operation) is str
                 and (to_host is None or type(to_host) is str) and type(caller) is str
                 and _is_path(path) and type(trace) is bytes and len(trace) == TRACE and type(body) is bytes

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import socket
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -18,9 +17,8 @@ from mesh.address import endpoint
 from mesh.clock import Clock
 from mesh.config import MeshConfig
 from mesh.errors import StartError, StoreError
-from mesh.message import Event
+from mesh.message import Event, encode
 from mesh.metrics import Traffic
-from mesh.records import HostRecord
 from mesh.transport import profile
 from mesh.transport.heartbeat import Heartbeat
 from mesh.transport.keys import Keys, ensure_for
@@ -29,6 +27,8 @@ from mesh.transport.session import Session
 from registry.desired import Desired
 from registry.leases import Leases, LinkKind
 from registry.overrides import Overrides
+from registry.port import ensure_free
+from registry.probe import Probes
 from registry.service import RegistryService, Surroundings
 from registry.store import Store, next_epoch
 from registry.table import Table
@@ -38,7 +38,6 @@ log = logging.getLogger("registry")
 NAME = "registry"
 CHANGES = "registry.changes"
 TICK = 0.1
-PROBE_SECONDS = 0.5
 FILE = "registry.db"
 
 
@@ -57,7 +56,7 @@ class Daemon:
         self._heartbeat = Heartbeat(self._context, self._keys.allow if self._keys else {}, clock=self._clock,
                                     on_refused=self._refused)
         self._listener: Listener | None = None
-        self._probes: dict[str, asyncio.Task[None]] = {}
+        self._probes = Probes(self._proven_dead, self._clock)
 
     @property
     def _folder(self) -> Path:
@@ -71,13 +70,14 @@ class Daemon:
     async def run(self, ready: Callable[[], None], stop: Callable[[], Awaitable[object]]) -> None:
         """Start, call `ready`, serve until `stop` returns, and close. Raises `StartError` if it cannot start."""
         try:
+            ensure_free(self._host.address, self._config.registry.port, self._host.name)
             service = self._service = await self._open()
             self._heartbeat.start()
             listener = self._listener = Listener(
                 self._context, self._keys.own if self._keys else None, self._identity, service.handle,
                 ListenerCallbacks(self._session, self._beat, self._trouble), self._clock, Traffic(),
             )
-            self._bind(listener)
+            listener.bind(self.endpoint)
             ticking = asyncio.get_running_loop().create_task(self._tick(service))
             ready()
             await stop()
@@ -90,10 +90,13 @@ class Daemon:
         """Read what lasted from the store and begin a new epoch."""
         try:
             stored = await self._store.open()
-            epoch = next_epoch(stored.epoch, self._clock.time())
-            await self._store.save_epoch(epoch)
         except StoreError as error:
             raise StartError(f"the registry cannot use its store: {error}") from None
+        epoch = next_epoch(stored.epoch, self._clock.time())
+        try:
+            await self._store.save_epoch(epoch)
+        except StoreError as error:  # a full disk refuses changes, each with the reason, but not the whole registry
+            log.error("the epoch could not be stored, nor can anything else now: %s", error)
         self._incarnation = epoch
         around = Surroundings(self._host.name, self.endpoint, tuple(self._config.hosts), tuple(self._config.agents),
                               self._config.security)
@@ -102,20 +105,12 @@ class Daemon:
             Overrides(stored.overrides), self._store, clock=self._clock, on_change=self._publish_soon,
         )
 
-    def _bind(self, listener: Listener) -> None:
-        try:
-            listener.bind(self.endpoint)
-        except StartError as error:
-            raise StartError(f"the registry {error.message}; its port is registry: port: in config/hosts.yaml"
-                             ) from None
-
     async def _close(self) -> None:
-        for probe in self._probes.values():
-            probe.cancel()
-        await asyncio.gather(*self._probes.values(), return_exceptions=True)
-        if self._listener is not None:
-            self._listener.tell(wire.leaving())
-            self._listener.close()
+        await self._probes.close()
+        listener, self._listener = self._listener, None
+        if listener is not None:
+            listener.tell(wire.leaving())
+            listener.close()
         self._heartbeat.stop()
         self._context.term()
         if self._service is not None:
@@ -128,8 +123,12 @@ class Daemon:
     async def _tick(self, service: RegistryService) -> None:
         while True:
             await self._clock.sleep(TICK)
-            service.settle()
-            self._publish_due()
+            try:
+                service.settle()
+                self._probes.probe(service.leases.lost())
+                self._publish_due()
+            except Exception:  # the leases must be judged again in a moment, whatever this was
+                log.exception("a turn of the registry failed")
 
     def _publish_soon(self) -> None:
         """Send what is due, as soon as it is."""
@@ -138,18 +137,28 @@ class Daemon:
             self._clock.call_later(max(0.0, due - self._clock.monotonic()), self._publish_due)
 
     def _publish_due(self) -> None:
-        service, listener = self._service, self._listener
-        if service is None or listener is None:
+        service, now = self._service, self._clock.monotonic()
+        due = service.feed.due() if service is not None else None
+        if service is None or due is None or due > now:
             return
-        due = service.feed.due()
-        if due is None or due > self._clock.monotonic():
-            return
-        sessions = {session.peer: session for session in listener.sessions.values() if session.kind == "host"}
         for name, revision, body in service.feed.news():
-            session = sessions.get(name)
-            if session is not None and not session.blocked:
-                session.send_event(wire.event(Event(CHANGES, body, f"{NAME}@{self._host.name}", self._clock.time())))
+            if self._tell(name, body):
                 service.feed.told(name, revision)
+            else:
+                service.feed.changed(now, urgent=False)  # try again; by then it may take a snapshot
+
+    def _tell(self, host: str, body: bytes) -> bool:
+        """Push an event to a host; returns False if it takes nothing now."""
+        session = self._session_of(host)
+        if session is None or session.blocked:
+            return False
+        session.send_event(wire.event(Event(CHANGES, body, f"{NAME}@{self._host.name}", self._clock.time())))
+        return True
+
+    def _session_of(self, host: str) -> Session | None:
+        """Return the newest registry link of a host."""
+        sessions = self._listener.sessions.values() if self._listener is not None else ()
+        return next((one for one in reversed(list(sessions)) if one.kind == "host" and one.peer == host), None)
 
     # -- links
 
@@ -160,35 +169,25 @@ class Daemon:
         service = self._service
         if service is None or session.kind == "operator":
             return
-        now = self._clock.monotonic()
         kind: LinkKind = "heartbeat" if session.kind == "heartbeat" else "host"
         if up:
-            service.leases.link_up(session.peer, session.incarnation, session, kind, now)
+            service.leases.link_up(session.peer, session.incarnation, session, kind, self._clock.monotonic())
         else:
-            service.leases.link_down(session.peer, session, now)
-            if kind == "host":
+            service.leases.link_down(session.peer, session, self._clock.monotonic())
+            if kind == "host" and self._session_of(session.peer) is None:
                 service.feed.unsubscribe(session.peer)
         service.settle()
-        for record in service.leases.lost():
-            self._probe(record)
+        self._probes.probe(service.leases.lost())
 
     def _beat(self, session: Session, age_ms: int, inventory: bytes) -> None:
         service = self._service
-        if service is None:
-            return
-        service.leases.heartbeat(session.peer, session.incarnation, age_ms / 1000, self._clock.monotonic())
-        service.settle()
+        if service is not None and service.heartbeat(session.peer, session.incarnation, age_ms / 1000, inventory):
+            table = service.table
+            self._tell(session.peer, encode({"epoch": table.epoch, "revision": table.revision, "announce": True}))
 
-    def _probe(self, record: HostRecord) -> None:
-        """Find out whether a lost host's port still answers, once at a time for each host."""
-        if record.name not in self._probes:
-            task = asyncio.get_running_loop().create_task(self._try(record))
-            self._probes[record.name] = task
-            task.add_done_callback(lambda _: self._probes.pop(record.name, None))
-
-    async def _try(self, record: HostRecord) -> None:
-        if await refuses(record.address, record.port) and self._service is not None:
-            self._service.leases.refused(record.name, record.incarnation)
+    def _proven_dead(self, host: str, incarnation: int) -> None:
+        if self._service is not None:
+            self._service.leases.refused(host, incarnation)
             self._service.settle()
             self._publish_due()
 
@@ -198,19 +197,4 @@ class Daemon:
         log.warning("%s", text)
 
     def _refused(self, address: str, key: str, reason: str) -> None:
-        log.warning("a connection from %s with key %s was refused: %s", address, key, reason)
-
-
-async def refuses(address: str, port: int, limit: float = PROBE_SECONDS) -> bool:
-    """Tell whether a plain TCP connection to `address` is refused, which proves that nothing listens there."""
-    family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
-        probe.setblocking(False)
-        try:
-            async with asyncio.timeout(limit):
-                await asyncio.get_running_loop().sock_connect(probe, (address, port))
-        except ConnectionRefusedError:
-            return True
-        except (OSError, TimeoutError):
-            return False
-    return False
+        log.warning("a connection from %s with key %s was refused: %s", address, key or "none", reason)

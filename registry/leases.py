@@ -37,6 +37,8 @@ GRACE = 5.0
 """How long a registry that has just started waits for hosts to come back: ten redials."""
 FIRST_BEAT = 0.5
 """What a new link has to report progress before its host counts as busy: one heartbeat."""
+ASK_AFTER = 1.0
+"""How long heartbeats may name an inventory that was not announced: the announcement may be on its way."""
 PAUSE = 1.0
 """A gap between two ticks that means the registry itself was stopped; ticks come four times a second or more."""
 
@@ -71,6 +73,7 @@ class Leases:
         self._links: dict[str, dict[object, tuple[int, LinkKind]]] = {}
         self._newest: dict[str, int] = {}
         self._withdrawn: dict[str, int] = {}
+        self._lacking: dict[str, float] = {}
         self._settle_at = now + grace
         self._settled = False
         self._ticked = now
@@ -173,6 +176,19 @@ class Leases:
         if lease is None or lease.ended or lease.announced.incarnation != incarnation:
             return False
         return lease.hash == inventory
+
+    def lacks(self, name: str, incarnation: int, inventory: bytes, now: float) -> bool:
+        """Tell whether to ask a host for its announcement: for `ASK_AFTER` its heartbeats have named another inventory.
+
+        Says so again after the same time, should the host not have heard.
+        """
+        if self.knows(name, incarnation, inventory):
+            self._lacking.pop(name, None)
+            return False
+        if now - self._lacking.setdefault(name, now) < ASK_AFTER:
+            return False
+        self._lacking[name] = now
+        return True
 
     def age(self, name: str, now: float) -> float:
         """Return the seconds since the last renewal of a host's lease."""

@@ -109,6 +109,13 @@ class RegistryService:
             self.feed.changed(now, urgent=urgent)
             self._on_change()
 
+    def heartbeat(self, host: str, incarnation: int, age: float, inventory: bytes) -> bool:
+        """Take a host's sign of progress; returns whether to ask it for its announcement."""
+        now = self._clock.monotonic()
+        self.leases.heartbeat(host, incarnation, age, now)
+        self.settle()
+        return self.leases.lacks(host, incarnation, inventory, now)
+
     async def close(self) -> None:
         """Wait for writes that were begun, and close the store."""
         if self._writes:

@@ -11,7 +11,7 @@ T = TypeVar("T")
 STEP = 0.005
 
 
-async def eventually(condition: Callable[[], T], limit: float = 5.0) -> T:
+async def eventually(condition: Callable[[], T | None], limit: float = 5.0) -> T:
     """Return the first true value of `condition`, asked again and again; fails the test after `limit` seconds."""
     until = time.monotonic() + limit
     while not (value := condition()):
@@ -21,7 +21,7 @@ async def eventually(condition: Callable[[], T], limit: float = 5.0) -> T:
     return value
 
 
-def wait_until(condition: Callable[[], T], limit: float = 5.0) -> T:
+def wait_until(condition: Callable[[], T | None], limit: float = 5.0) -> T:
     """Do the same outside a loop."""
     until = time.monotonic() + limit
     while not (value := condition()):
@@ -31,7 +31,7 @@ def wait_until(condition: Callable[[], T], limit: float = 5.0) -> T:
     return value
 
 
-def _complaint(condition: Callable[[], T], value: T, limit: float) -> str:
+def _complaint(condition: Callable[[], T | None], value: T | None, limit: float) -> str:
     code = getattr(condition, "__code__", None)
     where = f"{code.co_filename}:{code.co_firstlineno}" if code is not None else repr(condition)
     return f"not so within {limit} s: the condition at {where} is {value!r}"

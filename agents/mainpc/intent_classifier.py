@@ -53,7 +53,8 @@ def train(examples: Mapping[str, Sequence[str]]) -> IntentClassifier:
 
     words = TfidfVectorizer(token_pattern=r"[^\s,.!;:]+", ngram_range=(1, 2), sublinear_tf=True)
     letters = TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 4), sublinear_tf=True)
-    pipeline = make_pipeline(make_union(words, letters), LogisticRegression(C=20.0, class_weight="balanced", max_iter=400))
+    regression = LogisticRegression(C=20.0, class_weight="balanced", max_iter=400)
+    pipeline = make_pipeline(make_union(words, letters), regression)
     sentences = [(signs(text), label) for label, texts in examples.items() for text in texts]
     pipeline.fit([text for text, _ in sentences], [label for _, label in sentences])
     return IntentClassifier(pipeline)

@@ -12,9 +12,14 @@ from dataclasses import dataclass, field
 
 from agents_shared.intents import IntentBook, PatternRule
 
-_QUOTES = str.maketrans({"’": "'", "‘": "'", "`": "'", "“": '"', "”": '"', "–": "-", "—": "-", "…": "."})
+_QUOTES = str.maketrans({
+    "\u2019": "'", "\u2018": "'", "`": "'", "\u201c": '"', "\u201d": '"', "\u2013": "-", "\u2014": "-", "\u2026": ".",
+})
 _CLOSING = re.compile(r"(?:[\s.!?,;:]+|,?\s+(?:please|pls|po|thanks|thank you|naman))+$", re.IGNORECASE)
-_QUESTION = r"(?:(?:in|on|at|to|from|for|with|by|of|since|until|sa) )?(?:%wh%)(?:'s|'re|'ll|'d)?\b|(?:%aux%)\b|.*\b(?:ba|nga ulit)\b"
+_QUESTION = (
+    r"(?:(?:in|on|at|to|from|for|with|by|of|since|until|sa) )?(?:%wh%)(?:'s|'re|'ll|'d)?\b|(?:%aux%)\b"
+    r"|.*\b(?:ba|nga ulit)\b"
+)
 _LEADS = 4  # polite words pile up ("hey assistant, could you please ..."), but not for ever
 
 
@@ -36,6 +41,14 @@ class Match:
     entities: dict[str, str] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class _Rule:
+    intent: str
+    statement: bool
+    pattern: re.Pattern[str]
+    fixed: dict[str, str]
+
+
 def tidy(text: str) -> str:
     """Return `text` with plain quotes and dashes and single spaces."""
     return " ".join(unicodedata.normalize("NFKC", text).translate(_QUOTES).split())
@@ -50,11 +63,11 @@ class IntentGrammar:
         self._polite = [self._compiled(pattern) for pattern in book.polite]
         self._asking = [self._compiled(pattern) for pattern in book.asking]
         self._question = self._compiled(_QUESTION)
-        self._rules: list[tuple[str, re.Pattern[str], dict[str, str]]] = []
+        self._rules: list[_Rule] = []
         for rules in book.intents:
             for entry in rules.patterns:
                 rule = entry if isinstance(entry, PatternRule) else PatternRule(match=entry)
-                self._rules.append((rules.intent, self._compiled(rule.match), rule.set))
+                self._rules.append(_Rule(rules.intent, rules.statement, self._compiled(rule.match), rule.set))
 
     def read(self, text: str) -> Sentence:
         """Return `text` tidied and trimmed."""
@@ -73,11 +86,12 @@ class IntentGrammar:
 
     def match(self, sentence: Sentence) -> Match | None:
         """Return what the first fitting pattern says of `sentence`; None if none fits."""
-        for intent, pattern, fixed in self._rules:
-            found = pattern.fullmatch(sentence.core)
+        for rule in self._rules:
+            found = None if rule.statement and sentence.question else rule.pattern.fullmatch(sentence.core)
             if found is not None:
-                cut = {name: value.strip(" ,") for name, value in found.groupdict().items() if value and value.strip(" ,")}
-                return Match(intent, len(sentence.core) / max(1, len(sentence.text)), {**fixed, **cut})
+                cut = {name: (value or "").strip(" ,") for name, value in found.groupdict().items()}
+                cut = {name: value for name, value in cut.items() if value}
+                return Match(rule.intent, len(sentence.core) / max(1, len(sentence.text)), {**rule.fixed, **cut})
         return None
 
     def _compiled(self, pattern: str) -> re.Pattern[str]:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import importlib.util
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
 import yaml
 from agents_mainpc.intent_classifier import Guess, IntentClassifier, train
-from agents_mainpc.intent_grammar import IntentGrammar, Sentence
+from agents_mainpc.intent_grammar import IntentGrammar, Match, Sentence
 from agents_mainpc.spoken_time import SpokenTimes
 from agents_shared.intents import IntentBook
 from pydantic import BaseModel
@@ -21,6 +22,7 @@ SHARED = Path(__file__).resolve().parents[1] / "shared"
 UNKNOWN = "unknown"
 _HIGHEST = 0.9
 _NO_MATCH = 0.3
+_POLITE_SHARE = 0.6
 _NEAR = 90.0  # of 100, how alike two sentences must be to mean the same
 _TIMED = frozenset({"reminder", "alarm"})
 _CONTENT = {
@@ -54,6 +56,15 @@ class IntentList(BaseModel):
     intents: list[str]
 
 
+@dataclass(frozen=True, slots=True)
+class Patterns:
+    """What intents.yaml holds, compiled: `repair` are the first words worth putting right."""
+
+    grammar: IntentGrammar
+    times: SpokenTimes
+    repair: list[str]
+
+
 class Nlu(MLAgent):
     """Turns a sentence (English, Tagalog or a mix) into an intent, a confidence and the details to act on."""
 
@@ -63,13 +74,6 @@ class Nlu(MLAgent):
 
     config: Config
 
-    async def setup(self) -> None:
-        """Read the patterns; examples and classifier wait for the first sentence that needs them."""
-        book = await self.run(read_book)
-        self._grammar = IntentGrammar(book)
-        self._repair = book.repair
-        self._times = SpokenTimes(book.times)
-
     async def check(self) -> str | None:
         """Say which library of the classifier is missing; patterns answer without it."""
         missing = [name for name in _NEEDS if importlib.util.find_spec(name) is None]
@@ -78,38 +82,44 @@ class Nlu(MLAgent):
     @operation(idempotent=True)
     async def analyze(self, text: str) -> Analysis:
         """Return what `text` wants; `unknown` when nothing is likely. An empty text is `invalid_argument`."""
-        sentence = self._grammar.read(text)
-        if not sentence.text:
+        if not text.strip():
             raise InvalidArgument("text is empty; write at least one word", path="text")
-        found = self._grammar.match(sentence)
+        patterns = await self._patterns()
+        sentence = patterns.grammar.read(text)
+        found = patterns.grammar.match(sentence)
         if found is None:
-            intent, confidence, details = await self._guess(sentence)
+            intent, confidence, details = await self._guess(sentence, patterns)
         else:
-            intent, confidence, details = found.intent, _HIGHEST * found.coverage, found.entities
+            intent, confidence, details = found.intent, _confidence(found), found.entities
         entities = [Entity(entity=name, value=value, confidence=_HIGHEST) for name, value in details.items()]
         if intent in _TIMED:
-            entities = await self._with_time(entities, sentence)
+            entities = await self._with_time(entities, sentence, patterns.times)
         return Analysis(
-            text=text, normalised=sentence.core.lower(), intent=intent, confidence=round(confidence, 3), entities=entities,
+            text=text, normalised=sentence.core.lower(), intent=intent, confidence=round(confidence, 3),
+            entities=entities,
         )
 
     @operation(idempotent=True)
     async def list_intents(self) -> IntentList:
         """Return every label that `analyze` may answer."""
-        return IntentList(intents=[*self._grammar.intents, UNKNOWN])
+        return IntentList(intents=[*(await self._patterns()).grammar.intents, UNKNOWN])
 
-    async def _guess(self, sentence: Sentence) -> tuple[str, float, dict[str, str]]:
+    async def _patterns(self) -> Patterns:
+        """Return the compiled patterns; they, like the classifier, wait for the first sentence."""
+        return await self.load("patterns", read_patterns)
+
+    async def _guess(self, sentence: Sentence, patterns: Patterns) -> tuple[str, float, dict[str, str]]:
         """Return intent, confidence and details of a sentence that fits no pattern."""
         if await self.check() is not None:
             return _by_shape(sentence)
         lines = await self.load("examples", read_examples)
-        repaired = repair_first_word(sentence, self._repair)
-        match = self._grammar.match(repaired) if repaired is not None else None
+        repaired = repair_first_word(sentence, patterns.repair)
+        match = patterns.grammar.match(repaired) if repaired is not None else None
         if match is not None:
-            return match.intent, _HIGHEST * match.coverage, match.entities
+            return match.intent, _confidence(match), match.entities
         near = nearest_example(sentence.core, lines)
         if near is None:
-            classifier = await self.load("classifier", lambda: trained(self._grammar, lines))
+            classifier = await self.load("classifier", lambda: trained(patterns.grammar, lines))
             near = await self.run(self._classified, classifier, sentence)
         if near.probability < self.config.least_probability:
             return _by_shape(sentence)
@@ -119,14 +129,14 @@ class Nlu(MLAgent):
         # A question tells nothing, and what asks nothing is no question: the shape of the sentence decides that better.
         return classifier.predict(sentence.core, without=("remember" if sentence.question else "recall",))
 
-    async def _with_time(self, entities: list[Entity], sentence: Sentence) -> list[Entity]:
+    async def _with_time(self, entities: list[Entity], sentence: Sentence, times: SpokenTimes) -> list[Entity]:
         """Return `entities` with the time named in them, if any, cut out of the content."""
         if importlib.util.find_spec("dateparser") is None:
             return entities
         now = datetime.fromtimestamp(self.clock.time()).astimezone()
         rest = [each for each in entities if each.entity not in ("content", "when")]
         text = next((each.value for each in entities if each.entity in ("content", "when")), sentence.core)
-        found = await self.run(self._times.find, text, now)
+        found = await self.run(times.find, text, now)
         if found is not None:
             rest.append(Entity(entity="time", value=found.moment.isoformat(timespec="seconds"), confidence=0.8))
             text = re.sub(r"\s+", " ", text.replace(found.phrase, " ", 1)).strip(" ,")
@@ -134,9 +144,10 @@ class Nlu(MLAgent):
         return [*rest, Entity(entity="content", value=content, confidence=_HIGHEST)] if content else rest
 
 
-def read_book(path: Path = SHARED / "intents.yaml") -> IntentBook:
-    """Return the patterns in `path`."""
-    return IntentBook.model_validate(_read_yaml(path))
+def read_patterns(path: Path = SHARED / "intents.yaml") -> Patterns:
+    """Return the patterns in `path`, compiled."""
+    book = IntentBook.model_validate(_read_yaml(path))
+    return Patterns(IntentGrammar(book), SpokenTimes(book.times), book.repair)
 
 
 def read_examples(path: Path = SHARED / "utterances.yaml") -> dict[str, list[str]]:
@@ -168,6 +179,11 @@ def nearest_example(text: str, examples: Mapping[str, Sequence[str]]) -> Guess |
     lines = [(line, intent) for intent, group in examples.items() for line in group]
     found = process.extractOne(text.lower(), [line.lower() for line, _ in lines], scorer=fuzz.ratio, score_cutoff=_NEAR)
     return Guess(lines[found[2]][1], found[1] / 100) if found is not None else None
+
+
+def _confidence(match: Match) -> float:
+    """Polite words around what was matched are no doubt about it."""
+    return _HIGHEST * max(_POLITE_SHARE, match.coverage)
 
 
 def _by_shape(sentence: Sentence) -> tuple[str, float, dict[str, str]]:

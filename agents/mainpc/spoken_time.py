@@ -63,7 +63,7 @@ class SpokenTimes:
         for pattern, replacement in self._table:
             plain = pattern.sub(replacement, plain)
         naive = now.replace(tzinfo=None)
-        found = dateparser.parse(
+        found: datetime | None = dateparser.parse(
             plain.strip(), languages=["en"],
             settings={"PREFER_DATES_FROM": "future", "RELATIVE_BASE": naive, "RETURN_AS_TIMEZONE_AWARE": False},
         )

@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from agents_pc2.memory_lexicon import Lexicon, lexicon
 from agents_pc2.memory_questions import VAGUE_KINDS, Question
 from agents_pc2.memory_reading import SELF, Possession, Reading, Unit
-from agents_pc2.memory_tokens import Token
 
 ANSWERS_FROM = 0.6
 ALIKE = 0.6
@@ -28,11 +27,15 @@ SHARED_PREFIX = 5
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """How well a memory answers a question: each part from 0 to 1, and the score they make together."""
+    """How well a memory answers a question: each part from 0 to 1, and the score they make together.
+
+    `likeness` is the share of the question's words that the memory has in some way, `about` are the names both speak of.
+    """
 
     subject: float
     relation: float
     kind: float
+    likeness: float = 0.0
     concepts: frozenset[str] = frozenset()
     about: tuple[str, ...] = ()
 
@@ -118,20 +121,31 @@ class _Comparison:
         value = likeness(asked, told, self.words)
         if value < ALIKE and asked not in self.question.focus:  # "my pet" may be "my dog", and the other way round
             return max(value, 0.9 if names_kind_of(asked, told) else 0.65 if names_kind_of(told, asked) else 0.0)
+        if value < ALIKE and asked.sense.names & self._answered_by(told):
+            return 0.85
         return value
+
+    def _answered_by(self, unit: Unit) -> frozenset[str]:
+        """Return the kinds of values that a relation has: "plays" has an instrument, a sport or a game."""
+        return frozenset(self.words.answers[concept] for concept in unit.sense.concepts if concept in self.words.answers)
 
     def verdict(self) -> Verdict:
         """Judge part by part, cheapest and hardest first."""
+        likeness = self._likeness_of_all()
+        nothing = Verdict(0.0, 0.0, 0.0, likeness)
         if self.memory.asks:
-            return Verdict(0, 0, 0)
+            return nothing
         names, about = self._names()
-        if names == 0:
-            return Verdict(0, 0, 0)
-        subject = names * self._anchors() * self._owners() * self._contrast() * self._self()
+        subject = names and names * self._anchors() * self._owners() * self._contrast() * self._self()
         if subject < 0.3:
-            return Verdict(subject, 0, 0, about=about)
+            return nothing
         relation, concepts = self._relation()
-        return Verdict(subject, relation, self._kind(), concepts, about)
+        return Verdict(subject, relation, self._kind(), likeness, concepts, about)
+
+    def _likeness_of_all(self) -> float:
+        if not self.likes:
+            return 0.0
+        return sum(max(row, default=0.0) for row in self.likes) / len(self.likes)
 
     # --- subject
 
@@ -191,6 +205,7 @@ class _Comparison:
             return bool(self.lowers & NOMINATIVE)
         text = self.memory.units[owner].text.lower()
         owning = {position for p in self.memory.possessions if isinstance(p.owner, int) for position in self.memory.units[p.owner].positions}
+        owning |= {place for p in self.memory.possessions for index in p.owned for place in self.memory.units[index].positions}
         return any(token.lower == text and index not in owning for index, token in enumerate(self.memory.tokens))
 
     def _same_owner(self, asked: Possession) -> float:
@@ -212,21 +227,13 @@ class _Comparison:
 
     def _contrast(self) -> float:
         """ "My older sister" is not "my younger sister". """
-        score = 1.0
+        lacking = [u for u, row in zip(self.question.units, self.likes, strict=True) if max(row, default=0.0) < ALIKE]
+        extra = [unit for _, unit in self._values()]
         for line in self.words.contrast:
-            asked = _words_of(self.question.tokens, line)
-            told = _words_of(self.memory.tokens, line)
-            if asked - told and told - asked and not asked & told:
+            asked, told = _words_of(lacking, line), _words_of(extra, line)
+            if asked and told and not asked & told:
                 return 0.3
-            if told and not asked and line & _MODIFIERS and any(i not in self.covered for i in self._owned_by(told)):
-                score *= 0.92
-        return score
-
-    def _owned_by(self, told: frozenset[str]) -> Iterator[int]:
-        for possession in self.memory.possessions:
-            for index in possession.owned[:-1]:
-                if self.memory.units[index].lemmas & told:
-                    yield index
+        return 1.0 if not _words_of(extra, _MODIFIERS) else 0.95
 
     def _self(self) -> float:
         """A question about the asker needs a memory about the asker."""
@@ -247,12 +254,32 @@ class _Comparison:
             if best[index] < ALIKE and self._said_again(unit, reached):
                 best[index] = 0.8
         concepts = frozenset(concept for unit in reached for concept in unit.sense.concepts)
-        total = sum(weights)
-        if total == 0:
+        if not any(weights):
             return (0.9 if self.question.open_ended else 0.9 * self._says_little()), concepts
-        score = sum(w * (value if value >= ALIKE else value / 2) for w, value in zip(weights, best, strict=True)) / total
+        parts = [
+            (weight if value >= ALIKE or not reached else weight * self._discount(unit, reached), value if value >= ALIKE else value / 2)
+            for unit, weight, value in zip(units, weights, best, strict=True)
+        ]
+        if not reached and self._implied():
+            return 0.75 * self._says_little(), concepts
+        score = sum(weight * value for weight, value in parts) / sum(weight for weight, _ in parts)
         worded = any(value >= ALIKE and weight for value, weight in zip(by_words, weights, strict=True))
         return score * (1.0 if worded else self._says_little()), concepts
+
+    def _implied(self) -> bool:
+        """Say whether nothing but unknown words asks for the relation, and the memory tells the one the question implies."""
+        if not self.question.strongly_implied or any(unit.sense.concepts for unit, w in zip(self.question.units, self.question.weights, strict=True) if w):
+            return False
+        return any(unit.sense.concepts & self.question.strongly_implied for unit in self.memory.units)
+
+    def _discount(self, unit: Unit, reached: Sequence[Unit]) -> float:
+        """Return how much a word that was not found still counts when others were: unknown and vague words little."""
+        if not unit.sense.concepts and not unit.sense.names:
+            return 0.35
+        if unit.sense.concepts <= self.words.generic:
+            return 0.4
+        told_by_words = any(other not in self.question.focus for other in reached)
+        return 0.5 if unit.lemmas & self.words.verbs and told_by_words else 1.0
 
     def _said_again(self, unit: Unit, reached: Sequence[Unit]) -> bool:
         """Say whether a word only repeats another one that was found: "which instrument does she play"."""
@@ -262,7 +289,7 @@ class _Comparison:
     def _by_value(self, unit: Unit) -> float:
         """Return how well a value alone tells the relation: "a teal boat" has a colour, "my doctor is Anna Bell" a name."""
         kinds = {kind for kind in unit.sense.names if kind not in VAGUE_KINDS}
-        if "name" in unit.sense.concepts and any(u.name and not self.memory.placed(i) for i, u in self._values()):
+        if unit.sense.concepts & {"name", "model"} and any(u.name and not self.memory.placed(i) for i, u in self._values()):
             return 0.85
         if not unit.lemmas & self.words.verbs or len(unit.positions) > 1:
             kinds |= {self.words.answers[concept] for concept in unit.sense.concepts if concept in self.words.answers}
@@ -286,8 +313,19 @@ class _Comparison:
             return 1.0
         if not self.question.wanted:
             return 1.0 if self._values() else 0.5
+        if self._kind_named() and self._values():
+            return 1.0
         best = max(self._kind_fit(kind) for kind in self.question.wanted)
         return 1.0 if best >= 0.8 else 0.75 if best >= 0.45 else 0.3
+
+    def _kind_named(self) -> bool:
+        """Say whether the memory itself names the kind of its value: "her favourite colour is zelphic"."""
+        for unit, row in zip(self.question.units, self.likes, strict=True):
+            if unit in self.question.focus and not unit.sense.names <= VAGUE_KINDS:
+                told = [self.memory.units[index] for index, value in enumerate(row) if value >= 0.85]
+                if any(other.sense.names & unit.sense.names or (other.sense.kinds & unit.sense.names) for other in told):
+                    return True
+        return False
 
     def _values(self) -> list[tuple[int, Unit]]:
         """Return the units that the question did not bring along."""
@@ -308,7 +346,7 @@ class _Comparison:
             return 0.8
         if kind in OPEN_KINDS and any(unit.name for _, unit in values):
             return 0.9
-        strange = any(not unit.sense.kinds and not unit.number and (unit.name or not unit.known) for _, unit in values)
+        strange = any(not unit.sense.kinds and not unit.number and not unit.name and not unit.known for _, unit in values)
         return 0.45 if strange else 0.0
 
     def _says(self, kind: str) -> bool:
@@ -328,8 +366,13 @@ def _is_year(unit: Unit) -> bool:
     return unit.number and unit.text.isdigit() and 1000 <= int(unit.text) <= 2200
 
 
-def _words_of(tokens: Sequence[Token], line: frozenset[str]) -> frozenset[str]:
-    return frozenset(lemma for token in tokens for lemma in token.lemmas if lemma in line and (lemma == token.lower or token.lower not in line))
+def _words_of(units: Sequence[Unit], line: frozenset[str]) -> frozenset[str]:
+    """Return the words of a line of opposites that stand alone in these units."""
+    found = set()
+    for unit in units:
+        if len(unit.words) == 1:
+            found |= {unit.words[0]} & line or unit.lemmas & line
+    return frozenset(found)
 
 
 def _find_name(group: tuple[str, ...], lowers: Sequence[str], names: Sequence[tuple[str, ...]]) -> float:

@@ -53,6 +53,7 @@ class Question:
     focus: frozenset[Unit]
     wanted: frozenset[str]
     implied: frozenset[str]
+    strongly_implied: frozenset[str]
     about_self: bool
     only_self: bool
     open_ended: bool
@@ -98,6 +99,7 @@ class _Asker:
             focus=frozenset(focus),
             wanted=wanted,
             implied=self._implied(),
+            strongly_implied=self._limit(),
             about_self=about_self,
             only_self=about_self and not names and not anchors,
             open_ended=not wanted and not relation and any(t.lower in OPENINGS for t in self.reading.tokens),
@@ -146,12 +148,17 @@ class _Asker:
     def _weights(self, units: Sequence[Unit], apart: frozenset[Unit]) -> list[float]:
         """Return how much each unit tells of the relation; light verbs count only where there is nothing else."""
         weights = [0.0 if unit in apart or unit.name else self._weight(unit) for unit in units]
+        if any(unit.sense.names for unit in units):
+            weights = [0.0 if self._asker_does(unit) else weight for unit, weight in zip(units, weights, strict=True)]
         if sum(weight for weight in weights if weight > LIGHT) == 0:
-            return [1.0 if weight else 0.0 for weight in weights]
+            placing = self.asking is not None and self.asking[1] == "where"
+            return [0.0 if not weight or (placing and "keepplace" in unit.sense.concepts) else 1.0 for unit, weight in zip(units, weights, strict=True)]
         return weights
 
     def _weight(self, unit: Unit) -> float:
         if len(unit.positions) == 1 and unit.lemmas & self.words.light or self._asker_does(unit):
+            return LIGHT
+        if self.asking is not None and self.asking[1] == "where" and "keepplace" in unit.sense.concepts:
             return LIGHT
         if unit.sense.concepts and unit.sense.concepts <= self.words.generic:
             return 0.6
@@ -200,19 +207,28 @@ class _Asker:
             implied |= {"preference"}
         return implied
 
+    def _limit(self) -> frozenset[str]:
+        """Return what "by when" and "until which day" ask for."""
+        if self.asking is None or self.asking[0] == 0:
+            return frozenset()
+        before = self.reading.tokens[self.asking[0] - 1].lower
+        return frozenset({"deadline", "expiry"}) if before in ("by", "until", "till") else frozenset()
+
     def _wanted(
         self, units: Sequence[Unit], possessions: Sequence[Possession], focus: Sequence[Unit]
     ) -> frozenset[str]:
         if self.asking is None:
             return frozenset()
         position, word = self.asking
+        if word == "where" and any(unit.sense.concepts & {"email", "phone", "website"} for unit in units):
+            return frozenset()
         if word in WANTED:
             return WANTED[word]
         if word == "how":
             following = self.reading.tokens[position + 1].lower if position + 1 < len(self.reading.tokens) else ""
             if following in MEASURES:
                 return frozenset({"number"})
-            if any("phone" in unit.sense.concepts for unit in units):
+            if any("phone" in u.sense.concepts for u in units) and any(t.lower in ("i", "we", "you") for t in self.reading.tokens):
                 return frozenset({"number"})
             return frozenset({"frequency", "date", "number"}) if following == "often" else frozenset()
         if focus:

@@ -6,7 +6,7 @@ A reading is a value: the same text always gives the same one. It does not know 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from agents_pc2.memory_lexicon import NO_SENSE, SKIPPED, Lexicon, Sense, lexicon
@@ -21,7 +21,7 @@ PLACES = frozenset(
     "through next underneath beyond opposite along against atop across over".split()
 )
 VERBAL = frozenset("is are was were be am been has have had do does did can could will would should may might must".split())
-AIDS = frozenset("do does did can could will would should may might must".split())
+NOUN_BEFORE = frozenset("the a an my our his her their its of in on with for some any no all these those to from by which what favourite favorite best".split())
 JOINS = frozenset({"de", "van", "von", "der", "den", "la", "le", "da", "di", "del", "bin", "al", "of"})
 SHOUTED = 0.6
 """Share of capitalised words from which capitals say nothing."""
@@ -70,19 +70,20 @@ class Reading:
 
     def placed(self, index: int) -> bool:
         """Say whether a unit stands after a word of place: "in the attic", "from Farnham"."""
-        if self.units[index].number:
+        unit = self.units[index]
+        if unit.number or (unit.sense.kinds and "place" not in unit.sense.kinds):
             return False
-        position = self.units[index].start - 1
-        while position >= 0:
+        at = {place: other for other in self.units for place in other.positions}
+        for position in range(unit.start - 1, -1, -1):
             token = self.tokens[position]
-            if token.lower in PLACES:
-                return token.lower != "to" or not self.units[index].lemmas & lexicon().verbs
-            inside = any(position in unit.positions for unit in self.units)
-            if token.lower not in SKIPPED and not inside:
+            inside = at.get(position)
+            if inside is None:
+                if token.lower in PLACES:
+                    return token.lower != "to" or not unit.lemmas & lexicon().verbs
+                if token.lower not in SKIPPED and token.lower != "of":
+                    return False
+            elif len(inside.positions) > 1 or inside.number or (unit.name and not inside.name and "place" not in inside.sense.names):
                 return False
-            if inside and (token.lower in VERBAL or token.number):
-                return False
-            position -= 1
         return False
 
 
@@ -169,9 +170,18 @@ class _Reader:
         if len(tokens) > 1 and all(token.lower in self.words.function for token in tokens[1:]):
             inner = self.words.senses(tokens[0].lemmas - self.words.function)
         words = tuple(token.lower for token in tokens)
+        if len(tokens) == 1 and self._inflected_verb(positions[0]):
+            sense = replace(sense, kinds=frozenset(), names=frozenset())
         if inner.concepts & sense.concepts:
             inner = NO_SENSE
         return Unit(positions, lemmas or tokens[0].lemmas, text, words, sense, inner, number=number)
+
+    def _inflected_verb(self, position: int) -> bool:
+        """Say whether "trains" or "drinks" is the verb here, not the things."""
+        token = self.tokens[position]
+        if not self._is_verb(token) or position == 0:
+            return False
+        return self.tokens[position - 1].lower not in NOUN_BEFORE and not self.tokens[position - 1].number
 
     def _name_groups(self, units: Sequence[Unit]) -> Iterator[tuple[int, ...]]:
         group: list[int] = []
@@ -206,13 +216,13 @@ class _Reader:
     def _owned(self, units: Sequence[Unit], owner_of: dict[int, int], position: int) -> tuple[int, ...]:
         """Return the units of the noun phrase after a mark of possession, up to a verb, a name after a noun, or a break."""
         owned: list[int] = []
-        aided = any(token.lower in AIDS for token in self.tokens[:position])
+        aided = any(token.lower in VERBAL for token in self.tokens[:position])
         for place in range(position + 1, len(self.tokens)):
             token = self.tokens[place]
             if token.after_break and place > position + 1:
                 break
             index = owner_of.get(place)
-            if index is None or token.possessive:
+            if index is None or token.possessive or units[index].start <= position:
                 break
             if token.lower in VERBAL or (token.lower in self.words.function and not units[index].sense.concepts):
                 break
@@ -233,7 +243,7 @@ class _Reader:
     def _of(self, units: Sequence[Unit], owner_of: dict[int, int], position: int) -> Iterator[Possession]:
         """Yield "the name of my dog" as the dog's name, "a friend of mine" as mine."""
         before = owner_of.get(position - 1)
-        if before is None:
+        if before is None or not self._determined(units[before]):
             return
         after = position + 1
         while after < len(self.tokens) and self.tokens[after].lower in ("the", "a", "an"):
@@ -247,18 +257,24 @@ class _Reader:
             if owned:
                 yield Possession(owned[-1], (before,))
         elif after in owner_of:
-            head = self._last_of_phrase(owner_of, after)
+            head = self._last_of_phrase(units, owner_of, after)
             if head != before:
                 yield Possession(head, (before,))
 
-    def _last_of_phrase(self, owner_of: dict[int, int], start: int) -> int:
+    def _determined(self, unit: Unit) -> bool:
+        """Say whether a noun has an article a few words before: "the best friend of", but not "afraid of"."""
+        return any(token.lower in ("the", "a", "an", "what", "which") for token in self.tokens[max(0, unit.start - 3) : unit.start])
+
+    def _last_of_phrase(self, units: Sequence[Unit], owner_of: dict[int, int], start: int) -> int:
         """Return the head of a noun phrase: "wedding" of "Anna's wedding", "boat" of "the Xorn boat"."""
         head = owner_of[start]
         for place in range(start + 1, len(self.tokens)):
             token = self.tokens[place]
             if token.possessive:
                 continue
-            if token.after_break or place not in owner_of or self._is_verb(token) or token.lower in VERBAL:
+            if token.after_break or place not in owner_of or token.lower in VERBAL:
+                break
+            if not units[owner_of[place]].name and self._is_verb(token):
                 break
             head = owner_of[place]
         return head

@@ -14,10 +14,14 @@ class PatternRule(BaseModel):
 
 
 class IntentRules(BaseModel):
-    """The patterns of one intent, tried in order; a plain text stands for a rule without fixed entities."""
+    """The patterns of one intent, tried in order; a plain text stands for a rule without fixed entities.
+
+    Patterns of a `statement` are not tried on a sentence that asks.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     intent: str
+    statement: bool = False
     patterns: list[PatternRule | str]
 
 

@@ -22,7 +22,7 @@ class Caller(Agent):
     """Calls `bench_echo` as fast as it answers."""
 
     @operation
-    async def run(self, calls: int, outstanding: int) -> Figures:
+    async def measure(self, calls: int, outstanding: int) -> Figures:
         """Make `calls` calls, `outstanding` at a time."""
         latencies: list[float] = []
 

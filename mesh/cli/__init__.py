@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mesh.cli.commands import app
 from mesh.cli.command import run_app
+from mesh.cli.commands import app
 
 __all__ = ["main"]
 

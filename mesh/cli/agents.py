@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from mesh.address import nearest
-from mesh.cli.operator import Operator, connected
+from mesh.cli.hosts import did_you_mean, hosts_of
+from mesh.cli.operator import connected
 from mesh.cli.scope import Scope
 from mesh.cli.screen import document, note, say
 from mesh.cli.table import Column, table
@@ -18,12 +18,16 @@ STATES = ("stopped", "starting", "ready", "degraded", "draining", "failed", "bac
 
 Row = dict[str, Any]
 
+
+def _most(figure: str) -> Callable[[Row], Any]:
+    return lambda row: (-(row[figure] or 0), row["service"])
+
+
 SORTS: Mapping[str, Callable[[Row], Any]] = {
     "service": lambda row: (row["service"], row["host"]),
     "host": lambda row: (row["host"], row["service"]),
-    "state": lambda row: (STATES.index(row["state"]), row["service"]),
-    **{key: lambda row, key=key: -(row[key] or 0)  # type: ignore[misc]
-       for key in ("restarts", "inbox", "calls", "errors", "p50_ms", "p99_ms", "loop_ms")},
+    "state": lambda row: (-STATES.index(row["state"]), row["service"]),
+    **{figure: _most(figure) for figure in ("restarts", "inbox", "calls", "errors", "p50_ms", "p99_ms", "loop_ms")},
 }
 
 
@@ -43,9 +47,7 @@ def agents(scope: Scope, host: str | None, state: str | None, sort: str) -> None
 
 def _check(option: str, given: str | None, known: tuple[str, ...]) -> None:
     if given is not None and given not in known:
-        like = nearest(given, known)
-        raise UsageError(f"{option} is {given!r}" + (f", did you mean {like}?" if like else "")
-                         + f" There are {', '.join(known)}")
+        raise UsageError(f"{option} is {given!r}, which is none of {', '.join(known)}{did_you_mean(given, known)}")
 
 
 async def _gathered(scope: Scope, host: str | None) -> tuple[list[Row], dict[str, str]]:
@@ -55,19 +57,6 @@ async def _gathered(scope: Scope, host: str | None) -> tuple[list[Row], dict[str
     return rows, {name: answer.message for name, answer in answers.items() if isinstance(answer, MeshError)}
 
 
-async def hosts_of(operator: Operator, host: str | None = None) -> list[str]:
-    """Return the hosts of the mesh, or only `host`; raises `UsageError` for a name that is none."""
-    directory = await operator.directory()
-    known = list(dict.fromkeys([*operator.config.hosts, *(row["name"] for row in directory["hosts"])]))
-    if host is None:
-        return known
-    if host not in known:
-        like = nearest(host, known)
-        raise UsageError(f"there is no host {host!r}" + (f"; did you mean {like}?" if like else "")
-                         + f" The mesh has {', '.join(known)}")
-    return [host]
-
-
 def _print(rows: list[Row]) -> None:
     if not rows:
         say("no agents")
@@ -75,7 +64,8 @@ def _print(rows: list[Row]) -> None:
     columns = [
         Column("service"), Column("host"), Column("state"), Column("isolation", False, 7), Column("pid", True, 8),
         Column("restarts", True, 4), Column("inbox", True, 5), Column("calls", True), Column("errors", True),
-        Column("p50 ms", True, 2), Column("p99 ms", True, 1), Column("loop ms", True, 3), Column("incarnation", True, 9),
+        Column("p50 ms", True, 2), Column("p99 ms", True, 1), Column("loop ms", True, 3),
+        Column("incarnation", True, 9),
     ]
     shown = [[row["service"], row["host"], row["state"], row["isolation"], row["pid"], row["restarts"], row["inbox"],
               row["calls"], row["errors"], _ms(row["p50_ms"]), _ms(row["p99_ms"]), row["loop_ms"], row["incarnation"]]

@@ -11,6 +11,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -37,39 +38,44 @@ Timeout = Annotated[float | None, typer.Option("--timeout", metavar="SECONDS", h
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
-def command(app: typer.Typer, name: str, *, timeout: float | None = 5.0) -> Callable[[Command], Command]:
+def command(app: typer.Typer, name: str | None, *, timeout: float | None = 5.0) -> Callable[[Command], Command]:
     """Add a command whose function takes a `Scope` and its own arguments, and returns its exit code (None is 0).
 
-    `timeout` is its limit in seconds unless `--timeout` says otherwise; None for one that follows something.
+    `timeout` is its limit in seconds unless `--timeout` says otherwise; None for one that follows something. Without a
+    name it is what the group `app` does when none of its commands is named.
     """
 
     def attach(function: Command) -> Command:
         parameters = list(inspect.signature(function, eval_str=True).parameters.values())[1:]
 
         def run(
-            ctx: typer.Context, config: Folder, environment: Environment, debug: Debug, timeout_s: Timeout, json: Json,
-            **own: Any,
+            ctx: typer.Context, config: Path | None, environment: str | None, debug: bool, timeout_s: float | None,
+            json: bool, **own: Any,
         ) -> int:
             outer = ctx.obj if isinstance(ctx.obj, Scope) else Scope()
-            return guarded(lambda: function(_scope(outer, config, environment, debug, timeout_s, timeout, json), **own),
-                           debug=debug or outer.debug)
+            given = Scope(config or outer.folder, environment or outer.environment, debug or outer.debug,
+                          outer.timeout if timeout_s is None else timeout_s, json or outer.json)
+            if ctx.invoked_subcommand is not None:
+                ctx.obj = given
+                return 0
+            return guarded(lambda: function(_limited(given, timeout), **own), debug=given.debug)
 
         _declare(run, [*parameters, *_common()])
         run.__name__, run.__doc__ = function.__name__, function.__doc__
-        app.command(name)(run)
+        if name is None:
+            app.callback(invoke_without_command=True)(run)
+        else:
+            app.command(name)(run)
         return function
 
     return attach
 
 
-def _scope(
-    outer: Scope, config: Path | None, environment: str | None, debug: bool, given: float | None,
-    default: float | None, json: bool,
-) -> Scope:
-    limit = next((each for each in (given, outer.timeout) if each is not None), default)
+def _limited(given: Scope, default: float | None) -> Scope:
+    limit = default if given.timeout is None else given.timeout
     if limit is not None and not limit > 0:
         raise UsageError(f"--timeout is {limit:g}; give seconds above zero")
-    return Scope(config or outer.folder, environment or outer.environment, debug or outer.debug, limit, json)
+    return replace(given, timeout=limit)
 
 
 def _common() -> list[inspect.Parameter]:

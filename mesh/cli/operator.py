@@ -114,8 +114,8 @@ class Operator:
 
     async def connect(self) -> None:
         """Connect to the first host that answers; raises `MeshUnreachable` that tells what each was found to be."""
-        self._hang_up(list(self._pool.links))
         self.host, self._found = "", []
+        self._hang_up(list(self._pool.links))
         waiting = list(self._tried.peers)
         until = self._clock.monotonic() + self._connect_seconds()
         while not self.host:
@@ -129,7 +129,8 @@ class Operator:
         self._hang_up([host for host in self._pool.links if host != self.host])
 
     def close(self) -> None:
-        """End the connection and everything that belongs to it."""
+        """End the connection and everything that belongs to it; nobody is told that it is lost."""
+        self.host = ""
         self._pool.close()
         self._deadlines.close()
         self._context.term()

@@ -58,9 +58,8 @@ def plain(value: Any) -> Any:
 
 def readable(value: Any) -> str:
     """Return a value for people: text as it is, anything else as indented JSON, bytes and arrays as a summary."""
-    if isinstance(value, str):
-        return clean(value)
-    return clean(json.dumps(_summarised(value), ensure_ascii=False, indent=2))
+    told = _summarised(value)
+    return clean(told if isinstance(told, str) else json.dumps(told, ensure_ascii=False, indent=2))
 
 
 def _summarised(value: Any) -> Any:

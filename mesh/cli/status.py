@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from mesh.cli.hosts import names
 from mesh.cli.operator import Operator, connected
 from mesh.cli.scope import Scope
 from mesh.cli.screen import coloured, document, duration, say, state
@@ -36,16 +37,11 @@ def status(scope: Scope) -> int:
 async def _gathered(scope: Scope) -> Row:
     async with connected(scope) as operator:
         directory = await operator.directory()
-        names = _names(operator.config, directory)
+        everyone = names(operator.config, directory)
         answers, registry = await asyncio.gather(
-            operator.ask_each("supervisor.status", names, limit=PATIENCE), _registry(operator, directory)
+            operator.ask_each("supervisor.status", everyone, limit=PATIENCE), _registry(operator, directory)
         )
         return summary(operator.config, directory, answers, registry)
-
-
-def _names(config: MeshConfig, directory: Row) -> list[str]:
-    """Return every host, those of `hosts.yaml` first and in its order."""
-    return list(dict.fromkeys([*config.hosts, *(row["name"] for row in directory["hosts"])]))
 
 
 async def _registry(operator: Operator, directory: Row) -> Row:
@@ -69,7 +65,7 @@ def summary(config: MeshConfig, directory: Row, answers: Mapping[str, Any], regi
     rows = [_host(name, listed.get(name), answer, leases.get(name)) for name, answer in answers.items()]
     return {
         "mesh": config.mesh,
-        "registry": {"reason": None, **{key: registry[key] for key in registry if key != "hosts"}},
+        "registry": {**{key: registry[key] for key in registry if key != "hosts"}, "reason": registry["reason"] or None},
         "hosts": rows,
         "services": len({*config.agents, *(row["service"] for row in directory["instances"])}),
         "errors_last_5m": sum(answer["errors_last_5m"] for answer in answers.values() if isinstance(answer, dict)),
@@ -124,7 +120,8 @@ def _print(told: Row) -> None:
         say("    known services stay callable; hosts that come or go meanwhile are not seen")
     _print_hosts(told["hosts"])
     count = told["errors_last_5m"]
-    say(f"{told['services']} services, " + coloured(f"{count} errors in the last 5 minutes", "red" if count else None)
+    say(f"{told['services']} services, "
+        + coloured(f"{count} error{'' if count == 1 else 's'} in the last 5 minutes", "red" if count else None)
         + (" (mesh errors)" if count else ""))
 
 

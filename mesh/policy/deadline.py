@@ -11,7 +11,7 @@ from mesh.transport.deadlines import Deadlines
 
 
 class _Limit:
-    """Cancels a task at its deadline."""
+    """One running request: cancels its task at the deadline."""
 
     __slots__ = ("passed", "task")
 
@@ -25,26 +25,52 @@ class _Limit:
         self.task.cancel()
 
 
-def deadline(deadlines: Deadlines, clock: Clock, inner: Handler) -> Handler:
-    """Return `inner` bound by each request's deadline; it must run in a task of its own."""
+class DeadlineGuard:
+    """The requests that run behind it, each in a task of its own that its deadline ends."""
 
-    async def handle(request: Request) -> Reply:
-        if request.deadline <= clock.monotonic():
-            return Reply(error=DeadlineExceeded(
-                f"{request.target} was not begun: its deadline had passed when its turn came", began="no"
-            ))
-        task = asyncio.current_task()
+    def __init__(self, deadlines: Deadlines, clock: Clock) -> None:
+        self._deadlines = deadlines
+        self._clock = clock
+        self._running: set[_Limit] = set()
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def __len__(self) -> int:
+        return len(self._running)
+
+    def cancel_all(self) -> None:
+        """Cancel every running request but the one that asks for it."""
+        own = asyncio.current_task()
+        for limit in list(self._running):
+            if limit.task is not own:
+                limit.task.cancel()
+
+    def in_front_of(self, inner: Handler) -> Handler:
+        """Return `inner` bound by each request's deadline."""
+
+        async def handle(request: Request) -> Reply:
+            if request.deadline <= self._clock.monotonic():
+                return Reply(error=DeadlineExceeded(
+                    f"{request.target} was not begun: its deadline had passed when its turn came", began="no"
+                ))
+            limit = _Limit(self._task())
+            self._running.add(limit)
+            bucket = self._deadlines.add(request.deadline, limit)
+            try:
+                return await inner(request)
+            except asyncio.CancelledError:
+                if not limit.passed:
+                    raise
+                limit.task.uncancel()
+                return Reply(error=DeadlineExceeded(f"{request.target} was stopped at its deadline", began="yes"))
+            finally:
+                self._running.discard(limit)
+                self._deadlines.discard(bucket, limit)
+
+        return handle
+
+    def _task(self) -> asyncio.Task[object]:
+        if self._loop is None:  # kept, because to ask for it costs a system call before Python 3.12
+            self._loop = asyncio.get_running_loop()
+        task = asyncio.current_task(self._loop)
         assert task is not None
-        limit = _Limit(task)
-        bucket = deadlines.add(request.deadline, limit)
-        try:
-            return await inner(request)
-        except asyncio.CancelledError:
-            if not limit.passed:
-                raise
-            task.uncancel()
-            return Reply(error=DeadlineExceeded(f"{request.target} was stopped at its deadline", began="yes"))
-        finally:
-            deadlines.discard(bucket, limit)
-
-    return handle
+        return task

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import deque
 
 from mesh.errors import Overloaded
@@ -67,7 +68,8 @@ class Inbox:
             if turn.done() and not turn.cancelled():
                 self._release()  # the place was given just before the caller gave up
             else:
-                self._waiting.remove(turn)
+                with contextlib.suppress(ValueError):  # a place that came free just now has passed it over already
+                    self._waiting.remove(turn)
             raise
 
     def _release(self) -> None:

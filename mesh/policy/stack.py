@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from mesh.clock import Clock
 from mesh.message import Handler
-from mesh.policy.deadline import deadline
+from mesh.policy.deadline import DeadlineGuard
 from mesh.policy.hops import hops
 from mesh.policy.inbox import Inbox
 from mesh.policy.measure import CallStats, measure
 from mesh.tracing import SpanRing
-from mesh.transport.deadlines import Deadlines
 
 
 def outgoing(resolve: Handler) -> Handler:
@@ -18,9 +17,9 @@ def outgoing(resolve: Handler) -> Handler:
 
 
 def incoming(
-    method: Handler, *, stats: CallStats, spans: SpanRing, host: str, inbox: Inbox, deadlines: Deadlines, clock: Clock
+    method: Handler, *, stats: CallStats, spans: SpanRing, host: str, inbox: Inbox, guard: DeadlineGuard, clock: Clock
 ) -> Handler:
     """Return what a request passes on its way to a cell's method."""
-    handler = deadline(deadlines, clock, method)
+    handler = guard.in_front_of(method)
     handler = inbox.in_front_of(handler)
     return measure(stats, spans, host, clock, handler)

@@ -24,6 +24,7 @@ from mesh.errors import (
     UnknownOperation,
 )
 from mesh.message import Event, Reply, Request, decode
+from mesh.policy.deadline import DeadlineGuard
 from mesh.policy.inbox import Inbox
 from mesh.policy.measure import CallStats
 from mesh.policy.stack import incoming
@@ -38,6 +39,7 @@ from mesh.tracing import Trace
 
 CHECK_SECONDS = 5.0
 CHECK_LIMIT = 5.0
+DRAIN_TICK = 0.02
 START_PATIENCE = 2.0
 
 T = TypeVar("T")
@@ -70,10 +72,10 @@ class Cell:
         self._tickings: list[Ticking] = []
         self._life: asyncio.Task[None] | None = None
         self._turn = asyncio.Lock()
-        self._running: set[asyncio.Task[Any]] = set()
+        self._guard = DeadlineGuard(house.deadlines, house.clock)
         self._own_reason: str | None = None
         self._answer = incoming(self._execute, stats=self.stats, spans=house.spans, host=house.name,
-                                inbox=self.inbox, deadlines=house.deadlines, clock=house.clock)
+                                inbox=self.inbox, guard=self._guard, clock=house.clock)
 
     @property
     def state(self) -> State:
@@ -128,13 +130,9 @@ class Cell:
     async def _drain(self) -> None:
         """Give running calls their time, then cancel them."""
         until = self._house.clock.monotonic() + self.spec.limits.stop_s
-        while self._running and self._house.clock.monotonic() < until:
-            pending = asyncio.gather(*self._running, return_exceptions=True)
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(until - self._house.clock.monotonic()):
-                    await asyncio.shield(pending)
-        for task in list(self._running):
-            task.cancel()
+        while self._guard and self._house.clock.monotonic() < until:
+            await self._house.clock.sleep(DRAIN_TICK)
+        self._guard.cancel_all()
 
     # -- life, lived
 
@@ -213,8 +211,7 @@ class Cell:
         if not self.state.serving:
             return ""
         self._end_life()
-        for task in self._running - {asyncio.current_task()}:
-            task.cancel()
+        self._guard.cancel_all()
         delay, error_id = self._failed(error)
         self._life = asyncio.get_running_loop().create_task(self._recover(delay), name=f"cell {self.service}")
         return error_id
@@ -296,13 +293,7 @@ class Cell:
             refusal = await self._not_serving(request)
             if refusal is not None:
                 return Reply(error=refusal)
-        task = asyncio.current_task()
-        assert task is not None
-        self._running.add(task)
-        try:
-            reply = await self._answer(request)
-        finally:
-            self._running.discard(task)
+        reply = await self._answer(request)
         return Reply(reply.body, reply.error, self._house.name) if not reply.host else reply
 
     async def _not_serving(self, request: Request) -> Unavailable | None:

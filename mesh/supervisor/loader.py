@@ -1,8 +1,9 @@
 """Agent classes, loaded by path and checked before anything of them runs.
 
 Each file becomes one module under a private name, whichever services use it, so that no agent folder has to be
-importable and two projects' `agents` never meet. Every way a file can be wrong ends in a `LoadError` that names the
-service, the file, the line, and what to do.
+importable. What lies beside an agent, in a folder of `agents/`, it imports as `agents_<folder>.<module>`; `agents` as
+a name belongs to others too. Every way a file can be wrong ends in a `LoadError` that names the service, the file, the
+line, and what to do.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import re
 import sys
 import threading
 import traceback
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType
 
@@ -58,6 +60,7 @@ def _module_of(spec: AgentSpec) -> ModuleType:
     found = importlib.util.spec_from_file_location(_free_name(spec.service), path)
     if found is None or found.loader is None:
         raise _error(spec, f"{spec.file} is no Python file; name a .py file in `class:`")
+    _expose_folders(path)
     module = importlib.util.module_from_spec(found)
     sys.modules[found.name] = module  # dataclasses, pydantic and pickle look their module up by its name
     try:
@@ -70,6 +73,20 @@ def _module_of(spec: AgentSpec) -> ModuleType:
         raise _explained(spec, path, error) from None
     _modules[path] = module
     return module
+
+
+def _expose_folders(file: Path) -> None:
+    """Make the folders of the `agents/` that holds the file importable, each as `agents_<folder>`."""
+    agents = file.parent.parent
+    if agents.name != "agents":
+        return
+    for folder in sorted(path for path in agents.iterdir() if path.is_dir() and path.name.isidentifier()):
+        name = f"agents_{folder.name}"
+        if name not in sys.modules:
+            sys.modules[name] = importlib.util.module_from_spec(ModuleSpec(name, None, is_package=True))
+        searched = sys.modules[name].__path__
+        if str(folder) not in searched:
+            searched.append(str(folder))
 
 
 def _free_name(service: str) -> str:
@@ -172,8 +189,8 @@ def _remedy(module: str) -> str:
     top = module.partition(".")[0]
     if top == "mesh":
         return "this version of the mesh does not have; agents import public names from `mesh` itself"
-    if top == "agents":
-        return "cannot be imported: agents are loaded by path and know each other by service name only"
+    if top == "agents" or top.startswith("agents_"):
+        return "is not there; what lies beside an agent is imported as agents_<folder>.<module>, in agents/<folder>/"
     distribution = _DISTRIBUTIONS.get(top, top)
     extra = _extra_with(distribution)
     wanted = f"mesh[{extra}]" if extra else distribution

@@ -20,6 +20,7 @@ from mesh.wire import Envelope
 
 AGE_WINDOW = 60.0
 AGE_SLOTS = 6
+MAX_UNFINISHED = 2 * wire.MAX_BODY
 BAD_FRAMES = 3
 BAD_SECONDS = 10.0
 
@@ -59,9 +60,11 @@ class Channel(ABC):
         self._age = FrameAge()
         self._lost = 0
         self._parts: dict[int, bytearray] = {}
+        self._part_bytes = 0
         self._bad: deque[float] = deque(maxlen=BAD_FRAMES)
         self._scheduled = False
         self._stuck: bytes | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     # -- what the two ends do differently
 
@@ -91,7 +94,9 @@ class Channel(ABC):
         """Have the outbox leave at the end of this turn of the loop."""
         if not self._scheduled:
             self._scheduled = True
-            asyncio.get_running_loop().call_soon(self._flush_scheduled)
+            if self._loop is None:  # kept, because to ask for it costs a system call before Python 3.12
+                self._loop = asyncio.get_running_loop()
+            self._loop.call_soon(self._flush_scheduled)
 
     def _flush_scheduled(self) -> None:
         self._scheduled = False
@@ -128,6 +133,10 @@ class Channel(ABC):
 
     # -- in
 
+    def note_stamp(self, stamp: int) -> None:
+        """Learn from a frame that was read elsewhere (the greeting) how long frames of this peer take."""
+        self._age.of(stamp / 1000, self._clock.monotonic())
+
     def receive(self, data: bytes) -> int:
         """Take one frame; returns how many envelopes it held. What does not decode is counted, never raised."""
         arrival = self._clock.monotonic()
@@ -139,7 +148,7 @@ class Channel(ABC):
             return 1
         envelopes = frame.envelopes
         self._traffic.envelopes_in += len(envelopes)
-        if frame.lost != self._lost:
+        if frame.lost > self._lost:
             self.events_lost(frame.lost - self._lost)
             self._lost = frame.lost
         stamp = frame.stamp / 1000
@@ -167,28 +176,33 @@ class Channel(ABC):
     def _take_part(self, envelope: Envelope, shift: float) -> None:
         _, name, total, offset, part = envelope
         if total == 0:
-            self._parts.pop(name, None)
+            self._drop_parts(name)
             return
         parts = self._parts.get(name)
         if parts is None:
             parts = self._parts[name] = bytearray()
         if offset != len(parts) or not part or offset + len(part) > total or total > wire.MAX_BODY + wire.MAX_HEADER:
-            self._parts.pop(name, None)
+            self._drop_parts(name)
             raise ProtocolError(f"part {offset}+{len(part)} of {total} bytes does not follow what has arrived")
-        if sum(map(len, self._parts.values())) + len(part) > 2 * wire.MAX_BODY:
-            self._parts.pop(name, None)
+        if self._part_bytes + len(part) > MAX_UNFINISHED:
+            self._drop_parts(name)
             raise ProtocolError("more than 512 MiB of unfinished big bodies on one connection")
         parts += part
+        self._part_bytes += len(part)
         self.outbox.put_control(wire.ack(name, len(parts)))
         self.dirty()
         if len(parts) == total:
-            del self._parts[name]
+            self._drop_parts(name)
             self.handle(wire.decode_envelope(parts), shift)
+
+    def _drop_parts(self, name: int) -> None:
+        self._part_bytes -= len(self._parts.pop(name, b""))
 
     def forget(self) -> None:
         """Drop what waits and what is half received: the connection is gone."""
         self.outbox = Outbox()
         self._parts.clear()
+        self._part_bytes = 0
         self._stuck = None
         self._lost = 0
         self._age = FrameAge()

@@ -1,4 +1,4 @@
-"""The monitor of a socket others connect to: who came, who left, who was turned away and why.
+"""The monitor of a socket others connect to: who left, who was turned away and why.
 
 A key that ZAP refuses is reported by ZAP, with its fingerprint. What is reported here never got that far: it speaks no
 CURVE, encrypts for another server, or went away first (a client that sees CURVE and does not speak it often does).
@@ -18,27 +18,27 @@ from mesh.transport.profile import Socket, happenings, monitor
 from mesh.transport.zap import OnRefused
 
 _EVENTS = (
-    zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
-    | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
+    zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED | zmq.EVENT_HANDSHAKE_FAILED_AUTH
+    | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
 )
-_WENT_AWAY = "it went away before it showed a key"
 _REASONS: Mapping[int, str] = {
     zmq.PROTOCOL_ERROR_ZMTP_MECHANISM_MISMATCH: "it does not speak CURVE",
     zmq.PROTOCOL_ERROR_ZMTP_CRYPTOGRAPHIC: "it expects another server key, or does not hold its own",
 }
+_REFUSED_BY_ZAP = ""
 
 
 class Entrance:
-    """Tells of the connections of one socket; to be opened on the loop, before the socket binds."""
+    """Tells of the connections of one socket; to be opened on the loop, before the socket binds.
 
-    def __init__(
-        self, socket: Socket, *, came: Callable[[int], None], left: Callable[[int], None], refused: OnRefused
-    ) -> None:
-        self._came = came
+    `left` is told of each connection that got in and has ended, `refused` of each that never got in.
+    """
+
+    def __init__(self, socket: Socket, *, left: Callable[[int], None], refused: OnRefused) -> None:
         self._left = left
         self._refused = refused
         self._addresses: dict[int, str] = {}
-        self._reason = ""
+        self._failure: str | None = None
         self._monitor = LoopSocket(monitor(socket, _EVENTS), self.drain)
 
     @property
@@ -51,22 +51,24 @@ class Entrance:
         for event, value in list(happenings(self._monitor.socket)):
             if event == zmq.EVENT_ACCEPTED:
                 self._addresses[value] = peer_address(value)
-                self._came(value)
             elif event == zmq.EVENT_DISCONNECTED:
-                self._gone(value)
+                self._ended(value)
+            elif event == zmq.EVENT_HANDSHAKE_FAILED_AUTH:
+                self._failure = _REFUSED_BY_ZAP
             elif event == zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL:
-                self._reason = _REASONS.get(value, f"protocol error {value:#x}")
+                self._failure = _REASONS.get(value, f"protocol error {value:#x}")
             elif event == zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL:
-                self._reason = _WENT_AWAY
+                self._failure = "it went away before it showed a key"
         return False
 
     def close(self) -> None:
         """Stop telling."""
         self._monitor.close()
 
-    def _gone(self, descriptor: int) -> None:
+    def _ended(self, descriptor: int) -> None:
         address = self._addresses.pop(descriptor, UNKNOWN)
-        reason, self._reason = self._reason, ""
-        if reason:
-            self._refused(address, "", reason)
-        self._left(descriptor)
+        failure, self._failure = self._failure, None
+        if failure is None:
+            self._left(descriptor)
+        elif failure is not _REFUSED_BY_ZAP:
+            self._refused(address, "", failure)

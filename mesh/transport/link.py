@@ -86,7 +86,7 @@ class Link(Channel):
         self._delay = REDIAL_FIRST
         self._gone_since: float | None = None
         self._seen = 0.0
-        self._told = ""
+        self._told: Hello | None = None
 
     # -- life
 
@@ -209,18 +209,8 @@ class Link(Channel):
         self._seen = now
         until = now + TURN_SECONDS
         budget = TURN_ENVELOPES
-        while self._socket is not None and budget > 0:
-            socket = self._socket.socket
-            try:
-                data = socket.recv(zmq.NOBLOCK)
-            except zmq.Again:
-                break
-            if socket.get(zmq.RCVMORE):
-                while socket.get(zmq.RCVMORE):
-                    socket.recv()
-                self._count_bad(ProtocolError("a frame came in several parts"), now)
-                continue
-            budget -= self.receive(data)
+        while budget > 0 and (taken := self._take_frame()) is not None:
+            budget -= taken
             if self._clock.monotonic() > until:
                 budget = 0
         if self.state == "greeting":
@@ -228,6 +218,22 @@ class Link(Channel):
         elif self.blocked:
             self.flush()
         return budget <= 0 and self._socket is not None
+
+    def _take_frame(self) -> int | None:
+        """Take the next frame; returns how many envelopes it held, None if there is none."""
+        if self._socket is None:
+            return None
+        socket = self._socket.socket
+        try:
+            data = socket.recv(zmq.NOBLOCK)
+        except zmq.Again:
+            return None
+        if not socket.get(zmq.RCVMORE):
+            return self.receive(data)
+        while socket.get(zmq.RCVMORE):
+            socket.recv()
+        self._count_bad(ProtocolError("a frame came in several parts"), self._clock.monotonic())
+        return 1
 
     def retry(self) -> None:
         """Try again what the peer could not take before."""
@@ -271,11 +277,11 @@ class Link(Channel):
 
     def _greet(self) -> None:
         """Send HELLO once the connection takes it; IMMEDIATE makes it refuse until it is complete."""
-        if self._told == "hello" or self._socket is None:
+        if self._told is not None or self._socket is None:
             return
-        frame = wire.frame(int(self._clock.monotonic() * 1000), 0, [wire.hello(self._greeting())])
-        if self.transmit(frame):
-            self._told = "hello"
+        mine = self._greeting()
+        if self.transmit(wire.frame(int(self._clock.monotonic() * 1000), 0, [wire.hello(mine)])):
+            self._told = mine
 
     def _welcomed(self, who: Hello) -> None:
         mine = self._greeting()
@@ -291,6 +297,8 @@ class Link(Channel):
         self.reason = ""
         self._delay = REDIAL_FIRST
         self._gone_since = None
+        if self._told is not None and self._told.interest != mine.interest:  # it changed on the way
+            self.outbox.put_control(wire.interest(mine.interest))
         self._callbacks.state(self.peer, True, "")
         self.flush()
 
@@ -313,9 +321,11 @@ class Link(Channel):
         if event == zmq.EVENT_HANDSHAKE_SUCCEEDED and self.state == "connecting":
             self.state = "greeting"
             self.answered_by = None
-            self._told = ""
+            self._told = None
             self._greet()
         elif event == zmq.EVENT_DISCONNECTED:
+            while self._take_frame() is not None:
+                pass  # answers may have come in before the news that nothing more will
             self.lose(f"{self.at.endpoint} closed the connection")
         elif event == zmq.EVENT_CLOSED:
             self.lose(f"nothing listens at {self.at.endpoint}")

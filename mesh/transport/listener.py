@@ -25,11 +25,13 @@ from mesh.transport.session import Session
 from mesh.wire import Hello, PeerKind
 
 RETRY = 0.05
+LINGER = 200
 SESSIONS_PER_PEER = 64
 SESSIONS = 1024
 
 _MONITORED = (
-    zmq.EVENT_DISCONNECTED | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
+    zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED
+    | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
 )
 
 
@@ -64,6 +66,7 @@ class Listener:
         self._router: LoopSocket | None = None
         self._monitor: LoopSocket | None = None
         self._timer: Timer | None = None
+        self._open: set[int] = set()
         self._seen = 0.0
         self._port = 0
 
@@ -93,10 +96,12 @@ class Listener:
             self._timer.cancel()
         for session in list(self.sessions.values()):
             self._end(session, "this host stops")
-        for socket in (self._router, self._monitor):
-            if socket is not None:
-                socket.close()
+        if self._router is not None:
+            self._router.close(LINGER)  # answers that were sent a moment ago are still on their way
+        if self._monitor is not None:
+            self._monitor.close()
         self._router = self._monitor = None
+        self._open.clear()
 
     def publish(self, topic: str, envelope: bytes, *, only: PeerKind | None = None) -> None:
         """Push an encoded event to every session (of a kind) that wants its topic."""
@@ -114,7 +119,8 @@ class Listener:
     @property
     def waiting(self) -> bool:
         """Tell whether any peer still has something to take."""
-        return any(session.blocked or session.outbox for session in self.sessions.values())
+        return any(session.blocked or session.outbox or session.outbox.bulk_bytes
+                   for session in self.sessions.values())
 
     # -- in
 
@@ -160,7 +166,11 @@ class Listener:
         """Turn the first frame of a connection into a session, or refuse it."""
         if first.more:
             self._skip_parts()
-        descriptor = first.get(zmq.SRCFD)
+        descriptor = int(first.get(zmq.SRCFD))
+        # Descriptors are reused: what is known of this one must be of now, and no session may outlive its connection.
+        self._drain_monitor()
+        if descriptor not in self._open:
+            return
         try:
             frame = wire.decode_frame(first.bytes)
             if first.more or len(frame.envelopes) != 1 or frame.envelopes[0][0] != wire.HELLO:
@@ -170,15 +180,26 @@ class Listener:
             self._authorize(hello, self._name_of(first))
             session = Session(hello, routing_id, descriptor, self._send_frame, self._handler, self._on_heartbeat,
                               self._on_bad_session, self._clock, self._traffic)
-            self._callbacks.session(session, True)
+            session.note_stamp(frame.stamp)
+            self._begin(session)
         except MeshError as error:
             if isinstance(error, ProtocolError):
                 self._traffic.undecodable += 1
             self._callbacks.trouble("refused_peer", f"a connection from {peer_address(descriptor)} is refused: {error}")
             self._send(routing_id, wire.refused(error))
-            return
-        self.sessions[routing_id] = session
+
+    def _begin(self, session: Session) -> None:
+        """Welcome a peer, unless whoever is told of it raises a `MeshError`: that refuses it."""
+        for stale in [one for one in self.sessions.values() if one.descriptor == session.descriptor]:
+            self._end(stale, "its connection is gone")
+        self.sessions[session.routing_id] = session
         session.outbox.put_control(wire.welcome(self._identity()))
+        try:
+            self._callbacks.session(session, True)
+        except MeshError as error:
+            del self.sessions[session.routing_id]
+            session.end(error.message)
+            raise
         session.flush()
 
     def _name_of(self, frame: zmq.Frame) -> str | None:
@@ -277,7 +298,10 @@ class Listener:
         return False
 
     def _monitored(self, event: int, descriptor: int) -> None:
-        if event == zmq.EVENT_DISCONNECTED:
+        if event == zmq.EVENT_ACCEPTED:
+            self._open.add(descriptor)
+        elif event == zmq.EVENT_DISCONNECTED:
+            self._open.discard(descriptor)
             for session in [one for one in self.sessions.values() if one.descriptor == descriptor]:
                 self._end(session, "the peer closed the connection")
         else:

@@ -50,17 +50,23 @@ class LoopSocket:
         if int(self.socket.get(zmq.EVENTS)) & zmq.POLLIN:
             self.look()
 
-    def close(self) -> None:
-        """Take the socket off the loop and close it at once."""
+    def close(self, linger: int = 0) -> None:
+        """Take the socket off the loop and close it; what was sent may still leave for `linger` milliseconds."""
         if not self._closed:
             self._closed = True
             self._loop.remove_reader(self._descriptor)
-            self.socket.close(linger=0)
+            self.socket.close(linger=linger)
 
     def _wake_again(self) -> None:
         self._scheduled = False
         self._wake()
 
     def _wake(self) -> None:
-        if not self._closed and self._drain():
-            self.look()
+        if self._closed:
+            return
+        unfinished = True
+        try:
+            unfinished = self._drain()
+        finally:  # also when somebody who was told of a message raised: the rest would lie there unnoticed
+            if unfinished:
+                self.look()

@@ -5,6 +5,7 @@ The bodies are the same encoded bytes, the numbers, deadlines and cancellation t
 
 from __future__ import annotations
 
+from mesh import wire
 from mesh.message import Handler, Reply, Request
 from mesh.transport.pending import Pending, Waiter
 from mesh.transport.running import Running
@@ -36,4 +37,4 @@ class Loopback:
     def _answer(self, number: int, request: Request, reply: Reply) -> None:
         waiter = self.waiters.get(number)
         if waiter is not None:
-            waiter.finish(reply)
+            waiter.finish(reply if reply.error is None else Reply(b"", wire.rebuilt(reply.error), reply.host))

@@ -11,7 +11,7 @@ No clock and no socket in here.
 
 from __future__ import annotations
 
-from collections import deque
+from collections import OrderedDict, deque
 from dataclasses import dataclass
 
 from mesh import wire
@@ -23,15 +23,6 @@ EVENT_BYTES = 4 * 1024 * 1024
 EVENTS = 10_000
 WINDOW = 4
 ACK_TARGET = 0.020
-
-
-@dataclass(slots=True)
-class _Item:
-    """One small envelope; `number` is its call, so that it can be withdrawn, or None."""
-
-    data: bytes
-    number: int | None
-    withdrawn: bool = False
 
 
 @dataclass(slots=True)
@@ -54,12 +45,13 @@ class Outbox:
         self.bulk_bytes = 0
         self.lost_events = 0
         self._control: deque[bytes] = deque()
-        self._calls: dict[str, deque[_Item]] = {}
-        self._queued: dict[int, _Item] = {}
+        self._calls: dict[str, OrderedDict[int, bytes]] = {}
+        self._lane_of: dict[int, str] = {}
         self._events: deque[bytes] = deque()
         self._event_bytes = 0
         self._transfers: deque[_Transfer] = deque()
         self._unfinished: dict[int, _Transfer] = {}
+        self._begun_bytes = 0
         self._in_flight: deque[tuple[int, int, float]] = deque()
         self._window = WINDOW
         self._next_transfer = 0
@@ -113,12 +105,11 @@ class Outbox:
             self.lost_events += 1
 
     def _put(self, number: int, service: str, envelope: bytes) -> None:
-        item = _Item(envelope, number)
         lane = self._calls.get(service)
         if lane is None:
-            lane = self._calls[service] = deque()
-        lane.append(item)
-        self._queued[number] = item
+            lane = self._calls[service] = OrderedDict()
+        lane[number] = envelope
+        self._lane_of[number] = service
         self.call_bytes += len(envelope)
 
     def _put_transfer(self, number: int | None, envelope: bytes) -> None:
@@ -130,10 +121,12 @@ class Outbox:
 
     def withdraw(self, number: int) -> bool:
         """Take back a request or reply; returns True if nothing of it has left."""
-        item = self._queued.pop(number, None)
-        if item is not None:
-            item.withdrawn = True
-            self.call_bytes -= len(item.data)
+        service = self._lane_of.pop(number, None)
+        if service is not None:
+            lane = self._calls[service]
+            self.call_bytes -= len(lane.pop(number))
+            if not lane:
+                del self._calls[service]
             return True
         for transfer in self._transfers:
             if transfer.number == number:
@@ -145,7 +138,7 @@ class Outbox:
 
     def holds(self, number: int) -> bool:
         """Tell whether nothing of this request has left yet."""
-        return number in self._queued or any(
+        return number in self._lane_of or any(
             transfer.number == number and not transfer.sent for transfer in self._transfers
         )
 
@@ -160,39 +153,52 @@ class Outbox:
         if self._calls:
             room = self._take_calls(envelopes, room)
         while self._events and room > 0 and len(envelopes) < wire.MAX_ENVELOPES:
-            envelope = self._events.popleft()
-            self._event_bytes -= len(envelope)
-            room -= len(envelope)
-            envelopes.append(envelope)
+            size = len(self._events[0])
+            if size > room and envelopes:
+                break
+            self._event_bytes -= size
+            room -= size
+            envelopes.append(self._events.popleft())
         if not envelopes and self._may_send_chunk():
-            envelopes.append(self._take_chunk(now))
+            transfer = self._next_to_send()
+            if transfer is not None:
+                envelopes.append(self._take_chunk(transfer, now))
         return envelopes
 
     def _take_calls(self, envelopes: list[bytes], room: int) -> int:
-        """Move calls into `envelopes`, one of each service in turn; returns the room left."""
+        """Move calls into `envelopes`, one of each service in turn; returns the room left, 0 if one did not fit."""
         while self._calls and room > 0 and len(envelopes) < wire.MAX_ENVELOPES:
-            for service in list(self._calls):
-                lane = self._calls[service]
-                item = lane.popleft()
-                if not lane:
-                    del self._calls[service]
-                if item.withdrawn:
-                    continue
-                if item.number is not None:
-                    del self._queued[item.number]
-                size = len(item.data)
-                self.call_bytes -= size
-                room -= size
-                envelopes.append(item.data)
-                if room <= 0 or len(envelopes) >= wire.MAX_ENVELOPES:
-                    break
+            service, lane = next(iter(self._calls.items()))
+            number, data = lane.popitem(last=False)
+            size = len(data)
+            if size > room and envelopes:
+                lane[number] = data
+                lane.move_to_end(number, last=False)
+                return 0
+            del self._calls[service], self._lane_of[number]
+            if lane:
+                self._calls[service] = lane  # at the end: the next turn, in this frame or another, is another's
+            self.call_bytes -= size
+            room -= size
+            envelopes.append(data)
         return room
 
     def _may_send_chunk(self) -> bool:
         return bool(self._transfers) and len(self._in_flight) < self._window
 
-    def _take_chunk(self, now: float) -> bytes:
-        transfer = self._transfers.popleft()
+    def _next_to_send(self) -> _Transfer | None:
+        """Take the transfer whose turn it is; one more is begun only if 256 MiB hold all that are under way."""
+        for _ in range(len(self._transfers)):
+            transfer = self._transfers.popleft()
+            size = len(transfer.data)
+            if transfer.sent or not self._begun_bytes or self._begun_bytes + size <= BULK_BYTES:
+                if not transfer.sent:
+                    self._begun_bytes += size
+                return transfer
+            self._transfers.append(transfer)
+        return None
+
+    def _take_chunk(self, transfer: _Transfer, now: float) -> bytes:
         end = min(transfer.sent + wire.CHUNK, len(transfer.data))
         part = memoryview(transfer.data)[transfer.sent : end]
         packed = wire.chunk(transfer.name, len(transfer.data), transfer.sent, part)
@@ -218,6 +224,8 @@ class Outbox:
         if self._unfinished.pop(transfer.name, None) is None:
             return
         self.bulk_bytes -= len(transfer.data)
+        if transfer.sent:
+            self._begun_bytes -= len(transfer.data)
         if transfer in self._transfers:
             self._transfers.remove(transfer)
         self._in_flight = deque(entry for entry in self._in_flight if entry[0] != transfer.name)

@@ -60,20 +60,23 @@ class Outside:
         """How many readers have subscribed to something."""
         return self._subscriptions.readers
 
+    @property
+    def connections(self) -> int:
+        """How many connections are open, strangers that still shake hands included."""
+        return 0 if self._entrance is None else self._entrance.connections
+
     def bind(self, endpoint: str) -> str:
         """Open the door at `endpoint` and return it with the real port; raises `StartError` if that cannot be."""
         socket = profile.xpub(self._context, own=self._own)
-        entrance = Entrance(
-            socket, came=self._subscriptions.came, left=self._subscriptions.left, refused=self._on_refused
-        )
+        entrance = Entrance(socket, left=self._left, refused=self._on_refused)
         try:
             socket.bind(endpoint)
         except zmq.ZMQError as error:
             entrance.close()
             socket.close()
             raise StartError(
-                f"cannot publish events at {endpoint}: {zmq.strerror(error.errno or 0)}; another mesh or program may hold the port, "
-                "or the address is not of this machine (see config/hosts.yaml)", endpoint=endpoint,
+                f"cannot publish events at {endpoint}: {zmq.strerror(error.errno or 0)}; another mesh or program "
+                "may hold the port, or the address is not of this machine (see config/hosts.yaml)", endpoint=endpoint,
             ) from None
         bound = socket.getsockopt_string(zmq.LAST_ENDPOINT)
         self._port = int(bound.rpartition(":")[2])
@@ -137,7 +140,7 @@ class Outside:
             except zmq.Again:
                 self._subscriptions.read_empty()
                 return False
-            self._entrance.drain()  # news of a connection comes before what it sent
+            self._entrance.drain()  # news of connections comes before what they sent
             self._take(frame)
         return True
 
@@ -156,13 +159,14 @@ class Outside:
             return
         refusal = self._subscriptions.add(reader, prefix)
         if refusal is not None:
-            self._expel(reader, refusal)
+            address = peer_address(reader)
+            hang_up(reader, self._port)
+            self._on_refused(address, "", refusal)
 
-    def _expel(self, reader: int, reason: str) -> None:
-        address = peer_address(reader)
-        hang_up(reader, self._port)
+    def _left(self, reader: int) -> None:
         self._subscriptions.left(reader)
-        self._on_refused(address, "", reason)
+        if self._xpub is not None:
+            self._xpub.look()  # so that the queue is seen to be empty even if nothing more comes
 
 
 def _packed(value: Any) -> bytes:

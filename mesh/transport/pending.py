@@ -25,10 +25,12 @@ class Waiter:
 
     __slots__ = ("_bucket", "_carrier", "_deadlines", "future", "number", "request")
 
-    def __init__(self, number: int, request: Request, carrier: Carrier, deadlines: Deadlines) -> None:
+    def __init__(
+        self, number: int, request: Request, carrier: Carrier, deadlines: Deadlines, future: asyncio.Future[Reply]
+    ) -> None:
         self.number = number
         self.request = request
-        self.future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+        self.future = future
         self._carrier = carrier
         self._deadlines = deadlines
         self._bucket = deadlines.add(request.deadline, self)
@@ -73,8 +75,11 @@ class Pending:
     def __init__(self, deadlines: Deadlines) -> None:
         self._deadlines = deadlines
         self._numbers = itertools.count(1)
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     def open(self, request: Request, carrier: Carrier) -> Waiter:
         """Return a new waiter for `request`, known to `carrier` by its number."""
-        return Waiter(next(self._numbers), request, carrier, self._deadlines)
+        if self._loop is None:  # kept, because to ask for it costs a system call before Python 3.12
+            self._loop = asyncio.get_running_loop()
+        return Waiter(next(self._numbers), request, carrier, self._deadlines, self._loop.create_future())
 

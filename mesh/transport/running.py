@@ -18,6 +18,7 @@ class Running:
         self._handler = handler
         self._answer = answer
         self._tasks: dict[int, tuple[asyncio.Task[None], Request]] = {}
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     def __len__(self) -> int:
         return len(self._tasks)
@@ -27,7 +28,9 @@ class Running:
 
     def start(self, number: int, request: Request) -> None:
         """Answer `request` in a task of its own."""
-        self._tasks[number] = asyncio.get_running_loop().create_task(self._run(number, request)), request
+        if self._loop is None:  # kept, because to ask for it costs a system call before Python 3.12
+            self._loop = asyncio.get_running_loop()
+        self._tasks[number] = self._loop.create_task(self._run(number, request)), request
 
     async def _run(self, number: int, request: Request) -> None:
         try:

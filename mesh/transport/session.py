@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from mesh import wire
 from mesh.clock import Clock
-from mesh.errors import Overloaded, ProtocolError
+from mesh.errors import DeadlineExceeded, Overloaded, ProtocolError
 from mesh.message import Handler, Reply, Request
 from mesh.metrics import Traffic
 from mesh.topics import Interest
@@ -79,6 +79,11 @@ class Session(Channel):
     def _call(self, number: int, request: Request) -> None:
         if number in self._running:
             raise ProtocolError(f"call {number} is running already")
+        if request.deadline <= self._clock.monotonic():
+            self._answer(number, request, Reply(error=DeadlineExceeded(
+                f"{request.target} was not begun: its deadline had passed when it arrived", began="no"
+            )))
+            return
         if self.outbox.call_bytes + self.outbox.bulk_bytes > CALL_BYTES and self.blocked:
             self._answer(number, request, Reply(error=Overloaded(
                 f"{self.peer} leaves 16 MiB of replies unread; nothing more is begun for it", retry_after=1.0

@@ -192,6 +192,20 @@ def test_a_new_announcement_replaces_the_inventory_row_by_row() -> None:
     assert watch.listed == {("tts", "pc2"), ("asr", "pc2")}
 
 
+def test_a_host_whose_heartbeats_name_another_inventory_for_a_while_is_asked_for_it() -> None:
+    watch = Watch()
+    watch.joins()
+    announced, other = inventory_hash(cells("nlu")), inventory_hash(cells("tts"))
+    assert not watch.leases.lacks("pc2", 1, announced, watch.now)
+    asked = []
+    for _ in range(9):  # its announcement may be on its way, and the question may be lost
+        asked.append(watch.leases.lacks("pc2", 1, other, watch.now))
+        watch.now += 0.5
+    assert asked == [False, False, True, False, True, False, True, False, True]
+    assert not watch.leases.lacks("pc2", 1, announced, watch.now)
+    assert not watch.leases.lacks("pc2", 1, other, watch.now)  # it counts from anew
+
+
 # leaving
 
 

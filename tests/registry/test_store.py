@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import os
-import resource
 import signal
 import sqlite3
 import subprocess
 import sys
 import tempfile
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -20,6 +19,7 @@ import pytest
 from mesh.errors import StoreError
 from registry.changes import UNSET, DesiredChange, OverrideChange
 from registry.store import Store, Stored, next_epoch
+from tests.registry.disk import small_disk
 
 T = TypeVar("T")
 STOPPED = DesiredChange("nlu", "pc2", "stopped")
@@ -80,62 +80,13 @@ def test_what_was_accepted_outlives_a_kill(tmp_path: Path) -> None:
     assert using(path, stored).desired == (STOPPED,)
 
 
-# a full disk
-
-
-@contextmanager
-def filled_tmpfs(folder: Path) -> Iterator[None]:
-    """Fill a small file system of its own to the last byte."""
-    filler = folder / "filler"
-    with filler.open("wb", buffering=0) as file, pytest.raises(OSError, match="No space"):
-        for size in (4096, 1):
-            while True:
-                try:
-                    file.write(b"x" * size)
-                except OSError:
-                    if size == 1:
-                        raise
-                    break
-    try:
-        yield
-    finally:
-        filler.unlink()
-
-
-@contextmanager
-def limited_files(folder: Path) -> Iterator[None]:
-    """Let no file of this process grow; what there is without the right to mount."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (max(file.stat().st_size for file in folder.iterdir()), hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-
-
-@pytest.fixture
-def disk(tmp_path: Path) -> Iterator[tuple[Path, Callable[[Path], AbstractContextManager[None]]]]:
-    """A folder and how to fill the disk below it, as really as this user may."""
-    mounted = os.geteuid() == 0 and subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=512k", "tmpfs", str(tmp_path)], capture_output=True, check=False
-    ).returncode == 0
-    try:
-        yield tmp_path, filled_tmpfs if mounted else limited_files
-    finally:
-        if mounted:
-            subprocess.run(["umount", str(tmp_path)], check=True)
-
-
-def test_a_full_disk_refuses_the_write_keeps_the_rest_and_recovers(
-    disk: tuple[Path, Callable[[Path], AbstractContextManager[None]]]
-) -> None:
-    folder, fill = disk
-    path = folder / "registry.db"
+def test_a_full_disk_refuses_the_write_keeps_the_rest_and_recovers(tmp_path: Path) -> None:
+    path = tmp_path / "registry.db"
     other = DesiredChange("tts", "pc2", "stopped")
 
     async def work(store: Store, _: Stored) -> None:
         await store.save(STOPPED)
-        with fill(folder):
+        with disk.full():
             with pytest.raises(StoreError) as caught:
                 for number in range(100):  # a page may still have room
                     await store.save(DesiredChange(f"service_{number}", "pc2", "stopped"))
@@ -144,8 +95,9 @@ def test_a_full_disk_refuses_the_write_keeps_the_rest_and_recovers(
         await store.save(other)
         assert store.problem is None
 
-    using(path, work)
-    assert {STOPPED, other} <= set(using(path, stored).desired)
+    with small_disk(tmp_path) as disk:
+        using(path, work)
+        assert {STOPPED, other} <= set(using(path, stored).desired)
 
 
 # files that cannot be used

@@ -9,7 +9,6 @@ import sqlite3
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -20,6 +19,7 @@ import pytest
 from mesh.errorbus import ErrorDetail, Gap, Joiner, Severity, describe
 from mesh.errors import InvalidArgument
 from mesh.supervisor.errorlog import BLOCK, KEEP, ErrorLog
+from tests.eventually import wait_until
 
 LIMIT = 10.0
 
@@ -39,13 +39,6 @@ class Told:
 
 def silent(severity: Severity, message: str) -> None:
     raise AssertionError(f"unexpected: {severity}: {message}")
-
-
-def eventually(holds: Callable[[], bool], limit: float = LIMIT) -> None:
-    end = time.monotonic() + limit
-    while not holds():
-        assert time.monotonic() < end, f"not so within {limit} s"
-        time.sleep(0.01)
 
 
 @contextmanager
@@ -176,7 +169,7 @@ sys.stdin.read()
 """
 
 
-def reported_until_killed(folder: Path, count: int, before_kill: Callable[[], None] = lambda: None) -> list[str]:
+def reported_until_killed(folder: Path, count: int, before_kill: Callable[[], object] = lambda: None) -> list[str]:
     """Report `count` errors in a process of their own, kill it right after the last, and return their ids."""
     with subprocess.Popen(
         [sys.executable, "-c", REPORTER, str(folder), str(count)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
@@ -196,7 +189,7 @@ def stored(folder: Path) -> int:
 
 
 def test_what_was_stored_survives_the_killing_of_the_process(tmp_path: Path) -> None:
-    given = reported_until_killed(tmp_path, 3, before_kill=lambda: eventually(lambda: stored(tmp_path) == 3))
+    given = reported_until_killed(tmp_path, 3, before_kill=lambda: wait_until(lambda: stored(tmp_path) == 3, LIMIT))
     with opened(tmp_path) as log:
         assert ids(log.since(None)) == given
 

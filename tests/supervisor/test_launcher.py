@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -22,6 +21,7 @@ from mesh.config import MeshConfig, RegistryConfig
 from mesh.supervisor.claim import running
 from mesh.supervisor.kept import LauncherEvent
 from mesh.supervisor.launcher import Launcher, default_commands
+from tests.eventually import wait_until
 
 LIMIT = 15.0
 
@@ -87,13 +87,6 @@ status.send("ready", host=name, ready=2, total=3, degraded=[{"service": "nlu", "
 while True:
     time.sleep(1000)
 """
-
-
-def eventually(holds: Callable[[], bool], limit: float = LIMIT) -> None:
-    end = time.monotonic() + limit
-    while not holds():
-        assert time.monotonic() < end, f"not so within {limit} s"
-        time.sleep(0.01)
 
 
 def gone(pid: int) -> bool:
@@ -285,7 +278,7 @@ def test_a_host_that_fails_once_at_its_start_comes_up(start: Start) -> None:
 
 def test_a_host_that_never_comes_up_is_given_up_and_the_others_go_on(start: Start) -> None:
     mesh = start({"registry": "good", "mainpc": "good", "pc2": "crash"})
-    _, _, text, data = mesh.next("ready")
+    data = mesh.next("ready")[3]
     assert data["hosts"] == ["mainpc"] and data["missing"] == [{"host": "pc2", "reason": "quarantined"}]
     assert mesh.kinds("pc2") == ["started", "restarting", "started", "restarting", "started", "quarantined"]
     (quarantined,) = [event for event in mesh.told if event[0] == "quarantined"]
@@ -404,10 +397,10 @@ def test_what_a_child_started_ends_with_it(start: Start) -> None:
     mesh.next("ready")
     os.kill(mesh.pids["pc2"][0], signal.SIGKILL)
     mesh.next("restarting")
-    eventually(lambda: gone(grandchild))
+    wait_until(lambda: gone(grandchild), LIMIT)
 
 
-def test_a_terminal_that_goes_away_does_not_take_the_mesh_along(start: Start) -> None:
+def test_a_terminal_that_goes_away_does_not_take_the_mesh_along(start: Start, tmp_path: Path) -> None:
     mesh = start(ALL_GOOD)
     mesh.next("ready")
     assert mesh.process.stdout is not None
@@ -415,8 +408,7 @@ def test_a_terminal_that_goes_away_does_not_take_the_mesh_along(start: Start) ->
     (old,) = mesh.pids["pc2"]
     os.dup2(os.open(os.devnull, os.O_RDONLY), reader)  # nobody reads the pipe any more
     os.kill(old, signal.SIGKILL)
-    home = Path(str(json.loads(mesh.process.args[3])["home"]))  # type: ignore[index]
-    eventually(lambda: (found := running(home)) is not None and found.children.get("pc2") not in (None, old))
+    wait_until(lambda: (found := running(tmp_path)) is not None and found.children.get("pc2") not in (None, old), LIMIT)
     assert mesh.process.poll() is None
 
 
@@ -427,21 +419,21 @@ def test_nothing_outlives_a_killed_launcher(start: Start) -> None:
     mesh = start(ALL_GOOD)
     mesh.all_up()
     mesh.send(signal.SIGKILL)
-    eventually(lambda: all(gone(pid) for (pid,) in mesh.pids.values()), limit=1.0)
+    wait_until(lambda: all(gone(pid) for (pid,) in mesh.pids.values()), limit=1.0)
 
 
 def test_hosts_of_a_killed_launcher_still_drain(start: Start, tmp_path: Path) -> None:
     mesh = start(ALL_GOOD)
     mesh.all_up()
     mesh.send(signal.SIGKILL)
-    eventually(lambda: all((tmp_path / f"{name}.ended").exists() for name in ALL_GOOD))
+    wait_until(lambda: all((tmp_path / f"{name}.ended").exists() for name in ALL_GOOD), LIMIT)
 
 
 def test_a_stubborn_child_outlives_a_killed_launcher_by_its_limit_only(start: Start) -> None:
     mesh = start({"registry": "stubborn", "pc2": "stubborn"})
     mesh.all_up()
     mesh.send(signal.SIGKILL)
-    eventually(lambda: all(gone(pid) for (pid,) in mesh.pids.values()), limit=5.0)
+    wait_until(lambda: all(gone(pid) for (pid,) in mesh.pids.values()), limit=5.0)
 
 
 def test_the_next_launcher_waits_for_what_a_killed_one_left(start: Start) -> None:

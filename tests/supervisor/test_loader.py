@@ -7,6 +7,7 @@ import pickle
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -33,7 +34,7 @@ def forgotten() -> Iterator[None]:
     before = set(sys.modules)
     yield
     for name in set(sys.modules) - before:
-        if name.startswith("_mesh_agent_"):
+        if name.startswith(("_mesh_agent_", "agents_loft", "agents_common")):
             del sys.modules[name]
 
 
@@ -99,6 +100,45 @@ def test_dataclasses_and_pickles_of_the_module_work(tmp_path: Path) -> None:
     cls = load_agent_class(written(tmp_path, source))
     bulb = sys.modules[cls.__module__].__dict__["Bulb"](9)
     assert pickle.loads(pickle.dumps(bulb)) == bulb
+
+
+def in_folders(root: Path, source: str, **modules: str) -> AgentSpec:
+    """Write an agent into `agents/loft` and modules into other folders of `agents`, given as `folder__name`."""
+    for place, text in modules.items():
+        folder, _, name = place.partition("__")
+        (root / "agents" / folder).mkdir(parents=True, exist_ok=True)
+        (root / "agents" / folder / f"{name}.py").write_text(text)
+    (root / "agents" / "loft").mkdir(parents=True, exist_ok=True)
+    return written(root / "agents" / "loft", source)
+
+
+def test_what_lies_beside_an_agent_is_imported_by_its_folder(tmp_path: Path) -> None:
+    source = f"from agents_loft.bulbs import WATTS\nfrom agents_common.words import WORDS\n{LAMP}"
+    spec = in_folders(tmp_path, source, loft__bulbs="WATTS = 7\n", common__words="WORDS = ['red']\n")
+    cls = load_agent_class(spec)
+    assert sys.modules[cls.__module__].__dict__["WATTS"] == 7
+    assert sys.modules["agents_common.words"].__dict__["WORDS"] == ["red"]
+
+
+def test_a_folder_made_importable_by_others_before_stays_theirs_and_gets_ours(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "known.py").write_text("A = 1\n")
+    package = ModuleType("agents_loft")
+    package.__path__ = [str(tmp_path / "elsewhere")]
+    sys.modules["agents_loft"] = package
+    source = f"from agents_loft.known import A\nfrom agents_loft.bulbs import B\n{LAMP}"
+    load_agent_class(in_folders(tmp_path, source, loft__bulbs="B = 2\n"))
+    assert sys.modules["agents_loft"] is package
+
+
+def test_a_missing_neighbour_says_how_neighbours_are_imported(tmp_path: Path) -> None:
+    error = refusal(in_folders(tmp_path, "import agents_loft.nothing\n"))
+    assert "needs the module agents_loft.nothing, which is not there; what lies beside an agent is" in error.message
+
+
+def test_an_error_in_a_neighbour_is_told_at_the_line_that_imports_it(tmp_path: Path) -> None:
+    error = refusal(in_folders(tmp_path, "import json\nimport agents_loft.bulbs\n", loft__bulbs="WATTS = 1 / 0\n"))
+    assert "line 2 raised ZeroDivisionError" in error.message
 
 
 # --- the file
@@ -178,10 +218,6 @@ def test_a_library_that_misses_its_own_library_is_told_at_the_line_of_the_agent(
              "    sys.path.pop(0)\n"
     error = refusal(written(tmp_path, source))
     assert "line 4 needs the module lampotron" in error.message
-
-
-def test_agents_do_not_import_each_other(tmp_path: Path) -> None:
-    assert "loaded by path" in refusal(written(tmp_path, "from agents.mainpc.nlu import Nlu\n")).message
 
 
 def test_what_the_mesh_does_not_have_is_told(tmp_path: Path) -> None:

@@ -102,19 +102,24 @@ class Door:
         self.elsewhere.linger = 0
         self.clock = HandClock()
         self.refused: list[tuple[str, str, str]] = []
-        loop = asyncio.get_running_loop()
+        self.loop = asyncio.get_running_loop()
         self.heartbeat = Heartbeat(
             self.context, {OPERATOR.public.encode(): "operator"}, clock=Clock(),
-            on_refused=lambda *what: loop.call_soon_threadsafe(self.refused.append, what),
+            on_refused=self.refuse_threadsafe,
         )
         self.heartbeat.start()
         self.outside = self.another(SERVER)
         self.endpoint = self.outside.bind("tcp://127.0.0.1:*")
         self.readers: list[Reader] = []
 
+    def refuse_threadsafe(self, address: str, key: str, reason: str) -> None:
+        self.loop.call_soon_threadsafe(self.refuse, address, key, reason)
+
+    def refuse(self, address: str, key: str, reason: str) -> None:
+        self.refused.append((address, key, reason))
+
     def another(self, own: KeyPair | None) -> Outside:
-        return Outside(self.context, own=own, host="pc2", boot=42, clock=self.clock,
-                       on_refused=lambda *what: self.refused.append(what))
+        return Outside(self.context, own=own, host="pc2", boot=42, clock=self.clock, on_refused=self.refuse)
 
     def knock(self, own: KeyPair | None = OPERATOR, kind: int = zmq.SUB, server_key: str = SERVER.public) -> Reader:
         """Return a reader that is on its way in."""
@@ -125,13 +130,13 @@ class Door:
         return reader
 
     async def reader(self, *prefixes: bytes) -> Reader:
-        """Return a reader whose subscriptions have arrived."""
-        before = self.outside.readers
+        """Return a reader whose subscriptions have arrived, one of its own among them that shows it."""
         reader = self.knock()
-        for prefix in prefixes:
+        own = b"reader.%d." % len(self.readers)
+        for prefix in (*prefixes, own):
             reader.socket.subscribe(prefix)
         reader.connect()
-        await eventually(lambda: self.outside.readers > before)
+        await eventually(lambda: self.outside._subscriptions.wanted(own))
         return reader
 
     def publish(self, topic: str, value: object = None) -> None:
@@ -208,7 +213,7 @@ async def test_nothing_is_encoded_that_nobody_wants_but_it_is_counted() -> None:
         await eventually(reader.read)
         assert reader.events[0]["seq"] == 2
         reader.socket.unsubscribe(b"a.")
-        await eventually(lambda: it.outside.readers == 0)
+        await eventually(lambda: not it.outside._subscriptions.wanted(b"a.topic\0"))
         it.publish("a.topic")
         assert it.outside.sent == 1
 
@@ -317,6 +322,25 @@ async def test_a_reader_that_expects_another_server_is_told_of() -> None:
 
 
 @on_a_loop
+async def test_programs_that_are_no_readers_leave_no_trace() -> None:
+    async with door() as it:
+        address, port = "127.0.0.1", int(it.endpoint.rpartition(":")[2])
+        for turn in range(40):
+            _, writer = await asyncio.open_connection(address, port)
+            if turn % 2:
+                writer.write(b"GET / HTTP/1.1\r\nHost: pc2\r\n\r\n" + b"x" * 200)
+            else:
+                await eventually(lambda: it.outside.connections > 0)
+            writer.close()
+        await eventually(lambda: it.outside.connections == 0 and len(it.refused) >= 20)
+        assert {reason for _, _, reason in it.refused} == {"it went away before it showed a key"}
+        await eventually(lambda: not it.outside._subscriptions._gone)
+        reader = await it.reader(b"a")
+        it.publish("a")
+        await eventually(reader.read)
+
+
+@on_a_loop
 async def test_a_reader_that_wants_too_much_is_cut_off_and_the_others_go_on() -> None:
     async with door() as it:
         modest = await it.reader(b"a")
@@ -348,8 +372,8 @@ async def test_readers_that_come_and_go_on_one_descriptor_are_told_apart() -> No
                 greedy.socket.subscribe(b"%d" % number)
             greedy.connect()
             await eventually(lambda turn=turn: len(it.refused) == turn + 1)  # type: ignore[misc]
-            modest = await it.reader(*(b"m%d" % number for number in range(64)))
-            it.publish("m63")
+            modest = await it.reader(*(b"m%d" % number for number in range(63)))
+            it.publish("m62")
             await eventually(modest.read)
             modest.socket.close()
             await eventually(lambda: it.outside.readers == 0)

@@ -167,6 +167,12 @@ def test_the_same_attack_does_nothing_to_a_router_of_the_mesh() -> None:
 # --- monitors ---------------------------------------------------------------------------------------------------------
 
 
+def hear(watcher: profile.Monitor, told: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Add what a monitor has to tell to `told`, and return that."""
+    told.extend(profile.happenings(watcher))
+    return told
+
+
 def test_a_monitor_nobody_reads_does_not_stop_the_links() -> None:
     with bench() as here, bench() as elsewhere:
         router = here.open("router")
@@ -180,8 +186,8 @@ def test_a_monitor_nobody_reads_does_not_stop_the_links() -> None:
         wait_until(lambda: dealer.poll(0, zmq.POLLOUT))
         dealer.send(b"hello")
         assert router.poll(5000)
-        told: list[int] = []
-        wait_until(lambda: (told.extend(event for event, _ in profile.happenings(watcher)), len(told) >= 2500)[1])
+        told: list[tuple[int, int]] = []
+        wait_until(lambda: len(hear(watcher, told)) >= 2500)
 
 
 @pytest.mark.parametrize("first", ["socket", "monitor"])
@@ -210,7 +216,7 @@ def test_a_monitor_tells_who_came_and_who_left() -> None:
         wait_until(lambda: dealer.poll(0, zmq.POLLOUT))
         dealer.close()
         told: list[tuple[int, int]] = []
-        wait_until(lambda: (told.extend(profile.happenings(watcher)), len(told) >= 2)[1])
+        wait_until(lambda: len(hear(watcher, told)) >= 2)
         (came, descriptor), (left, same) = told
         assert (came, left) == (zmq.EVENT_ACCEPTED, zmq.EVENT_DISCONNECTED)
         assert descriptor == same > 0

@@ -1,0 +1,42 @@
+"""`mesh agent start|stop|restart`: the life of one agent on one host; waits for the outcome."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, Literal
+
+from mesh.cli.hosts import checked, homes, names
+from mesh.cli.operator import connected
+from mesh.cli.scope import Scope
+from mesh.cli.screen import clean, document, note, say, state
+from mesh.errors import UsageError
+
+Verb = Literal["start", "stop", "restart"]
+
+WANTED = {"start": ("ready", "degraded"), "restart": ("ready", "degraded"), "stop": ("stopped",)}
+
+
+def act(scope: Scope, verb: Verb, service: str, host: str | None) -> int:
+    """Start, stop or restart one agent; returns 1 if it did not come to be what was asked."""
+    outcome = asyncio.run(_acted(scope, verb, service, host))
+    reached = outcome["state"] in WANTED[verb]
+    if scope.json:
+        document({"ok": reached, **outcome})
+    else:
+        reason = f": {outcome['reason']}" if outcome["reason"] and outcome["state"] != "stopped" else ""
+        say(clean(f"{service} on {outcome['host']} is ") + state(outcome["state"]) + clean(reason))
+    if outcome["warning"]:
+        note(f"warning: {outcome['warning']}")
+    return 0 if reached else 1
+
+
+async def _acted(scope: Scope, verb: Verb, service: str, host: str | None) -> dict[str, Any]:
+    async with connected(scope) as operator:
+        directory = await operator.directory()
+        found = homes(operator.config, directory, service)
+        if host is not None:
+            found = [checked(host, names(operator.config, directory))]
+        elif len(found) > 1:
+            raise UsageError(f"{service} runs on {' and '.join(found)}; say which one with --host")
+        outcome: dict[str, Any] = await operator.ask(f"supervisor.agent_{verb}", {"service": service}, host=found[0])
+        return outcome

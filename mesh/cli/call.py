@@ -1,0 +1,87 @@
+"""`mesh call`: one request to one operation, and its answer."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from mesh.address import split_target
+from mesh.cli.arguments import object_of, pairs_of, typed
+from mesh.cli.command import complain
+from mesh.cli.hosts import checked, names
+from mesh.cli.operator import Operator, connected
+from mesh.cli.scope import Scope
+from mesh.cli.screen import document, readable, say
+from mesh.errors import InvalidArgument, MeshError, UsageError
+from mesh.message import Reply
+from mesh.tracing import Trace
+
+RESERVED = ("supervisor", "registry")
+
+
+def call(scope: Scope, target: str, words: list[str], data: str | None, to_host: str | None) -> int:
+    """Call `service.operation` and print what it returns, or why it failed."""
+    try:
+        split_target(target)
+    except InvalidArgument as error:
+        raise UsageError(error.message) from None
+    return asyncio.run(_called(scope, target, pairs_of(words), object_of(data), to_host))
+
+
+async def _called(
+    scope: Scope, target: str, pairs: Mapping[str, str], data: Mapping[str, Any], to_host: str | None
+) -> int:
+    async with connected(scope) as operator:
+        arguments = {**data, **typed(pairs, await _schema(operator, target, to_host) if pairs else None)}
+        if to_host is not None:
+            checked(to_host, names(operator.config, await operator.directory()))
+        trace = Trace.new()
+        began = time.monotonic()
+        try:
+            reply = await operator.exchange(target, arguments, host=to_host, trace=trace)
+        except MeshError as error:
+            reply = Reply(error=error)
+        elapsed = round((time.monotonic() - began) * 1000, 1)
+    return _shown(scope, target, reply, {"elapsed_ms": elapsed, "trace_id": trace.trace_id.hex()})
+
+
+async def _schema(operator: Operator, target: str, to_host: str | None) -> Mapping[str, Any] | None:
+    """Return the schema of an operation's arguments from a host that runs it, None where nobody can tell."""
+    service, operation = split_target(target)
+    if service in RESERVED:
+        return None
+    instances = [row for row in (await operator.directory())["instances"]
+                 if row["service"] == service and to_host in (None, row["host"]) and operation in row["operations"]]
+    if not instances:
+        return None
+    try:
+        told = await operator.ask("supervisor.describe", {"service": service}, host=instances[0]["host"])
+    except MeshError:  # the call itself will say what is wrong, better than we could
+        return None
+    schemas: dict[str, Mapping[str, Any]] = {row["name"]: row["arguments"] for row in told["operations"]}
+    return schemas.get(operation)
+
+
+def _shown(scope: Scope, target: str, reply: Reply, about: Mapping[str, Any]) -> int:
+    try:
+        result = reply.value()
+    except MeshError as error:
+        if scope.json:
+            document({"ok": False, "error": _error(target, reply, error), **about})
+        else:
+            complain(error.message)
+        return error.exit_code
+    if scope.json:
+        document({"ok": True, "result": result, "host": reply.host, "attempts": 1, **about})
+    else:
+        say(readable(result))
+    return 0
+
+
+def _error(target: str, reply: Reply, error: MeshError) -> dict[str, Any]:
+    service, operation = split_target(target)
+    return {"code": error.code, "message": error.message, "service": service, "operation": operation,
+            "host": reply.host or None, "retryable": error.retryable,
+            **{name: error.details[name] for name in error.carries if name in error.details}}

@@ -1,0 +1,234 @@
+"""Every command there is: its name, its arguments and its help; what it does is in the module of its family.
+
+Those modules are imported when a command runs, not before: `mesh --help` then takes a tenth of a second instead of
+half a one, and `mesh status` does not load the agents.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from mesh import __version__
+from mesh.cli.command import Debug, Environment, Folder, Timeout, command
+from mesh.cli.scope import Scope
+
+Host = Annotated[str | None, typer.Option("--host", metavar="NAME", help="Only this host.")]
+Service = Annotated[str, typer.Argument(metavar="SERVICE", show_default=False)]
+Data = Annotated[str | None, typer.Option("--data", metavar="JSON", help="Arguments or payload as JSON.")]
+OfService = Annotated[str | None, typer.Option("--service", metavar="NAME", help="Only errors of this service.")]
+Severity = Annotated[str | None, typer.Option("--severity", metavar="NAME",
+                                              help="Only this severity and worse: debug, info, warning, error, "
+                                                   "critical.")]
+
+app = typer.Typer(name="mesh", help="Agents on a few machines that call each other by name: start, look, ask, stop.",
+                  no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+_events = typer.Typer(help="What is published.", no_args_is_help=True)
+_errors = typer.Typer()
+_agent = typer.Typer(help="The life of one agent.", no_args_is_help=True)
+_keys = typer.Typer(help="Identity of hosts and operators.", no_args_is_help=True)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"mesh {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _everywhere(
+    ctx: typer.Context, config: Folder = None, environment: Environment = None, debug: Debug = False,
+    timeout: Timeout = None,
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True,
+                                          help="Print the version.")] = False,
+) -> None:
+    ctx.obj = Scope(config, environment, debug, timeout)
+
+
+@command(app, "up", timeout=None)
+def up(
+    scope: Scope,
+    host: Annotated[str | None, typer.Option("--host", metavar="NAME",
+                                             help="This host only, and the registry if it belongs here.")] = None,
+    detach: Annotated[bool, typer.Option("--detach", help="In the background; returns when it is ready.")] = False,
+    no_launcher: Annotated[bool, typer.Option("--no-launcher", help="Without the parent that restarts.")] = False,
+    status_fd: Annotated[int | None, typer.Option("--status-fd", hidden=True)] = None,
+) -> int:
+    """Start all hosts here, or one.
+
+    Ctrl-C drains and stops; a second one ends at once."""
+    from mesh.cli.up import up as run  # see the head of this file, here and below
+
+    return run(scope, host, detach, not no_launcher, status_fd)
+
+
+@command(app, "down", timeout=30.0)
+def down(scope: Scope, host: Host = None) -> None:
+    """Drain and stop all hosts, or one."""
+    from mesh.cli.down import down as run
+
+    run(scope, host)
+
+
+@command(app, "status")
+def status(scope: Scope) -> int:
+    """Registry, hosts, agents by state."""
+    from mesh.cli.status import status as run
+
+    return run(scope)
+
+
+@command(app, "agents")
+def agents(
+    scope: Scope, host: Host = None,
+    state: Annotated[str | None, typer.Option("--state", metavar="NAME", help="Only agents in this state.")] = None,
+    sort: Annotated[str, typer.Option("--sort", metavar="COLUMN", help="service, host, state, calls, errors, p50_ms, "
+                                      "p99_ms, loop_ms, inbox or restarts.")] = "service",
+) -> None:
+    """A line per agent: state, calls, errors."""
+    from mesh.cli.agents import agents as run
+
+    run(scope, host, state, sort)
+
+
+@command(app, "describe")
+def describe(scope: Scope, service: Service, host: Host = None) -> None:
+    """All about a service.
+
+    Where it runs, its operations, events, dependencies, and the config in force."""
+    from mesh.cli.describe import describe as run
+
+    run(scope, service, host)
+
+
+@command(app, "call", timeout=30.0)
+def call(
+    scope: Scope,
+    target: Annotated[str, typer.Argument(metavar="SERVICE.OPERATION", show_default=False)],
+    arguments: Annotated[list[str] | None, typer.Argument(metavar="[key=value]...", show_default=False)] = None,
+    data: Data = None,
+    to_host: Annotated[str | None, typer.Option("--to-host", metavar="NAME",
+                                                help="The host that shall answer.")] = None,
+) -> int:
+    """One request and its answer."""
+    from mesh.cli.call import call as run
+
+    return run(scope, target, arguments or [], data, to_host)
+
+
+@command(app, "publish")
+def publish(
+    scope: Scope, topic: Annotated[str, typer.Argument(metavar="TOPIC", show_default=False)], data: Data = None
+) -> None:
+    """Publish one event."""
+    from mesh.cli.events import publish as run
+
+    run(scope, topic, data)
+
+
+app.add_typer(_events, name="events")
+
+
+@command(_events, "tail", timeout=None)
+def events_tail(
+    scope: Scope,
+    pattern: Annotated[str, typer.Argument(metavar="[PATTERN]", show_default=False,
+                                           help="`*` is one segment, a final `#` the rest.")] = "#",
+) -> None:
+    """Each event as it is published, until Ctrl-C."""
+    from mesh.cli.events import tail as run
+
+    run(scope, pattern)
+
+
+app.add_typer(_errors, name="errors")
+
+
+@command(_errors, None)
+def errors(
+    scope: Scope, service: OfService = None, host: Host = None, severity: Severity = None,
+    limit: Annotated[int, typer.Option("--limit", min=1, help="How many groups.")] = 100,
+) -> None:
+    """What went wrong, in groups."""
+    from mesh.cli.errors import Chosen, groups
+
+    groups(scope, Chosen(service, host, severity), limit)
+
+
+@command(_errors, "tail", timeout=None)
+def errors_tail(scope: Scope, service: OfService = None, host: Host = None, severity: Severity = None) -> None:
+    """The kept errors, then each as it happens, until Ctrl-C."""
+    from mesh.cli.errors import Chosen
+    from mesh.cli.errortail import tail as run
+
+    run(scope, Chosen(service, host, severity))
+
+
+@command(_errors, "show")
+def errors_show(scope: Scope, error_id: Annotated[str, typer.Argument(metavar="ID", show_default=False)]) -> None:
+    """One error with traceback, trace, and what was done about it."""
+    from mesh.cli.errors import show as run
+
+    run(scope, error_id)
+
+
+@command(app, "ask", timeout=30.0)
+def ask(
+    scope: Scope,
+    text: Annotated[list[str], typer.Argument(metavar="TEXT", show_default=False)],
+    user: Annotated[str | None, typer.Option("--user", metavar="NAME", help="Who asks.",
+                                             show_default="the login name")] = None,
+    session: Annotated[str | None, typer.Option("--session", metavar="ID", help="The conversation it belongs to.",
+                                                show_default="one per terminal")] = None,
+) -> None:
+    """Ask the assistant something in words."""
+    from mesh.cli.ask import ask as run
+
+    run(scope, " ".join(text), user, session)
+
+
+@command(app, "check", timeout=None)
+def check(scope: Scope) -> int:
+    """Validate config and agents; starts nothing."""
+    from mesh.cli.check import check as run
+
+    return run(scope)
+
+
+app.add_typer(_agent, name="agent")
+
+
+@command(_agent, "start", timeout=30.0)
+def agent_start(scope: Scope, service: Service, host: Host = None) -> int:
+    """Start an agent, also out of quarantine; waits for the outcome."""
+    from mesh.cli.agent import act
+
+    return act(scope, "start", service, host)
+
+
+@command(_agent, "stop", timeout=30.0)
+def agent_stop(scope: Scope, service: Service, host: Host = None) -> int:
+    """Drain and stop an agent; it stays stopped until it is started."""
+    from mesh.cli.agent import act
+
+    return act(scope, "stop", service, host)
+
+
+@command(_agent, "restart", timeout=30.0)
+def agent_restart(scope: Scope, service: Service, host: Host = None) -> int:
+    """Stop an agent and start it anew."""
+    from mesh.cli.agent import act
+
+    return act(scope, "restart", service, host)
+
+
+app.add_typer(_keys, name="keys")
+
+
+@command(_keys, "show")
+def keys_show(scope: Scope, host: Host = None) -> None:
+    """The public keys of this machine's hosts, as lines for hosts.yaml elsewhere."""
+    from mesh.cli.keys import show as run
+
+    run(scope, host)

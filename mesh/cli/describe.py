@@ -1,0 +1,101 @@
+"""`mesh describe`: where a service runs, what it can be asked, what it listens to, and the config in force."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from mesh.cli.hosts import checked, homes, names
+from mesh.cli.operator import connected
+from mesh.cli.scope import Scope
+from mesh.cli.screen import coloured, document, readable, say, state
+from mesh.errors import MeshError
+
+Row = dict[str, Any]
+
+
+def describe(scope: Scope, service: str, host: str | None) -> None:
+    """Print everything about one service, as its first host that answers tells it."""
+    told = asyncio.run(_asked(scope, service, host))
+    if scope.json:
+        document(told)
+    else:
+        _print(told)
+
+
+async def _asked(scope: Scope, service: str, host: str | None) -> Row:
+    async with connected(scope) as operator:
+        directory = await operator.directory()
+        found = homes(operator.config, directory, service)
+        wanted = found if host is None else [checked(host, names(operator.config, directory))]
+        answers = await operator.ask_each("supervisor.describe", wanted, {"service": service})
+        told = [answer for answer in answers.values() if isinstance(answer, dict)]
+        if not told:
+            first = next(iter(answers.values()))
+            assert isinstance(first, MeshError)
+            raise first
+        return {**told[0], "configured_on": found}
+
+
+def _print(told: Row) -> None:
+    say(f"{coloured(told['service'], 'bold')}: {told['purpose'] or 'no purpose told'}")
+    say(f"  {told['class']}, {told['isolation']}" + (", required" if told["required"] else ""))
+    for row in told["instances"]:
+        say(f"  on {row['host']}: {state(row['state'])}" + (f", {row['reason']}" if row["reason"] else ""))
+    for name in sorted({*told["configured_on"]} - {row["host"] for row in told["instances"]}):
+        say(f"  on {name}: configured, not there now")
+    _print_operations(told["operations"])
+    _print_rows("listens to", [f"{row['pattern']} → {row['method']}" for row in told["subscriptions"]])
+    _print_rows("by the clock", [f"{row['method']} every {row['seconds']:g} s" for row in told["timers"]])
+    _print_rows("depends on", [row["service"] + (" (soft)" if row["soft"] else "") for row in told["depends_on"]])
+    _print_rows("settings", [f"{row['key']} = {_value(row['value'])}  ({row['origin']})" for row in told["settings"]])
+    origin = told["origin"]
+    _print_rows("limits", [f"{key} = {value}  ({origin.get(f'limits.{key}', 'default')})"
+                           for key, value in told["limits"].items()])
+
+
+def _print_operations(operations: list[Row]) -> None:
+    _print_rows("operations", [])
+    for row in operations:
+        say(f"    {row['signature']}" + (coloured("  idempotent", "dim") if row["idempotent"] else ""))
+        for text in row["doc"].splitlines()[:1]:
+            say(coloured(f"        {text}", "dim"))
+        for title in ("arguments", "result"):
+            for text in _fields(row[title]):
+                say(coloured(f"        {title}: {text}", "dim"))
+
+
+def _fields(schema: Row) -> list[str]:
+    """Return the models a signature names, one line each: their fields with types."""
+    return [f"{name} = {{{', '.join(_field(key, item) for key, item in model.get('properties', {}).items())}}}"
+            for name, model in {**schema.get("$defs", {}), **_own(schema)}.items()]
+
+
+def _own(schema: Row) -> Row:
+    return {schema["title"]: schema} if "title" in schema and "properties" in schema else {}
+
+
+def _field(name: str, schema: Row) -> str:
+    return f"{name}: {_type(schema)}"
+
+
+def _type(schema: Row) -> str:
+    if "$ref" in schema:
+        return str(schema["$ref"]).rpartition("/")[2]
+    if "anyOf" in schema:
+        return " | ".join(_type(item) for item in schema["anyOf"])
+    if schema.get("type") == "array":
+        return f"[{_type(schema.get('items', {}))}]"
+    return str(schema.get("format") or schema.get("type") or "any")
+
+
+def _print_rows(title: str, rows: list[str]) -> None:
+    if rows or title == "operations":
+        say(f"  {coloured(title, 'bold')}")
+    for text in rows:
+        say(f"    {text}")
+
+
+def _value(value: Any) -> str:
+    text = readable(value)
+    return text if "\n" not in text else " ".join(text.split())

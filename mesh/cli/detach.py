@@ -1,0 +1,64 @@
+"""`mesh up --detach`: the launcher in the background, in a session of its own; waits until it is ready or failed."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from typing import Any
+
+from mesh.cli.progress import show_ready
+from mesh.cli.scope import Scope
+from mesh.cli.screen import note
+from mesh.config import MeshConfig
+from mesh.errors import StartError
+
+LOG = "launcher.out"
+
+
+def start_detached(config: MeshConfig, host: str | None, scope: Scope) -> int:
+    """Start `mesh up` in the background and wait for its ready line; returns 0, or the exit code of a failed start."""
+    reading, writing = os.pipe()
+    try:
+        process = _launched(config, host, writing)
+    finally:
+        os.close(writing)
+    with os.fdopen(reading, "rb") as pipe:
+        troubles: list[str] = []
+        for raw in pipe:
+            told: dict[str, Any] = json.loads(raw)
+            if told["kind"] == "ready":
+                show_ready(told["text"], told["data"], scope.json)
+                if not scope.json:
+                    note(f"runs in the background as pid {process.pid}; `mesh down` drains and stops it")
+                process.returncode = 0  # it is nobody's child now, and Popen need not complain of that
+                return 0
+            if told["kind"] in ("refused", "quarantined"):
+                troubles.append(told["text"])
+    code = process.wait()
+    note("mesh: nothing was started: " + "; ".join(troubles or [_last_words(config) or f"it ended with code {code}"]))
+    return code or 1
+
+
+def _launched(config: MeshConfig, host: str | None, writing: int) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "mesh.cli", "up", "--config", str(config.root),
+               "--environment", config.environment, "--status-fd", str(writing)]
+    path = config.home / "run" / LOG
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("wb") as output:
+            return subprocess.Popen(
+                [*command, *(() if host is None else ("--host", host))], stdin=subprocess.DEVNULL, stdout=output,
+                stderr=subprocess.STDOUT, pass_fds=(writing,), start_new_session=True,
+            )
+    except OSError as error:
+        raise StartError(f"{path} cannot be written: {error}; make its folder writable, "
+                         "or set MESH_HOME to one that is") from None
+
+
+def _last_words(config: MeshConfig) -> str:
+    try:
+        return (config.home / "run" / LOG).read_text(errors="replace").strip()[-2000:]
+    except OSError:
+        return ""

@@ -1,0 +1,95 @@
+"""What `mesh up` shows of its launcher: who starts, the ready line, who is not ready and why, what happens later."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from mesh.cli.screen import clean, coloured, line, note, say
+from mesh.config import MeshConfig
+from mesh.supervisor.kept import REGISTRY, LauncherEvent
+
+READY = ("event", "ready", "total", "seconds", "degraded", "failed", "missing", "hosts")
+_COLOURS = {"refused": "red", "quarantined": "red", "restarting": "yellow", "killing": "yellow"}
+_SILENT = frozenset({"ended"})
+
+
+class Progress:
+    """Takes the launcher's events. With `status_fd` they go there as JSON lines and nothing is printed; with `json`
+    the ready line and what comes after it are JSON on standard output."""
+
+    def __init__(self, config: MeshConfig, hosts: Sequence[str], *, json: bool, status_fd: int | None) -> None:
+        self._json = json
+        self._status_fd = status_fd
+        self._ready = False
+        self._troubles: list[str] = []
+        if status_fd is None and not json:
+            say(f"starting mesh {config.mesh} ({config.environment}): {', '.join(hosts)}")
+
+    def __call__(self, event: LauncherEvent) -> None:
+        if event.kind in ("refused", "quarantined"):
+            self._troubles.append(event.text)
+        if self._status_fd is not None:
+            self._pass_on(event)
+        elif event.kind == "ready":
+            self._show_ready(event)
+        elif self._json and self._ready:
+            line({"event": event.kind, "child": event.child, "text": event.text, **event.data})
+        else:
+            self._show(event)
+
+    def end(self, code: int) -> None:
+        """Say how it ended; a start that failed says why once more, as the last thing."""
+        if self._status_fd is not None:
+            os.close(self._status_fd) if not self._ready else None
+        elif code and not self._ready:
+            note(coloured("nothing was started: " + "; ".join(self._troubles or ["it was ended before it was ready"]),
+                          "red", sys.stderr))
+        elif not self._json:
+            say("stopped")
+
+    def _pass_on(self, event: LauncherEvent) -> None:
+        """Tell the process that waits for the ready line, and close the pipe when it has it."""
+        assert self._status_fd is not None
+        if self._ready or (event.kind == "status" and event.data.get("event") != "failed"):
+            return
+        told = {"kind": event.kind, "child": event.child, "text": event.text, "data": dict(event.data)}
+        os.write(self._status_fd, json.dumps(told, default=str).encode() + b"\n")
+        if event.kind == "ready":
+            self._ready = True
+            os.close(self._status_fd)
+
+    def _show_ready(self, event: LauncherEvent) -> None:
+        self._ready = True
+        show_ready(event.text, event.data, self._json)
+        if not self._json:
+            say(coloured("another terminal: mesh ask \"...\", mesh status, mesh errors tail; Ctrl-C drains and stops",
+                         "dim"))
+
+    def _show(self, event: LauncherEvent) -> None:
+        if event.kind in _SILENT or (event.kind == "status" and event.data.get("event") != "failed"):
+            return
+        text = event.text if event.kind != "status" else f"{event.text}: {event.data.get('message', '')}"
+        if self._json:
+            note(clean(text))
+        else:
+            say(coloured(clean(text), _COLOURS.get(event.kind)))
+
+
+def show_ready(text: str, data: Mapping[str, Any], as_json: bool) -> None:
+    """Print the ready line, and below it who is not ready and why."""
+    if as_json:
+        line({key: data[key] for key in READY if key in data})
+        return
+    whole = data["ready"] == data["total"] and not data["missing"]
+    say(coloured(text, "green" if whole else "yellow"))
+    for row in data["degraded"]:
+        say(clean(f"    {row['service']}@{row['host']} is degraded: {row['reason']}"))
+    for row in data["failed"]:
+        say(clean(f"    {row['service']}@{row['host']} is {row['state']}: {row['reason']}"))
+    for row in data["missing"]:
+        name = "the registry" if row["host"] == REGISTRY else row["host"]
+        say(clean(f"    {name} is not there: {row['reason']}"))

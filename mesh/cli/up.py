@@ -1,0 +1,76 @@
+"""`mesh up`: start one host or all of them, in the foreground, in the background, or without a launcher."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+
+from mesh.address import is_loopback
+from mesh.cli.detach import start_detached
+from mesh.cli.hosts import checked
+from mesh.cli.progress import Progress
+from mesh.cli.scope import Scope
+from mesh.cli.screen import coloured, note
+from mesh.config import MeshConfig
+from mesh.errors import StartError, UsageError
+from mesh.supervisor.claim import running
+from mesh.supervisor.launcher import Launcher
+
+LOOPBACK = "127.0.0.1"
+
+
+def up(scope: Scope, host: str | None, detach: bool, launcher: bool, status_fd: int | None) -> int:
+    """Start `host`, or all hosts on this machine, and keep them alive until Ctrl-C; returns the launcher's exit code.
+
+    `status_fd` is where `--detach` reads from: what would be shown goes there as JSON lines.
+    """
+    began = time.monotonic()
+    if not launcher and (host is None or detach or scope.json):
+        raise UsageError("--no-launcher runs one host in this process: write mesh up --host NAME --no-launcher")
+    if host is None:
+        _use_loopback(scope.config())
+    config = scope.config()
+    hosts = list(config.hosts) if host is None else [checked(host, list(config.hosts))]
+    _refuse_second(config)
+    if config.security == "none":
+        note(coloured("security is none: nothing is encrypted and anybody may join; only for measuring", "red",
+                      sys.stderr))
+    if not launcher:
+        _become_supervisor(config, hosts[0])
+    if detach:
+        return start_detached(config, host, scope)
+    progress = Progress(config, hosts, json=scope.json, status_fd=status_fd)
+    with_registry = config.registry.host in hosts
+    code = Launcher(config, hosts, with_registry=with_registry, on_event=progress, began=began).run()
+    progress.end(code)
+    return code
+
+
+def _refuse_second(config: MeshConfig) -> None:
+    found = running(config.home)
+    if found is not None:
+        raise StartError(f"`mesh up` already runs here as pid {found.pid}, for {', '.join(found.hosts)}; "
+                         "stop it with `mesh down` first")
+
+
+def _use_loopback(config: MeshConfig) -> None:
+    """Have this process and its children put every host on loopback: all of them share this machine."""
+    for host in config.hosts.values():
+        if not is_loopback(host.address):
+            os.environ[f"MESH_HOSTS__{host.name.upper()}__ADDRESS"] = LOOPBACK
+
+
+def _become_supervisor(config: MeshConfig, host: str) -> None:
+    """Replace this process by the host's supervisor; returns only in tests that replace `os.execv`."""
+    command = supervisor_command(config, host)
+    sys.stdout.flush()
+    os.execv(command[0], command)
+
+
+def supervisor_command(config: MeshConfig, host: str) -> list[str]:
+    """Return the command line of one host's supervisor."""
+    return [sys.executable, "-m", "mesh.supervisor", "--host", host, "--config", str(config.root),
+            "--environment", config.environment]
+
+
