@@ -173,6 +173,9 @@ class Membership:
         epoch, revision = news.get("epoch"), news.get("revision")
         if type(epoch) is not int or type(revision) is not int:
             raise ProtocolError("news from the registry is numbered by epoch and revision")
+        if news.get("announce") and not news.keys() & {"snapshot", "changes"}:
+            self._wake.set()  # the registry has lost sight of what this host offers
+            return
         if "snapshot" in news:
             difference = self._directory.replace(epoch, revision, unpack_snapshot(news["snapshot"]))
         elif "changes" in news:

@@ -19,6 +19,7 @@ from mesh.config import MeshConfig
 from mesh.errors import StartError, StoreError
 from mesh.message import Event, encode
 from mesh.metrics import Traffic
+from mesh.port import ensure_free
 from mesh.transport import profile
 from mesh.transport.heartbeat import Heartbeat
 from mesh.transport.keys import Keys, ensure_for
@@ -27,7 +28,6 @@ from mesh.transport.session import Session
 from registry.desired import Desired
 from registry.leases import Leases, LinkKind
 from registry.overrides import Overrides
-from registry.port import ensure_free
 from registry.probe import Probes
 from registry.service import RegistryService, Surroundings
 from registry.store import Store, next_epoch
@@ -70,7 +70,7 @@ class Daemon:
     async def run(self, ready: Callable[[], None], stop: Callable[[], Awaitable[object]]) -> None:
         """Start, call `ready`, serve until `stop` returns, and close. Raises `StartError` if it cannot start."""
         try:
-            ensure_free(self._host.address, self._config.registry.port, self._host.name)
+            ensure_free(self._host.address, self._config.registry.port, "the registry", "`registry: port:`")
             service = self._service = await self._open()
             self._heartbeat.start()
             listener = self._listener = Listener(

@@ -13,12 +13,14 @@ from datetime import datetime, timedelta
 _DAYS = {"tomorrow": 1, "bukas": 1, "yesterday": -1, "kahapon": -1, "the day after tomorrow": 2}
 _LONGEST_SUM = 200  # characters
 _LARGEST_POWER = 1000
-_UNITS = dict(zip(
-    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
-    "eighteen nineteen".split(), range(20), strict=True,
-)) | dict(zip("twenty thirty forty fifty sixty seventy eighty ninety".split(), range(20, 100, 10), strict=True))
+_UNITS = {
+    "zero": 0, "one": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9,
+    "ten": 10, "eleven": 11, "twelve": 12, "thirteen": 13, "fourteen": 14, "fifteen": 15, "sixteen": 16,
+    "seventeen": 17, "eighteen": 18, "nineteen": 19, "twenty": 20, "thirty": 30, "forty": 40, "fifty": 50,
+    "sixty": 60, "seventy": 70, "eighty": 80, "ninety": 90,
+}
 _WORDS: tuple[tuple[str, str], ...] = (
-    (r"(?<=\d),(?=\d{3}\b)", ""), (r"[×x](?=\s*[\d(])", "*"), (r"÷", "/"), (r"\^", "**"),
+    (r"(?<=\d),(?=\d{3}\b)", ""), (r"[\u00d7x](?=\s*[\d(])", "*"), (r"\u00f7", "/"), (r"\^", "**"),
     (r"\b(?:the )?(?:sum|total) of ([-\d., ]+) and ([-\d.]+)", r"\1 + \2"),
     (r"\b(?:the )?product of ([-\d.]+) and ([-\d.]+)", r"\1 * \2"),
     (r"\badd ([-\d.]+) (?:and|to) ([-\d.]+)", r"\1 + \2"), (r"\bsubtract ([-\d.]+) from ([-\d.]+)", r"\2 - \1"),
@@ -56,8 +58,8 @@ def calculate(expression: str) -> float:
         raise ValueError("its result is too large") from None
     except (SyntaxError, RecursionError, MemoryError):
         raise ValueError(f"'{expression}' is not a sum I can read") from None
-    if isinstance(value, complex) or math.isnan(value) or math.isinf(value):
-        raise ValueError("it has no result among the real numbers")
+    if math.isnan(value) or math.isinf(value):
+        raise ValueError("its result is too large")
     return value
 
 
@@ -124,7 +126,7 @@ def _number_words(words: str) -> str:
 
 
 def _value(node: ast.AST) -> float:
-    if isinstance(node, ast.Constant) and type(node.value) in (int, float):
+    if isinstance(node, ast.Constant) and isinstance(node.value, (int, float)):  # True and False cannot be written
         return float(node.value) if abs(node.value) > 2**53 else node.value
     if isinstance(node, ast.UnaryOp) and type(node.op) in _OPERATORS:
         return _OPERATORS[type(node.op)](_value(node.operand))
@@ -148,7 +150,9 @@ def _root(name: str, value: float) -> float:
 def _power(base: float, exponent: float) -> float:
     if abs(exponent) > _LARGEST_POWER or abs(base) > 1e6:
         raise ValueError("its power is too large")
-    return float(base) ** exponent  # a float overflows; an int would grow
+    if base < 0 and not float(exponent).is_integer():
+        raise ValueError("a root of a negative number is no real number")
+    return math.pow(base, exponent)  # overflows, where an int would grow
 
 
 def _zone_of(place: str) -> zoneinfo.ZoneInfo | None:

@@ -6,12 +6,14 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any
 
 from agents_mainpc.instant_answers import date_answer, sum_answer, time_answer
 from agents_mainpc.request_queue import RequestQueue
+from agents_mainpc.session_log import SessionLog
 from agents_mainpc.suggestions import Suggestions
-from pydantic import BaseModel, ConfigDict
+from agents_shared.messages import CONVERSATION
+from agents_shared.requests import Answer, Interaction, Metadata, QueuedTask, QueueStatus, Suggestion
 
 from mesh import (
     Agent,
@@ -43,55 +45,6 @@ _NOT_OFFERED = {
 }
 
 
-class Metadata(BaseModel):
-    """What may speed a request up or slow it down; other keys are kept and passed on."""
-
-    model_config = ConfigDict(extra="allow", frozen=True)
-    urgency: Literal["critical", "high", "normal", "low"] = "normal"
-    user_type: Literal["admin", "premium", "standard", "guest"] = "standard"
-
-
-class Answer(BaseModel):
-    """What the user gets; `session_id` is null when no session could be opened for small talk."""
-
-    answer: str
-    intent: str
-    engine: str
-    session_id: str | None
-
-
-class Suggestion(BaseModel):
-    """A hint for the user, null when there is none."""
-
-    suggestion: str | None
-
-
-class QueuedTask(BaseModel):
-    """A request that waits; 1 is the first priority, 10 the last."""
-
-    task_id: str
-    task_type: str
-    priority: int
-
-
-class QueueStatus(BaseModel):
-    """Who waits, first in line first."""
-
-    queue: list[QueuedTask]
-
-
-class Interaction(BaseModel):
-    """The event `interaction.completed`: one turn of the user and the answer to it; `time` is wall-clock seconds."""
-
-    user_id: str
-    session_id: str | None
-    user_input: str
-    assistant_response: str
-    intent: str
-    engine: str
-    time: float
-
-
 @dataclass(slots=True)
 class Turn:
     """One request on its way: what was understood, and what was found for the answer."""
@@ -120,8 +73,8 @@ class RequestCoordinator(Agent):
         memories: int = 8
         facts: int = 5
         unwritten: int = 256
-        """Answers whose session entries may be on their way at once."""
-        session_timeout_s: float = 5.0
+        """Answers whose turns may be on their way to their sessions at once."""
+        session_timeout_s: float = 2.0
 
     config: Config
 
@@ -130,6 +83,7 @@ class RequestCoordinator(Agent):
         self._queue = RequestQueue(self.config.queue, self.config.turns, self.clock.call_later)
         self._suggestions = Suggestions(self.config.quiet_s)
         self._writing: set[asyncio.Task[None]] = set()
+        self._sessions = SessionLog(self, self.config.session_timeout_s)
         self._routes: dict[str, Callable[[Turn], Awaitable[None]]] = {
             "remember": self._remember, "recall": self._recall, "forget": self._forget, "command": self._command,
             "time": self._instant, "date": self._instant, "calculate": self._instant,
@@ -194,11 +148,18 @@ class RequestCoordinator(Agent):
             "responder.generate_response", text=text, user=user, intent=turn.intent, memories=turn.memories,
             draft=turn.draft,
         )
-        engine = turn.engine if turn.engine != BUILTIN else reply["engine"]
-        session = session_id or await self._new_session(user)
+        session = session_id or await self._sessions.begin(user)
+        said = Interaction(
+            user_id=user, session_id=session, user_input=text, assistant_response=reply["text"],
+            intent=turn.intent, engine=turn.engine if turn.engine != BUILTIN else reply["engine"],
+            time=self.clock.time(),
+        )
         self._suggestions.heard(user, text, known=reply["known"], now=self.clock.monotonic())
-        await self._tell(turn, reply["text"], engine, session, context)
-        return Answer(answer=reply["text"], intent=turn.intent, engine=engine, session_id=session)
+        await self._log(said, context)
+        await self.publish("interaction.completed", said)
+        return Answer(
+            answer=said.assistant_response, intent=said.intent, engine=said.engine, session_id=said.session_id
+        )
 
     async def _converse(self, turn: Turn) -> None:
         """Small talk, and what is understood but not offered."""
@@ -212,46 +173,35 @@ class RequestCoordinator(Agent):
 
     async def _remember(self, turn: Turn) -> None:
         content = turn.entities.get("content", turn.text)
-        await self.request(
+        added = await self.request(
             "memory_client.add_memory", content=content, memory_type="general", memory_tier="long", importance=1.0,
             tags=["told"], user_id=turn.user,
         )
-        turn.memories = [{"content": content}]
+        turn.memories = [{"memory_id": added["memory_id"], "content": content}]
 
     async def _recall(self, turn: Turn) -> None:
-        """Find what may answer a question; a knowledge base that is away takes nothing from the user's own memories."""
         query = turn.entities.get("query", turn.text)
-        memories, facts = await asyncio.gather(
-            self.request("memory_client.semantic_search", query=query, k=self.config.memories, user_id=turn.user),
-            self.request("knowledge_base.search_facts", query=query, limit=self.config.facts),
-            return_exceptions=True,
+        memories = await self.request(
+            "memory_client.semantic_search", query=query, k=self.config.memories, user_id=turn.user,
+            filters={"exclude_types": list(CONVERSATION)},  # the question itself is one of those, and says nothing
         )
-        if isinstance(memories, BaseException):
-            raise memories
-        if isinstance(facts, MeshError):
-            await self.report(facts, severity="warning", question=query)
-        elif isinstance(facts, BaseException):
-            raise facts
-        found = memories["results"] + ([] if isinstance(facts, BaseException) else facts["results"])
-        known: dict[str, dict[str, Any]] = {}
-        for each in found:
-            if each.get("memory_type") != "interaction":  # the question itself is one, and says nothing
-                known.setdefault(each["content"], each)
-        turn.memories = list(known.values())
+        found = memories["results"] + await self._facts(query)
+        turn.memories = list({each["content"]: each for each in reversed(found)}.values())[::-1]
+
+    async def _facts(self, query: str) -> list[dict[str, Any]]:
+        """Return what the knowledge base has; that it is away takes nothing from the user's own memories."""
+        try:
+            found = await self.request("knowledge_base.search_facts", query=query, limit=self.config.facts)
+        except MeshError as error:
+            await self.report(error, severity="warning", question=query)
+            return []
+        return list(found["results"])
 
     async def _forget(self, turn: Turn) -> None:
-        """Remove the one memory that is meant; if it is not clear which, none is touched."""
         wanted = turn.entities.get("content", turn.text)
-        found = await self.request("memory_client.semantic_search", query=wanted, k=self.config.memories, user_id=turn.user)
-        meant = [each for each in found["results"] if says_all_of(each["content"], wanted)]
-        if len(meant) == 1:
-            await self.request("memory_client.delete_memory", memory_id=meant[0]["memory_id"])
-            turn.draft = f'I have forgotten this: "{meant[0]["content"]}".'
-        elif meant:
-            listed = "; ".join(f'"{each["content"]}"' for each in meant)
-            turn.draft = f"I know several things like that and forgot none of them. Which one: {listed}?"
-        else:
-            turn.draft = "I know nothing of that kind, so there is nothing to forget."
+        found = await self.request("memory_client.forget_memory", content=wanted, user_id=turn.user)
+        listed = "; ".join(f'"{content}"' for content in found["forgotten"])
+        turn.draft = f"I have forgotten this: {listed}." if listed else "I know nothing of that kind."
 
     async def _command(self, turn: Turn) -> None:
         parameters = {name: value for name, value in turn.entities.items() if name != "command_name"}
@@ -275,43 +225,19 @@ class RequestCoordinator(Agent):
         else:
             turn.draft = date_answer(now, turn.entities.get("day"))
 
-    async def _new_session(self, user: str) -> str | None:
-        """Open a session; an answer that was found is not withheld because this fails."""
+    async def _log(self, said: Interaction, context: dict[str, Any]) -> None:
+        """Write both turns to the session behind the user's back; what cannot be written is reported."""
+        if len(self._writing) >= self.config.unwritten:
+            await self.report("too many session entries are on their way, this one is lost", session=said.session_id)
+            return
+        writing = asyncio.create_task(self._write(said, context))
+        self._writing.add(writing)
+        writing.add_done_callback(self._writing.discard)
+
+    async def _write(self, said: Interaction, context: dict[str, Any]) -> None:
+        told = {"intent": said.intent, **({"context": context} if context else {})}
         try:
-            opened = await self.request(
-                "session_memory.create_session", user_id=user, timeout=self.config.session_timeout_s
-            )
+            for role, content in (("user", said.user_input), ("assistant", said.assistant_response)):
+                await self._sessions.add(said.user_id, said.session_id, role, content, told)
         except MeshError as error:
-            await self.report(error, severity="warning", user=user, lost="a session for this conversation")
-            return None
-        return str(opened["session_id"])
-
-    async def _tell(self, turn: Turn, answer: str, engine: str, session: str | None, context: dict[str, Any]) -> None:
-        """Write both turns to the session behind the user's back, and tell who wants to learn from them."""
-        if session is not None and len(self._writing) < self.config.unwritten:
-            writing = asyncio.create_task(self._write(session, turn, answer, context))
-            self._writing.add(writing)
-            writing.add_done_callback(self._writing.discard)
-        elif session is not None:
-            await self.report("too many session entries are on their way, this one is lost", session=session)
-        await self.publish("interaction.completed", Interaction(
-            user_id=turn.user, session_id=session, user_input=turn.text, assistant_response=answer,
-            intent=turn.intent, engine=engine, time=self.clock.time(),
-        ))
-
-    async def _write(self, session: str, turn: Turn, answer: str, context: dict[str, Any]) -> None:
-        told = {"intent": turn.intent, "user_id": turn.user, **({"context": context} if context else {})}
-        try:
-            for role, content in (("user", turn.text), ("assistant", answer)):
-                await self.request(
-                    "session_memory.add_interaction", session_id=session, role=role, content=content, metadata=told,
-                )
-        except MeshError as error:
-            await self.report(error, severity="warning", session=session, lost="an entry of this conversation")
-
-
-def says_all_of(memory: str, wanted: str) -> bool:
-    """Tell whether `memory` holds every word of `wanted`, in any order; an empty wish is held by nothing."""
-    words = wanted.lower().replace("'s", "").split()
-    there = set(memory.lower().replace("'s", "").replace(",", " ").strip(" .").split())
-    return bool(words) and all(word.strip(".,") in there for word in words)
+            await self.report(error, severity="warning", session=said.session_id, lost="a turn of this conversation")

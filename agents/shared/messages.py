@@ -7,8 +7,11 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 MemoryTier = Literal["short", "medium", "long"]
-CONVERSATION = ("interaction", "session")
-"""Memory types that record what was said; they are no evidence for what is true."""
+INTERACTION = "interaction"
+SESSION = "session"
+CONSOLIDATED = "consolidated"
+CONVERSATION = (INTERACTION, SESSION, CONSOLIDATED)
+"""Memory types that record or sum up what was said; they are no evidence for what is true."""
 
 
 class Memory(BaseModel):
@@ -33,7 +36,8 @@ class Memory(BaseModel):
 class Evidence(BaseModel):
     """Why a memory was found: how well subject, relation and kind of value fit the question, each 0 to 1.
 
-    `answers` says that it may be given as the answer; `superseded` that a newer memory says otherwise.
+    `answers` says that it may be given as the answer; `superseded` that a newer memory says otherwise; `excerpt` is the
+    sentence of a longer memory that answers, "" for all of it.
     """
 
     subject: float = 0.0
@@ -41,11 +45,13 @@ class Evidence(BaseModel):
     kind: float = 0.0
     answers: bool = False
     superseded: bool = False
+    excerpt: str = ""
 
 
 class MemoryHit(Memory):
     """A memory that a search found; `score` 0 to 1, the best first."""
 
+    memory_id: str = ""
     score: float = 0.0
     evidence: Evidence = Field(default_factory=Evidence)
 
@@ -177,6 +183,12 @@ class Turn(BaseModel):
 
     role: str
     content: str
+
+
+class Facts(BaseModel):
+    """Facts that a search found, the best first."""
+
+    results: list[MemoryHit]
 
 
 class ComposedReply(BaseModel):

@@ -10,7 +10,6 @@ from typing import Any
 from mesh.cli.errors import Chosen
 from mesh.cli.follow import Answer, Follow, followed, run_following
 from mesh.cli.hosts import hosts_of
-from mesh.cli.operator import Operator
 from mesh.cli.scope import Scope
 from mesh.cli.screen import clean, coloured, line, moment, note, say, state
 from mesh.cli.story import Item, Story
@@ -29,12 +28,11 @@ def tail(scope: Scope, chosen: Chosen) -> None:
 
 async def _tailed(scope: Scope, chosen: Chosen) -> None:
     interest = "errors.#" if chosen.host is None else f"errors.*.{chosen.host}.#"
-    story = Story()
     async with followed(scope, [interest]) as follow:
+        shown = ErrorTail(chosen, as_json=scope.json)
         while True:
             try:
-                story.open(await hosts_of(follow.operator, chosen.host))
-                await _until_lost(scope, chosen, story, follow)
+                await shown.until_lost(follow)
             except UsageError:
                 raise
             except MeshError as error:  # lost again before it began
@@ -42,58 +40,68 @@ async def _tailed(scope: Scope, chosen: Chosen) -> None:
             await follow.reconnect()
 
 
-async def _until_lost(scope: Scope, chosen: Chosen, story: Story, follow: Follow) -> None:
-    async with asyncio.TaskGroup() as asking:
-        while True:
-            for host, since in story.to_ask(time.monotonic()).items():
-                asking.create_task(_ask(follow, host, since))
-            try:
-                async with asyncio.timeout(TURN):
-                    item = await follow.queue.get()
-            except TimeoutError:
-                continue
-            if item is None:
-                break
-            _print_items(scope, chosen, _told(story, item))
-    _print_items(scope, chosen, story.rest())
+class ErrorTail:
+    """Shows what a `Story` lets pass of the errors that were chosen, over one connection after the other."""
+
+    def __init__(self, chosen: Chosen, *, as_json: bool) -> None:
+        self._chosen = chosen
+        self._json = as_json
+        self._story = Story()
+        self._silent: set[str] = set()
+
+    async def until_lost(self, follow: Follow) -> None:
+        """Show what comes until the connection is lost."""
+        self._story.open(await hosts_of(follow.operator, self._chosen.host))
+        async with asyncio.TaskGroup() as asking:
+            while True:
+                for host, since in self._story.to_ask(time.monotonic()).items():
+                    asking.create_task(_ask(follow, host, since))
+                try:
+                    async with asyncio.timeout(TURN):
+                        item = await follow.queue.get()
+                except TimeoutError:
+                    continue  # a host that did not answer may be due again
+                if item is None:
+                    break
+                self._print(self._told(item))
+        self._print(self._story.rest())
+
+    def _told(self, item: Event | Answer) -> list[Item]:
+        try:
+            if isinstance(item, Event):
+                return self._story.live(record_of(item.value()))
+            records = None if isinstance(item.value, MeshError) else [record_of(row) for row in item.value]
+        except MeshError as error:  # somebody published on errors.# what is no record
+            note(error.message)
+            return []
+        if records is None and item.host not in self._silent:
+            note(f"{item.host} does not tell its errors, it is asked again until it does: {item.value.message}")
+            self._silent.add(item.host)
+        elif records is not None:
+            self._silent.discard(item.host)
+        return self._story.history(item.host, records, time.monotonic())
+
+    def _print(self, items: Sequence[Item]) -> None:
+        for item in items:
+            if isinstance(item, Gap):
+                note(f"{item.count} errors of {item.host} after number {item.after} can no longer be had")
+            elif self._chosen.has(item):
+                self._print_record(item)
+
+    def _print_record(self, record: ErrorRecord) -> None:
+        if self._json:
+            line(record.event())
+            return
+        where = record.service + (f".{record.operation}" if record.operation else "")
+        say(f"{moment(record.time)}  {state(record.severity.value)}  {coloured(f'{where}@{record.host}', 'bold')}  "
+            f"{clean(f'{record.type}: {record.message}')}  [{record.id}]")
 
 
 async def _ask(follow: Follow, host: str, since: str | None) -> None:
-    follow.queue.put_nowait(Answer(host, await _history(follow.operator, host, since)))
-
-
-async def _history(operator: Operator, host: str, since: str | None) -> Any:
+    """Put a host's answer, or the error in its place, where the events come."""
+    answer: Any
     try:
-        return await operator.ask("supervisor.errors_since", {"id": since}, host=host)
+        answer = await follow.operator.ask("supervisor.errors_since", {"id": since}, host=host)
     except MeshError as error:
-        return error
-
-
-def _told(story: Story, item: Event | Answer) -> list[Item]:
-    try:
-        if isinstance(item, Event):
-            return story.live(record_of(item.value()))
-        if isinstance(item.value, MeshError):
-            note(f"{item.host} does not tell its errors: {item.value.message}")
-            return story.history(item.host, None, time.monotonic())
-        return story.history(item.host, [record_of(row) for row in item.value], time.monotonic())
-    except MeshError as error:  # somebody published on errors.# what is no record
-        note(error.message)
-        return []
-
-
-def _print_items(scope: Scope, chosen: Chosen, items: Sequence[Item]) -> None:
-    for item in items:
-        if isinstance(item, Gap):
-            note(f"{item.count} errors of {item.host} after number {item.after} can no longer be had")
-        elif chosen.has(item):
-            _print_item(scope, item)
-
-
-def _print_item(scope: Scope, record: ErrorRecord) -> None:
-    if scope.json:
-        line(record.event())
-        return
-    where = record.service + (f".{record.operation}" if record.operation else "")
-    say(f"{moment(record.time)}  {state(record.severity.value)}  {coloured(f'{where}@{record.host}', 'bold')}  "
-        f"{clean(f'{record.type}: {record.message}')}  [{record.id}]")
+        answer = error
+    follow.queue.put_nowait(Answer(host, answer))

@@ -65,7 +65,8 @@ def summary(config: MeshConfig, directory: Row, answers: Mapping[str, Any], regi
     rows = [_host(name, listed.get(name), answer, leases.get(name)) for name, answer in answers.items()]
     return {
         "mesh": config.mesh,
-        "registry": {**{key: registry[key] for key in registry if key != "hosts"}, "reason": registry["reason"] or None},
+        "registry": {**{key: value for key, value in registry.items() if key != "hosts"},
+                     "reason": registry["reason"] or None},
         "hosts": rows,
         "services": len({*config.agents, *(row["service"] for row in directory["instances"])}),
         "errors_last_5m": sum(answer["errors_last_5m"] for answer in answers.values() if isinstance(answer, dict)),
@@ -76,12 +77,18 @@ def summary(config: MeshConfig, directory: Row, answers: Mapping[str, Any], regi
 def _host(name: str, listed: Row | None, answer: Any, lease_age: float | None) -> Row:
     known = ABSENT if listed is None else listed["state"]
     if isinstance(answer, MeshError):
-        reason = (listed or {}).get("reason") or answer.message
+        reason = _why_away(name, listed, answer)
         return {"name": name, "state": "unreachable" if known == "ok" else known, **dict.fromkeys(_FIGURES),
                 **_from_directory(listed), "agents": dict.fromkeys(CELL_STATES, 0), "reason": reason}
     judged = known if known in ("busy", "stuck", "suspect") else "ok"  # what the others see of it
     return {**{key: answer[key] for key in answer if key not in ("required_down", "errors_last_5m")},
             "state": "leaving" if answer["state"] == "leaving" else judged, "lease_age_s": lease_age}
+
+
+def _why_away(name: str, listed: Row | None, error: MeshError) -> str:
+    if listed is None:
+        return f"it is configured and not running; start it with `mesh up --host {name}`"
+    return str(listed["reason"] or error.message)
 
 
 def _from_directory(listed: Row | None) -> Row:

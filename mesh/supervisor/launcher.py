@@ -211,9 +211,14 @@ class Launcher:
             self._tell("restarting", kept, text, pid=pid, code=code, delay=decision.delay)
 
     def _refused(self, kept: Kept, message: str) -> None:
-        """Leave down what says itself that it cannot start."""
+        """Leave down what says itself that it cannot start; before everything was up once, that ends the whole start.
+
+        Half a mesh would hide what is wrong from whoever just typed `mesh up`.
+        """
         kept.over = "refused"
         self._tell("refused", kept, f"cannot start: {message}", message=message)
+        if not self._told_ready:
+            self._stop(f"{kept.label} cannot start")
         self._need_registry(kept)
 
     def _need_registry(self, kept: Kept) -> None:

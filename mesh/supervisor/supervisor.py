@@ -25,6 +25,7 @@ from mesh.message import Event, Reply, Request
 from mesh.metrics import Traffic
 from mesh.policy.resolve import REGISTRY, SUPERVISOR, Resolver
 from mesh.policy.stack import outgoing
+from mesh.port import ensure_free
 from mesh.records import USABLE_STATES, HostRecord, InstanceRecord
 from mesh.state import StateStore
 from mesh.supervisor.board import Board
@@ -153,6 +154,8 @@ class Supervisor:
         self._pulse.start()
         self._watch.start()
         self._heartbeat.start()
+        ensure_free(self._at.address, self._at.port, f"host {self.name}", f"`hosts: {self.name}: port:`")
+        ensure_free(self._at.address, self._at.events_port, f"host {self.name}", f"`hosts: {self.name}: events_port:`")
         self._listener.bind(endpoint(self._at.address, self._at.port))
         self._outside.bind(endpoint(self._at.address, self._at.events_port))
         for service, spec in self._specs().items():

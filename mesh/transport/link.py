@@ -4,6 +4,9 @@ States: idle → connecting → greeting → up → lost → connecting ... Each
 id, for a routing id names one connection and libzmq's own reconnect would use it again. HELLO is the first frame and
 nothing else leaves before WELCOME. When the connection is lost, a call still in the outbox has not begun; of one that
 left in a frame nothing is known.
+
+libzmq throws away what was received but not yet read when a connection ends. So a peer that stops says LEAVING and
+lets this end hang up, which it does once it has every answer it waits for.
 """
 
 from __future__ import annotations
@@ -35,6 +38,7 @@ REDIAL_MOST = 0.5
 REDIAL_LONG_GONE = 1.0
 LONG_GONE = 60.0
 PAUSE = 1.0
+LEFT = "the peer is stopping"
 
 _MONITORED = (
     zmq.EVENT_CONNECTED | zmq.EVENT_CLOSED | zmq.EVENT_DISCONNECTED | zmq.EVENT_HANDSHAKE_SUCCEEDED
@@ -86,6 +90,7 @@ class Link(Channel):
         self._delay = REDIAL_FIRST
         self._gone_since: float | None = None
         self._seen = 0.0
+        self._leaving = False
         self._told: Hello | None = None
 
     # -- life
@@ -129,6 +134,7 @@ class Link(Channel):
             if socket is not None:
                 socket.close()
         self._socket = self._monitor = None
+        self._leaving = False
         self.state = "lost"
         self.reason = reason
         self._fail_calls(reason)
@@ -136,6 +142,8 @@ class Link(Channel):
         now = self._clock.monotonic()
         if self._gone_since is None:
             self._gone_since = now
+        if reason == LEFT:
+            self._delay = REDIAL_MOST  # it is there for a moment yet and would only refuse
         most = REDIAL_LONG_GONE if now - self._gone_since > LONG_GONE else REDIAL_MOST
         self._timer = self._clock.call_later(min(self._delay, most) * random.uniform(0.8, 1.2), self.dial)
         self._delay = min(self._delay * 2, most)
@@ -209,31 +217,27 @@ class Link(Channel):
         self._seen = now
         until = now + TURN_SECONDS
         budget = TURN_ENVELOPES
-        while budget > 0 and (taken := self._take_frame()) is not None:
-            budget -= taken
+        while self._socket is not None and budget > 0:
+            socket = self._socket.socket
+            try:
+                data = socket.recv(zmq.NOBLOCK)
+            except zmq.Again:
+                break
+            if socket.get(zmq.RCVMORE):
+                while socket.get(zmq.RCVMORE):
+                    socket.recv()
+                self._count_bad(ProtocolError("a frame came in several parts"), now)
+                continue
+            budget -= self.receive(data)
             if self._clock.monotonic() > until:
                 budget = 0
+        if self._leaving and not self.waiters:
+            self.lose(LEFT)
         if self.state == "greeting":
             self._greet()
         elif self.blocked:
             self.flush()
         return budget <= 0 and self._socket is not None
-
-    def _take_frame(self) -> int | None:
-        """Take the next frame; returns how many envelopes it held, None if there is none."""
-        if self._socket is None:
-            return None
-        socket = self._socket.socket
-        try:
-            data = socket.recv(zmq.NOBLOCK)
-        except zmq.Again:
-            return None
-        if not socket.get(zmq.RCVMORE):
-            return self.receive(data)
-        while socket.get(zmq.RCVMORE):
-            socket.recv()
-        self._count_bad(ProtocolError("a frame came in several parts"), self._clock.monotonic())
-        return 1
 
     def retry(self) -> None:
         """Try again what the peer could not take before."""
@@ -259,7 +263,8 @@ class Link(Channel):
         elif kind == wire.RESET:
             self.lose("the peer does not know this connection any more")
         elif kind == wire.LEAVING:
-            self.reason = "the peer is stopping"
+            self.reason = LEFT
+            self._leaving = True
         else:
             raise ProtocolError(f"an envelope of kind {wire.Kind(kind).name} does not come from a listener")
 
@@ -324,8 +329,6 @@ class Link(Channel):
             self._told = None
             self._greet()
         elif event == zmq.EVENT_DISCONNECTED:
-            while self._take_frame() is not None:
-                pass  # answers may have come in before the news that nothing more will
             self.lose(f"{self.at.endpoint} closed the connection")
         elif event == zmq.EVENT_CLOSED:
             self.lose(f"nothing listens at {self.at.endpoint}")

@@ -118,9 +118,8 @@ class Listener:
 
     @property
     def waiting(self) -> bool:
-        """Tell whether any peer still has something to take."""
-        return any(session.blocked or session.outbox or session.outbox.bulk_bytes
-                   for session in self.sessions.values())
+        """Tell whether any peer that was told that this host leaves still has answers to take, and so is connected."""
+        return any(session.kind != "heartbeat" for session in self.sessions.values())
 
     # -- in
 

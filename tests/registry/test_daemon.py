@@ -19,7 +19,7 @@ import pytest
 
 from mesh.config import MeshConfig, load
 from mesh.errors import InvalidArgument, PermissionDenied, RemoteFailure, StartError
-from registry.port import ensure_free, holder
+from mesh.port import ensure_free, holder
 from tests.eventually import eventually, wait_until
 from tests.registry.disk import Disk, small_disk
 from tests.registry.fake_host import FakeHost
@@ -368,11 +368,11 @@ def test_a_config_that_cannot_be_used_is_said(tmp_path: Path, start: Start) -> N
 
 
 def test_an_address_that_is_not_of_this_machine_is_said() -> None:
-    with pytest.raises(StartError, match=r"192\.0\.2\.1:7400: the address is not of this machine; .* host mainpc"):
-        ensure_free("192.0.2.1", 7400, "mainpc")
+    with pytest.raises(StartError, match=r"192\.0\.2\.1:7400: the address is not of this machine"):
+        ensure_free("192.0.2.1", 7400, "the registry", "`registry: port:`")
 
 
 def test_who_holds_a_free_port_is_not_made_up() -> None:
     port = free_ports(1)[0]
-    ensure_free("127.0.0.1", port, "mainpc")
+    ensure_free("127.0.0.1", port, "the registry", "`registry: port:`")
     wait_until(lambda: holder("127.0.0.1", port) == "a program that this user may not see")

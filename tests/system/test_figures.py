@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from tests.eventually import wait_until
 from tests.project import Project
@@ -24,8 +25,8 @@ def test_sockets_and_contexts_do_not_grow_with_agents(pair: Project) -> None:
         assert _reapers(after["pid"]) == 1
 
 
-def _linked(pair: Project, name: str) -> dict[str, int] | None:
-    row: dict[str, int] = pair.host(name)
+def _linked(pair: Project, name: str) -> dict[str, Any] | None:
+    row: dict[str, Any] = pair.host(name)
     return row if row["sockets"] >= 5 else None
 
 

@@ -63,17 +63,19 @@ def test_an_agent_that_blocks_the_loop_in_setup_is_named_with_its_line(empty: Pr
     empty.agent("good", ECHO)
     empty.agent("blocking", SLEEPS)
     empty.up()
-    wait_until(lambda: any("blocking has held the event loop" in error["message"] for error in empty.json("errors")), 10)
-    message = next(error["message"] for error in empty.json("errors") if "event loop" in error["message"])
+    message = wait_until(lambda: _told(empty, "blocking has held the event loop"), 10)
     assert "setup() at" in message and "agents/blocking.py:11" in message and "isolation: thread" in message
+
+
+def _told(empty: Project, words: str) -> str | None:
+    return next((error["message"] for error in empty.json("errors") if words in error["message"]), None)
 
 
 def test_a_file_with_a_syntax_error_or_without_its_class_is_named(empty: Project) -> None:
     empty.agent("good", ECHO)
     empty.agent("broken", "def It(:\n")
     empty.agent("classless", ECHO, class_name="Itt")
-    found = {finding["code"]: finding for finding in empty.json("check")}
-    messages = " ".join(finding["message"] + str(finding["hint"]) for finding in found.values())
+    messages = " ".join(str(finding) for finding in empty.json("check"))
     assert "broken.py" in messages and "Itt" in messages and "It" in messages
     assert empty.mesh("check").returncode == 2
     empty.up()
@@ -150,13 +152,12 @@ def test_a_home_that_cannot_be_written_is_named(pair: Project) -> None:
 def test_a_full_disk_costs_no_call_and_is_told(pair: Project) -> None:
     small = pair.root / "small"
     small.mkdir()
-    assert os.system(f"mount -t tmpfs -o size=2m tmpfs {small}") == 0
+    assert os.system(f"mount -t tmpfs -o size=8m tmpfs {small}") == 0
     try:
         pair.spawn("mesh.cli", "up", MESH_HOME=str(small))
         wait_until(lambda: pair.mesh("call", "near.ask", "text=a", MESH_HOME=str(small)).returncode == 0, 30)
         _fill(small / "ballast")
-        for number in range(60):
-            pair.mesh("call", "far.fail", MESH_HOME=str(small)) if number < 3 else None
+        pair.mesh("call", "far.fail", MESH_HOME=str(small))
         assert pair.mesh("call", "near.ask", "text=a", MESH_HOME=str(small)).returncode == 0
         assert wait_until(lambda: "disk" in pair.mesh("errors", MESH_HOME=str(small)).stdout, 20)
     finally:
@@ -165,10 +166,9 @@ def test_a_full_disk_costs_no_call_and_is_told(pair: Project) -> None:
 
 
 def _fill(path: object) -> None:
-    with open(str(path), "wb") as ballast:
+    with open(str(path), "wb", buffering=0) as ballast:
         try:
             while True:
                 ballast.write(b"x" * 4096)
-                ballast.flush()
         except OSError:
             return

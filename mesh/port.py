@@ -14,26 +14,26 @@ from mesh.errors import StartError
 _WILDCARDS = ("0.0.0.0", "::")
 
 _REASONS: Mapping[int, str] = {
-    errno.EADDRNOTAVAIL: "the address is not of this machine; correct `address:` of host {host} in config/hosts.yaml",
-    errno.EACCES: "this user may not use that port; choose one over 1023 for `registry: port:` in config/hosts.yaml",
+    errno.EADDRNOTAVAIL: "the address is not of this machine; correct it in config/hosts.yaml",
+    errno.EACCES: "this user may not use that port; choose one over 1023 for {setting} in config/hosts.yaml",
 }
 
 
-def ensure_free(address: str, port: int, host: str) -> None:
-    """Raise `StartError` if the registry on `host` cannot listen there: the port, who may hold it, what to change."""
+def ensure_free(address: str, port: int, who: str, setting: str) -> None:
+    """Raise `StartError` if `who` cannot listen there: the port, who may hold it, the `setting` to change."""
     try:
         with socket.socket(_family(address), socket.SOCK_STREAM) as trial:
             trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as libzmq does: a closing one is no obstacle
             trial.bind((address, port))
             trial.listen(1)
     except OSError as error:
-        where = f"the registry cannot listen at {endpoint(address, port)}"
+        where = f"{who} cannot listen at {endpoint(address, port)}"
         if error.errno != errno.EADDRINUSE:
             reason = _REASONS.get(error.errno or 0, error.strerror or str(error))
-            raise StartError(f"{where}: {reason.format(host=host)}") from None
+            raise StartError(f"{where}: {reason.format(setting=setting)}") from None
         raise StartError(
             f"{where}: port {port} is taken by {holder(address, port)}; stop that first (`mesh down` if it is an older "
-            "mesh of yours), or choose another `registry: port:` in config/hosts.yaml"
+            f"mesh of yours), or choose another {setting} in config/hosts.yaml"
         ) from None
 
 
