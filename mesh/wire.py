@@ -378,8 +378,8 @@ def _check(envelope: Any) -> None:
                 return
     elif envelope[0] == REPLY:
         if (
-            len(envelope) == 4 and type(envelope[1]) is int and type(envelope[2]) is str
-            and type(envelope[3]) is bytes
+            len(envelope) == 4 and type(envelope[1]) is int and 0 <= envelope[1] < 1 << 62
+            and type(envelope[2]) is str and type(envelope[3]) is bytes
         ):
             return
     else:

@@ -29,7 +29,7 @@ _CONTENT = {
     "remember": "content", "recall": "query", "search": "query", "summarize": "content", "forget": "content",
     "reminder": "content", "calculate": "expression",
 }
-_NEEDS = ("sklearn", "rapidfuzz", "dateparser")
+_NEEDS = ("numpy", "rapidfuzz", "dateparser")
 
 
 class Entity(BaseModel):

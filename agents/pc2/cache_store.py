@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
-
-from cachetools import TLRUCache
 
 Priority = Literal["low", "medium", "high"]
 RANK: Mapping[Priority, int] = {"low": 0, "medium": 1, "high": 2}
@@ -35,10 +34,10 @@ ANY_OTHER = Namespace(HOUR, 1000, "low")
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """Packed bytes and the lifetime they were put with."""
+    """Packed bytes, and the moment (of the store's clock, seconds) from which they count no more."""
 
     packed: bytes
-    ttl: float
+    ends: float
 
 
 class CacheStore:
@@ -48,73 +47,64 @@ class CacheStore:
         self._max_bytes = max_bytes
         self._now = now
         self._namespaces = namespaces
-        self._caches: dict[str, _Bounded] = {}
-
-    @property
-    def size(self) -> int:
-        """Bytes held, those of entries whose time is over left out."""
-        for cache in self._caches.values():
-            cache.expire()
-        return sum(cache.held for cache in self._caches.values())
+        self._entries: dict[str, OrderedDict[str, Entry]] = {}
+        self.size = 0
+        """Bytes held."""
 
     def get(self, name: str, key: str) -> bytes | None:
         """Return the bytes of an entry, None when it is not there or its time is over."""
-        cache = self._caches.get(name)
-        entry = cache.get(key) if cache is not None else None
-        return entry.packed if entry is not None else None
+        entries = self._entries.get(name, OrderedDict())
+        entry = entries.get(key)
+        if entry is None:
+            return None
+        if entry.ends <= self._now():
+            self._drop(name, key)
+            return None
+        entries.move_to_end(key)
+        return entry.packed
 
     def put(self, name: str, key: str, packed: bytes, ttl: float | None) -> bool:
-        """Store an entry; false when it is larger than everything that may be held."""
+        """Store an entry for `ttl` seconds (None: as long as its namespace says); false when it is too large for the store."""
         rules = self._namespaces.get(name, ANY_OTHER)
         if len(packed) > self._max_bytes:
             return False
-        cache = self._caches.setdefault(name, _Bounded(rules, self._now))
-        cache.pop(key, None)
-        self._make_room(len(packed))
-        cache[key] = Entry(packed, ttl if ttl is not None else rules.ttl)
+        self.remove(name, key)
+        if self.size + len(packed) > self._max_bytes or len(self._entries.get(name, ())) >= rules.entries:
+            self.sweep()
+        self._make_room(name, rules, len(packed))
+        entry = Entry(packed, self._now() + (ttl if ttl is not None else rules.ttl))
+        self._entries.setdefault(name, OrderedDict())[key] = entry
+        self.size += len(packed)
         return True
 
     def remove(self, name: str, key: str) -> bool:
-        """Remove an entry; return whether it was there."""
-        cache = self._caches.get(name)
-        return cache is not None and cache.pop(key, None) is not None
+        """Remove an entry; return whether it was there and still counted."""
+        entry = self._entries.get(name, {}).get(key)
+        if entry is None:
+            return False
+        self._drop(name, key)
+        return entry.ends > self._now()
 
     def clear(self, name: str) -> int:
-        """Remove all entries of a namespace and return how many there were."""
-        cache = self._caches.pop(name, None)
-        if cache is None:
-            return 0
-        cache.expire()
-        return len(cache)
+        """Remove all entries of a namespace and return how many still counted."""
+        return sum(self.remove(name, key) for key in list(self._entries.get(name, ())))
 
     def sweep(self) -> None:
-        """Let go of entries whose time is over, and of namespaces without any."""
-        for name, cache in list(self._caches.items()):
-            cache.expire()
-            if not cache:
-                del self._caches[name]
+        """Let go of entries whose time is over."""
+        now = self._now()
+        for name, entries in list(self._entries.items()):
+            for key in [key for key, entry in entries.items() if entry.ends <= now]:
+                self._drop(name, key)
 
-    def _make_room(self, needed: int) -> None:
-        if self.size + needed <= self._max_bytes:
-            return
-        for cache in sorted(self._caches.values(), key=lambda each: RANK[each.priority]):
-            while cache and sum(each.held for each in self._caches.values()) + needed > self._max_bytes:
-                cache.popitem()
+    def _make_room(self, name: str, rules: Namespace, needed: int) -> None:
+        own = self._entries.get(name, OrderedDict())
+        while len(own) >= rules.entries:
+            self._drop(name, next(iter(own)))
+        for other in sorted(self._entries, key=lambda each: RANK[self._namespaces.get(each, ANY_OTHER).priority]):
+            while self.size + needed > self._max_bytes and other in self._entries:
+                self._drop(other, next(iter(self._entries[other])))
 
-
-class _Bounded(TLRUCache[str, Entry]):
-    """One namespace; knows the bytes it holds."""
-
-    def __init__(self, rules: Namespace, now: Callable[[], float]) -> None:
-        super().__init__(rules.entries, ttu=lambda _key, entry, time: time + entry.ttl, timer=now)
-        self.priority = rules.priority
-        self.held = 0
-
-    def __setitem__(self, key: str, entry: Entry) -> None:
-        super().__setitem__(key, entry)
-        self.held += len(entry.packed)
-
-    def __delitem__(self, key: str) -> None:
-        with self.timer:  # type: ignore[attr-defined]
-            pass
-        super().__delitem__(key)
+    def _drop(self, name: str, key: str) -> None:
+        self.size -= len(self._entries[name].pop(key).packed)
+        if not self._entries[name]:
+            del self._entries[name]

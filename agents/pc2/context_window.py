@@ -81,6 +81,8 @@ class Window:
         return self._items[index].importance * float(FADING ** (len(self._items) - 1 - index))
 
     def _adapt(self) -> None:
+        if len(self._items) < self.size:
+            return
         mean = sum(said.importance for said in self._items) / len(self._items)
         if mean > GROWS_ABOVE and len(self._items) > self.size:
             self.size = min(MOST, self.size + GROWTH)

@@ -8,6 +8,7 @@ import pytest
 
 from mesh import InvalidArgument
 from mesh.testing import InMemoryMesh, in_mesh
+from tests.eventually import eventually
 
 ORCHESTRATOR = "agents/pc2/memory_orchestrator.py:MemoryOrchestrator"
 DAY = 86_400.0
@@ -214,7 +215,7 @@ async def test_related_leftovers_are_condensed_into_one_memory(mesh: InMemoryMes
     parent = await tell(mesh, "the journey")
     ids = [await tell(mesh, f"Day {day} was sunny and we walked along the river.", parent_id=parent, importance=0.3) for day in range(3)]
     await mesh.clock.advance(3600)
-    (event,) = mesh.events_on("memory.consolidated")
+    (event,) = await eventually(lambda: mesh.events_on("memory.consolidated"))
     assert sorted(event.payload["replaces"]) == sorted(ids)
     summary = (await mesh.request("memory_orchestrator.get_memory", memory_id=event.payload["memory_id"]))["memory"]
     assert summary["memory_tier"] == "medium"

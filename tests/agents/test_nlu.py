@@ -164,7 +164,7 @@ async def test_without_its_libraries_patterns_still_answer_and_it_says_what_to_i
     import importlib.util
 
     there = importlib.util.find_spec
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "sklearn" else there(name))
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "rapidfuzz" else there(name))
     cell = await mesh.add("nlu", Nlu)
     assert cell.state == "degraded"
     assert "pip install 'mesh[nlp]'" in cell.lifecycle.reason

@@ -17,7 +17,11 @@ class RegistryStub:
     def __init__(self, context: profile.Context, own: KeyPair | None, endpoint: str = "tcp://127.0.0.1:*",
                  mesh: str = "home") -> None:
         self.socket = profile.router(context, own=own)
-        self.socket.bind(endpoint)
+        try:
+            self.socket.bind(endpoint)
+        except zmq.ZMQError:
+            self.socket.close()
+            raise
         self.endpoint = self.socket.getsockopt_string(zmq.LAST_ENDPOINT)
         self.heard: list[tuple[bytes, wire.Envelope]] = []
         self.names: list[str] = []

@@ -23,7 +23,7 @@ from mesh.transport.heartbeat import Heartbeat
 from mesh.transport.keys import KeyPair, fingerprint
 from tests.eventually import wait_until
 from tests.transport.registry_stub import RegistryStub
-from tests.transport.resources import nothing_left
+from tests.transport.resources import nothing_left, terminate
 
 
 def pair() -> KeyPair:
@@ -79,7 +79,7 @@ class Process:
         self.heartbeat.stop()
         for socket in self._kept:
             socket.close()
-        self.context.term()
+        terminate(self.context)
 
 
 @contextmanager
@@ -216,8 +216,8 @@ def test_a_registry_that_comes_back_is_found_by_a_new_connection() -> None:
         wait_until(lambda: registry.of_kind(wire.HEARTBEAT))
         registry.close()
         wait_until(lambda: it.states == [True, False])
-        wait_until(lambda: bindable(it, registry.endpoint))
-        again = RegistryStub(it.context, None, registry.endpoint)
+        again = wait_until(lambda: at_once(it, registry.endpoint))
+        assert again is not None
         it.keep(again.socket)
         wait_until(lambda: again.of_kind(wire.HEARTBEAT), limit=3)
         assert it.states == [True, False, True]
@@ -225,16 +225,12 @@ def test_a_registry_that_comes_back_is_found_by_a_new_connection() -> None:
         assert again.heard[0][1][0] == wire.HELLO
 
 
-def bindable(it: Process, endpoint: str) -> bool:
-    probe = it.context.socket(zmq.ROUTER)
+def at_once(it: Process, endpoint: str) -> RegistryStub | None:
+    """Return a registry at `endpoint`, None while libzmq has not let go of the port."""
     try:
-        probe.bind(endpoint)
-        probe.unbind(endpoint)
+        return RegistryStub(it.context, None, endpoint)
     except zmq.ZMQError:
-        return False
-    finally:
-        probe.close()
-    return True
+        return None
 
 
 def test_a_frozen_registry_is_noticed_and_found_again_when_it_goes_on() -> None:

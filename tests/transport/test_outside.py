@@ -20,7 +20,7 @@ from mesh.transport.heartbeat import Heartbeat
 from mesh.transport.keys import KeyPair, fingerprint
 from mesh.transport.outside import Outside
 from tests.eventually import eventually
-from tests.transport.resources import nothing_left
+from tests.transport.resources import nothing_left, terminate
 
 
 def pair() -> KeyPair:
@@ -146,7 +146,7 @@ class Door:
         self.outside.close()
         self.heartbeat.stop()
         self.elsewhere.destroy(linger=0)
-        self.context.term()
+        terminate(self.context)
 
 
 @asynccontextmanager

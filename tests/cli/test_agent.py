@@ -1,0 +1,42 @@
+"""`mesh agent start|stop|restart`: waits for the outcome, may be repeated, and touches nothing but the one agent."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.cli.runner import run
+from tests.project import Project
+
+
+
+def state(mesh: Project, service: str) -> dict[str, Any]:
+    return next(row for row in run(mesh.root, "agents", "--json").json() if row["service"] == service)
+
+
+def test_stop_and_start_wait_for_the_outcome_and_may_be_repeated(mesh: Project) -> None:
+    for _ in range(2):
+        told = run(mesh.root, "agent", "stop", "torch", "--json").json()
+        assert (told["ok"], told["state"], told["host"], told["warning"]) == (True, "stopped", "pc2", None)
+        assert state(mesh, "torch")["state"] == "stopped"
+    error = run(mesh.root, "call", "torch.seen", "--json").json()["error"]
+    assert error["code"] == "unavailable" and "torch" in error["message"]
+    for _ in range(2):
+        result = run(mesh.root, "agent", "start", "torch")
+        assert (result.code, result.out) == (0, "torch on pc2 is ready\n")
+    assert run(mesh.root, "call", "torch.seen").code == 0
+
+
+def test_a_restart_is_a_new_incarnation_of_this_agent_alone(mesh: Project) -> None:
+    before, other = state(mesh, "torch"), state(mesh, "lamp")
+    assert run(mesh.root, "agent", "restart", "torch", "--host", "pc2", "--json").json()["state"] == "ready"
+    assert state(mesh, "torch")["incarnation"] > before["incarnation"]
+    assert state(mesh, "torch")["pid"] == before["pid"]
+    assert state(mesh, "lamp")["incarnation"] == other["incarnation"]
+
+
+def test_an_unknown_agent_is_refused_with_the_nearest_name(mesh: Project) -> None:
+    result = run(mesh.root, "agent", "restart", "troch")
+    assert result.code == 1 and "a service troch; did you mean torch?" in result.err
+    result = run(mesh.root, "agent", "stop", "torch", "--host", "mainpc")
+    assert result.code == 1 and "mainpc has no agent torch" in result.err
+    assert state(mesh, "torch")["state"] == "ready"

@@ -1,0 +1,42 @@
+"""`mesh ask`: the answer, and the path its request really took."""
+
+from __future__ import annotations
+
+import getpass
+
+from tests.cli.runner import run
+from tests.project import Project
+
+FIELDS = {"answer", "intent", "engine", "path", "elapsed_ms", "trace_id"}
+
+
+def test_the_answer_comes_with_the_path_in_order_of_first_execution(mesh: Project) -> None:
+    told = run(mesh.root, "ask", "light please", "--json").json()
+    assert set(told) >= FIELDS
+    assert told["answer"] == f"light please from mainpc and pc2 for {getpass.getuser()}"
+    assert (told["intent"], told["engine"]) == ("light", "builtin")
+    assert told["path"] == ["request_coordinator@mainpc", "lamp@mainpc", "torch@pc2"]
+    assert told["elapsed_ms"] > 0 and len(told["trace_id"]) == 32
+
+
+def test_people_see_the_answer_and_below_it_the_way(mesh: Project) -> None:
+    lines = run(mesh.root, "ask", "light", "please").out.splitlines()
+    assert lines[0].startswith("light please from mainpc and pc2")
+    assert lines[1].startswith("light, builtin, ")
+    assert lines[1].endswith(": request_coordinator@mainpc → lamp@mainpc → torch@pc2")
+
+
+def test_user_and_session_can_be_chosen_and_are_otherwise_the_login_and_the_terminal(mesh: Project) -> None:
+    told = run(mesh.root, "ask", "hello", "--user", "ada", "--session", "s1", "--json").json()
+    assert told["answer"].endswith("for ada") and told["session_id"] == "s1"
+    first, second = (run(mesh.root, "ask", "hello", "--json").json()["session_id"] for _ in range(2))
+    assert first == second and first
+
+
+def test_an_assistant_that_is_stopped_is_named(mesh: Project) -> None:
+    run(mesh.root, "agent", "stop", "request_coordinator")
+    try:
+        result = run(mesh.root, "ask", "hello")
+        assert result.code == 1 and "request_coordinator" in result.err and "stopped" in result.err
+    finally:
+        assert run(mesh.root, "agent", "start", "request_coordinator").code == 0

@@ -1,0 +1,32 @@
+"""Rules for the whole suite: a skipped test fails the run, unless its reason is one of these."""
+
+from __future__ import annotations
+
+import pytest
+
+ALLOWED_SKIPS = (
+    "needs root to mount a small file system",
+    "only Linux tells a process of its parent's death",
+)
+
+_skipped: list[str] = []
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Remember what was skipped for a reason that is not on the list."""
+    if report.skipped and not hasattr(report, "wasxfail"):
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+        if not any(allowed in reason for allowed in ALLOWED_SKIPS):
+            _skipped.append(f"{report.nodeid}: {reason}")
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Fail a run that left something out."""
+    if _skipped and session.exitstatus == 0:
+        session.exitstatus = 1
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say what was left out."""
+    for line in _skipped:
+        terminalreporter.write_line(f"skipped without an allowed reason: {line}", red=True)

@@ -1,0 +1,100 @@
+"""The pages: what they show is run, what they list is complete."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from mesh.errors import WIRE_ERRORS
+from mesh.supervisor.lifecycle import diagram
+from tests.project import Project, project
+
+ROOT = Path(__file__).resolve().parent.parent
+DOCS = ROOT / "docs"
+
+
+@dataclass(frozen=True)
+class Block:
+    """A fenced block of a page, with the comment above it."""
+
+    language: str
+    text: str
+    file: str | None
+    fails: int
+
+
+def blocks(page: Path) -> Iterator[Block]:
+    """Yield the fenced blocks of a page, in order."""
+    pattern = re.compile(r"(?:<!-- (file|fails): (\S+) -->\n)?```(\w*)\n(.*?)```", re.DOTALL)
+    for comment, value, language, text in pattern.findall(page.read_text()):
+        yield Block(language, text, value if comment == "file" else None, int(value) if comment == "fails" else 0)
+
+
+@pytest.fixture
+def clone(tmp_path: Path) -> Iterator[Project]:
+    """The project's own agents and config in a folder of its own, on free ports."""
+    with project(tmp_path) as made:
+        hosts = (made.root / "config" / "hosts.yaml").read_text()
+        shutil.rmtree(made.root / "config")
+        for folder in ("agents", "config"):
+            shutil.copytree(ROOT / folder, made.root / folder, ignore=shutil.ignore_patterns("__pycache__"))
+        (made.root / "config" / "hosts.yaml").write_text(hosts)
+        (made.root / "tests" / "agents").mkdir(parents=True)
+        yield made
+
+
+def test_every_step_of_the_guide_works(clone: Project) -> None:
+    printed = ""
+    for block in blocks(DOCS / "guide.md"):
+        if block.file is not None:
+            path = clone.root / block.file
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(block.text)
+        elif block.language == "sh":
+            printed = "".join(_run(clone, line, block.fails) for line in block.text.splitlines())
+        elif block.language == "text":
+            for line in block.text.splitlines():
+                assert line in printed
+
+
+def _run(clone: Project, line: str, expected: int) -> str:
+    """Run a command line of the guide; what prepares the shell is left to the reader."""
+    words = shlex.split(line)
+    if words[0] in (".", "make") or words == ["mesh", "status"]:
+        return ""
+    module = "mesh.cli" if words[0] == "mesh" else words[2]
+    done = subprocess.run([sys.executable, "-m", module, *words[1 if words[0] == "mesh" else 3 :]], cwd=clone.root,
+                          capture_output=True, text=True, timeout=90, check=False)
+    assert done.returncode == expected, f"{line}: {done.stdout}{done.stderr}"
+    return done.stdout + done.stderr
+
+
+def test_every_error_code_is_explained() -> None:
+    page = (DOCS / "operating.md").read_text()
+    assert [code for code in WIRE_ERRORS if f"| `{code}` |" not in page] == []
+
+
+def test_every_command_is_explained() -> None:
+    page = (DOCS / "operating.md").read_text()
+    done = subprocess.run([sys.executable, "-m", "mesh.cli", "--help"], capture_output=True, text=True, check=True)
+    commands = re.findall(r"^[│| ]+([a-z]+) ", done.stdout.partition("Commands")[2], re.MULTILINE)
+    assert len(commands) >= 13
+    assert [command for command in commands if f"mesh {command}" not in page] == []
+
+
+def test_the_page_shows_the_states_of_the_table() -> None:
+    assert diagram() in (DOCS / "architecture.md").read_text()
+
+
+def test_no_link_between_pages_is_broken() -> None:
+    for page in [*DOCS.glob("*.md"), *ROOT.glob("*.md")]:
+        for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text()):
+            assert (page.parent / target).exists(), f"{page.name} points to {target}"
