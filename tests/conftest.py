@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
 import pytest
+
+from tests.project import Project, project
+
+ROOT = Path(__file__).resolve().parent.parent
 
 ALLOWED_SKIPS = (
     "needs root to mount a small file system",
@@ -30,3 +38,16 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Say what was left out."""
     for line in _skipped:
         terminalreporter.write_line(f"skipped without an allowed reason: {line}", red=True)
+
+
+@pytest.fixture
+def clone(tmp_path: Path) -> Iterator[Project]:
+    """The project's own agents and config in a folder of its own, on free ports."""
+    with project(tmp_path) as made:
+        hosts = (made.root / "config" / "hosts.yaml").read_text()
+        shutil.rmtree(made.root / "config")
+        for folder in ("agents", "config"):
+            shutil.copytree(ROOT / folder, made.root / folder, ignore=shutil.ignore_patterns("__pycache__"))
+        (made.root / "config" / "hosts.yaml").write_text(hosts)
+        (made.root / "tests" / "agents").mkdir(parents=True)
+        yield made

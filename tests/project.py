@@ -116,12 +116,10 @@ class Project:
         return next(row for row in self.json("status")["hosts"] if row["name"] == name)
 
     def pid(self, name: str) -> int:
-        """Return the process of a host, or of `registry`."""
-        for process in self.processes():
-            command = process.cmdline()
-            if "registry" in command if name == "registry" else name in command and "mesh.supervisor" in command:
-                return process.pid
-        raise AssertionError(f"no process of {name} among {[process.cmdline() for process in self.processes()]}")
+        """Return the process of a host, as `mesh agents` tells it, or of `registry`."""
+        if name != "registry":
+            return int(next(row["pid"] for row in self.json("agents") if row["host"] == name))
+        return next(process.pid for process in self.processes() if "registry" in process.cmdline())
 
     def processes(self) -> list[psutil.Process]:
         """Return every living process that works in or for this project."""
@@ -137,8 +135,13 @@ class Project:
     def kill(self, name: str, number: int = signal.SIGKILL) -> int:
         """Send a signal to the process of a host or of `registry` and return its pid."""
         pid = self.pid(name)
-        os.kill(pid, number)
+        self.kill_pid(pid, number)
         return pid
+
+    def kill_pid(self, pid: int, number: int) -> None:
+        """Send a signal to a process that this project started; for one that is stopped and cannot be asked."""
+        assert pid in {process.pid for process in self.processes()}
+        os.kill(pid, number)
 
     def close(self) -> None:
         """End everything, at once."""

@@ -1,4 +1,4 @@
-"""A client written from docs/protocol.md alone, with nothing but pyzmq and msgpack; it waits instead of using a loop."""
+"""A client written from docs/protocol.md alone, with nothing but pyzmq and msgpack; it blocks while it waits."""
 
 from __future__ import annotations
 
@@ -122,8 +122,9 @@ class Client:
     def _receive(self, until: float) -> list[list[Any]]:
         if not self.socket.poll(max(0, int((until - time.monotonic()) * 1000))):
             raise TimeoutError
-        _, self.lost, *envelopes = msgpack.unpackb(self.socket.recv())
-        return envelopes
+        frame: list[Any] = msgpack.unpackb(self.socket.recv())
+        self.lost = frame[1]
+        return frame[2:]
 
     def _take(self, until: float) -> None:
         for envelope in self._receive(until):

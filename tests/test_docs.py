@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import re
 import shlex
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import pytest
-
 from mesh.errors import WIRE_ERRORS
 from mesh.supervisor.lifecycle import diagram
-from tests.project import Project, project
+from tests.project import Project
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
@@ -36,19 +33,6 @@ def blocks(page: Path) -> Iterator[Block]:
     pattern = re.compile(r"(?:<!-- (file|fails): (\S+) -->\n)?```(\w*)\n(.*?)```", re.DOTALL)
     for comment, value, language, text in pattern.findall(page.read_text()):
         yield Block(language, text, value if comment == "file" else None, int(value) if comment == "fails" else 0)
-
-
-@pytest.fixture
-def clone(tmp_path: Path) -> Iterator[Project]:
-    """The project's own agents and config in a folder of its own, on free ports."""
-    with project(tmp_path) as made:
-        hosts = (made.root / "config" / "hosts.yaml").read_text()
-        shutil.rmtree(made.root / "config")
-        for folder in ("agents", "config"):
-            shutil.copytree(ROOT / folder, made.root / folder, ignore=shutil.ignore_patterns("__pycache__"))
-        (made.root / "config" / "hosts.yaml").write_text(hosts)
-        (made.root / "tests" / "agents").mkdir(parents=True)
-        yield made
 
 
 def test_every_step_of_the_guide_works(clone: Project) -> None:

@@ -93,7 +93,8 @@ def test_every_error_code_stands_with_what_it_carries() -> None:
 
 
 def test_every_field_of_a_greeting_stands_there() -> None:
-    who = decode(wire.decode_frame(wire.frame(0, 0, [wire.hello(wire.Hello("home", "host", "pc2", 1))])).envelopes[0][2])
+    frame = wire.decode_frame(wire.frame(0, 0, [wire.hello(wire.Hello("home", "host", "pc2", 1))]))
+    who = decode(frame.envelopes[0][2])
     assert [names(row[0])[0] for row in table(section("Greeting"), "field")] == list(who)
 
 

@@ -126,6 +126,7 @@ def through(envelope: bytes) -> wire.Envelope:
 
 @given(NUMBERS, st.builds(Request, NAMES, NAMES, BODIES, st.integers(0, 2**40).map(float), TRACES, NAMES,
                           st.lists(NAMES, max_size=16).map(tuple), st.none() | NAMES))
+@settings(deadline=None)
 def test_a_request_arrives_as_it_was_sent(number: int, request: Request) -> None:
     try:
         envelope = wire.call(number, request)
@@ -138,17 +139,20 @@ def test_a_request_arrives_as_it_was_sent(number: int, request: Request) -> None
 
 
 @given(NUMBERS, BODIES, NAMES)
+@settings(deadline=None)
 def test_a_reply_arrives_as_it_was_sent(number: int, body: bytes, host: str) -> None:
     assert wire.read_reply(through(wire.reply(number, Reply(body, None, host)))) == (number, Reply(body, None, host))
 
 
 @given(st.builds(Event, NAMES, BODIES, NAMES, st.floats(-1e14, 1e14), st.none() | TRACES))
+@settings(deadline=None)
 def test_an_event_arrives_as_it_was_sent(event: Event) -> None:
     assert wire.read_event(through(wire.event(event))) == event
 
 
 @given(st.builds(wire.Hello, NAMES, st.sampled_from(["host", "heartbeat", "operator"]), NAMES, NUMBERS,
                  st.lists(NAMES, max_size=10).map(tuple), NAMES))
+@settings(deadline=None)
 def test_a_greeting_arrives_as_it_was_sent(who: wire.Hello) -> None:
     assert wire.read_greeting(through(wire.hello(who))) == who
     assert wire.read_greeting(through(wire.welcome(who))) == who
@@ -277,14 +281,14 @@ def read_all(data: bytes) -> None:
 
 @given(st.binary(max_size=300))
 @example(b"\x92\xcf" + b"\xff" * 8 + b"\x00")
-@settings(max_examples=1000)
+@settings(deadline=None, max_examples=1000)
 def test_any_bytes_give_a_frame_or_a_protocol_error(data: bytes) -> None:
     settled(read_all, data)
     settled(wire.decode_envelope, data)
 
 
 @given(st.integers(0, 10_000), st.integers(0, 255), st.booleans(), st.sampled_from(sorted(ENVELOPES)))
-@settings(max_examples=1000)
+@settings(deadline=None, max_examples=1000)
 def test_damaged_frames_give_a_frame_or_a_protocol_error(place: int, byte: int, cut: bool, name: str) -> None:
     data = bytearray(wire.frame(5, 0, [ENVELOPES["call"], ENVELOPES[name]]))
     place %= len(data)
@@ -294,7 +298,7 @@ def test_damaged_frames_give_a_frame_or_a_protocol_error(place: int, byte: int, 
 
 
 @given(st.lists(VALUES, max_size=5), st.integers(-1, 17), st.lists(VALUES, max_size=10))
-@settings(max_examples=250)
+@settings(deadline=None, max_examples=250)
 def test_any_values_give_a_frame_or_a_protocol_error(around: list[Any], kind: int, fields: list[Any]) -> None:
     settled(read_all, msgpack.packb([1, 0, [kind, *fields], *around]))
     settled(read_all, msgpack.packb(around))
@@ -303,6 +307,7 @@ def test_any_values_give_a_frame_or_a_protocol_error(around: list[Any], kind: in
 
 @given(st.sampled_from([wire.HELLO, wire.WELCOME, wire.REFUSED, wire.INTEREST]), VALUES, st.dictionaries(
     st.sampled_from(["mesh", "kind", "host", "incarnation", "interest", "software", "message"]), VALUES))
+@settings(deadline=None)
 def test_any_greeting_gives_its_fields_or_a_protocol_error(kind: int, value: Any, fields: dict[str, Any]) -> None:
     for body in (msgpack.packb(value), msgpack.packb(fields), b""):
         head = [kind] if kind == wire.INTEREST else [kind, wire.VERSION]

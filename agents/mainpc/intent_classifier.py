@@ -14,6 +14,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -101,7 +102,7 @@ def counted_signs(text: str) -> Counter[str]:
     marked = _DIGITS.sub(" 0 ", _NAME.sub("nnn", text)).lower()
     words = ["^", *_WORD.findall(marked)]
     counted = Counter(f"|{word}|" for word in words)
-    counted.update(f"|{first} {second}|" for first, second in zip(words, words[1:], strict=False))
+    counted.update(f"|{first} {second}|" for first, second in pairwise(words))
     for word in words:
         edged = f" {word} "
         for length in _LETTERS:

@@ -185,8 +185,10 @@ class RequestCoordinator(Agent):
             "memory_client.semantic_search", query=query, k=self.config.memories, user_id=turn.user,
             filters={"exclude_types": list(CONVERSATION)},  # the question itself is one of those, and says nothing
         )
-        found = memories["results"] + await self._facts(query)
-        turn.memories = list({each["content"]: each for each in reversed(found)}.values())[::-1]
+        once: dict[str, dict[str, Any]] = {}
+        for each in memories["results"] + await self._facts(query):
+            once.setdefault(each["content"], each)
+        turn.memories = list(once.values())
 
     async def _facts(self, query: str) -> list[dict[str, Any]]:
         """Return what the knowledge base has; that it is away takes nothing from the user's own memories."""

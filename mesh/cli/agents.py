@@ -6,12 +6,12 @@ import asyncio
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from mesh.cli.hosts import did_you_mean, hosts_of
+from mesh.cli.hosts import away, chosen, did_you_mean
 from mesh.cli.operator import connected
 from mesh.cli.scope import Scope
 from mesh.cli.screen import document, note, say
 from mesh.cli.table import Column, table
-from mesh.errors import MeshError, UsageError
+from mesh.errors import UsageError
 
 PATIENCE = 2.0
 STATES = ("stopped", "starting", "ready", "degraded", "draining", "failed", "backoff", "quarantined")
@@ -35,9 +35,9 @@ def agents(scope: Scope, host: str | None, state: str | None, sort: str) -> None
     """Print the agents of all hosts, or of one, in one state, in an order."""
     _check("--state", state, STATES)
     _check("--sort", sort, tuple(SORTS))
-    rows, away = asyncio.run(_gathered(scope, host))
+    rows, missing = asyncio.run(_gathered(scope, host))
     rows = sorted((row for row in rows if state in (None, row["state"])), key=SORTS[sort])
-    for name, reason in away.items():
+    for name, reason in missing.items():
         note(f"the agents of {name} are not shown: {reason}")
     if scope.json:
         document(rows)
@@ -52,9 +52,10 @@ def _check(option: str, given: str | None, known: tuple[str, ...]) -> None:
 
 async def _gathered(scope: Scope, host: str | None) -> tuple[list[Row], dict[str, str]]:
     async with connected(scope) as operator:
-        answers = await operator.ask_each("supervisor.agents", await hosts_of(operator, host), limit=PATIENCE)
-    rows = [row for answer in answers.values() if isinstance(answer, list) for row in answer]
-    return rows, {name: answer.message for name, answer in answers.items() if isinstance(answer, MeshError)}
+        directory = await operator.directory()
+        asked = chosen(operator.config, directory, host)
+        answers = await operator.ask_each("supervisor.agents", asked, limit=PATIENCE)
+    return [row for answer in answers.values() if isinstance(answer, list) for row in answer], away(directory, answers)
 
 
 def _print(rows: list[Row]) -> None:

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mesh.cli.hosts import checked, did_you_mean, hosts_of, names
+from mesh.cli import hosts
+from mesh.cli.hosts import checked, did_you_mean, names
 from mesh.cli.operator import connected
 from mesh.cli.scope import Scope
 from mesh.cli.screen import clean, document, moment, note, say, state
@@ -45,8 +46,8 @@ class Chosen:
 def groups(scope: Scope, chosen: Chosen, limit: int) -> None:
     """Print the groups of every host, the latest first."""
     chosen.check()
-    found, away = asyncio.run(_grouped(scope, chosen, limit))
-    for host, reason in away.items():
+    found, missing = asyncio.run(_grouped(scope, chosen, limit))
+    for host, reason in missing.items():
         note(f"the errors of {host} are not shown: {reason}")
     if scope.json:
         document(found)
@@ -57,11 +58,11 @@ def groups(scope: Scope, chosen: Chosen, limit: int) -> None:
 async def _grouped(scope: Scope, chosen: Chosen, limit: int) -> tuple[list[Row], dict[str, str]]:
     arguments = {"service": chosen.service, "severity": chosen.severity, "limit": limit}
     async with connected(scope) as operator:
-        answers = await operator.ask_each("supervisor.errors", await hosts_of(operator, chosen.host), arguments,
-                                          limit=PATIENCE)
+        directory = await operator.directory()
+        asked = hosts.chosen(operator.config, directory, chosen.host)
+        answers = await operator.ask_each("supervisor.errors", asked, arguments, limit=PATIENCE)
     found = [row for answer in answers.values() if isinstance(answer, list) for row in answer]
-    away = {host: answer.message for host, answer in answers.items() if isinstance(answer, MeshError)}
-    return sorted(found, key=lambda row: -row["last_seen"])[:limit], away
+    return sorted(found, key=lambda row: -row["last_seen"])[:limit], hosts.away(directory, answers)
 
 
 def _print_groups(found: list[Row]) -> None:

@@ -7,9 +7,9 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+from mesh.cli import hosts
 from mesh.cli.errors import Chosen
 from mesh.cli.follow import Answer, Follow, followed, run_following
-from mesh.cli.hosts import hosts_of
 from mesh.cli.scope import Scope
 from mesh.cli.screen import clean, coloured, line, moment, note, say, state
 from mesh.cli.story import Item, Story
@@ -51,7 +51,8 @@ class ErrorTail:
 
     async def until_lost(self, follow: Follow) -> None:
         """Show what comes until the connection is lost."""
-        self._story.open(await hosts_of(follow.operator, self._chosen.host))
+        directory = await follow.operator.directory()
+        self._story.open(hosts.chosen(follow.operator.config, directory, self._chosen.host))
         async with asyncio.TaskGroup() as asking:
             while True:
                 for host, since in self._story.to_ask(time.monotonic()).items():

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from mesh.cli.hosts import names
+from mesh.cli.hosts import away, names
 from mesh.cli.operator import Operator, connected
 from mesh.cli.scope import Scope
 from mesh.cli.screen import coloured, document, duration, say, state
@@ -62,7 +62,9 @@ def summary(config: MeshConfig, directory: Row, answers: Mapping[str, Any], regi
     """
     leases = {row["name"]: row.get("lease_age_s") for row in registry["hosts"]}
     listed = {row["name"]: row for row in directory["hosts"]}
-    rows = [_host(name, listed.get(name), answer, leases.get(name)) for name, answer in answers.items()]
+    reasons = away(directory, answers)
+    rows = [_host(name, listed.get(name), answer, leases.get(name), reasons.get(name))
+            for name, answer in answers.items()]
     return {
         "mesh": config.mesh,
         "registry": {**{key: value for key, value in registry.items() if key != "hosts"},
@@ -74,21 +76,14 @@ def summary(config: MeshConfig, directory: Row, answers: Mapping[str, Any], regi
     }
 
 
-def _host(name: str, listed: Row | None, answer: Any, lease_age: float | None) -> Row:
+def _host(name: str, listed: Row | None, answer: Any, lease_age: float | None, reason: str | None) -> Row:
     known = ABSENT if listed is None else listed["state"]
     if isinstance(answer, MeshError):
-        reason = _why_away(name, listed, answer)
         return {"name": name, "state": "unreachable" if known == "ok" else known, **dict.fromkeys(_FIGURES),
                 **_from_directory(listed), "agents": dict.fromkeys(CELL_STATES, 0), "reason": reason}
     judged = known if known in ("busy", "stuck", "suspect") else "ok"  # what the others see of it
     return {**{key: answer[key] for key in answer if key not in ("required_down", "errors_last_5m")},
             "state": "leaving" if answer["state"] == "leaving" else judged, "lease_age_s": lease_age}
-
-
-def _why_away(name: str, listed: Row | None, error: MeshError) -> str:
-    if listed is None:
-        return f"it is configured and not running; start it with `mesh up --host {name}`"
-    return str(listed["reason"] or error.message)
 
 
 def _from_directory(listed: Row | None) -> Row:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
+
 from mesh.errors import CallCycle
 from mesh.message import Handler, Reply, Request
 from mesh.wire import MAX_HOPS
@@ -10,13 +12,16 @@ from mesh.wire import MAX_HOPS
 def hops(inner: Handler) -> Handler:
     """Return `inner` for requests whose path is neither a circle nor over 16 steps."""
 
-    async def handle(request: Request) -> Reply:
-        if request.path:
-            steps = [*request.path, request.target]
-            if request.target in request.path:
-                return Reply(error=CallCycle(f"a circle of calls: {' → '.join(steps)}", path=steps))
-            if len(steps) > MAX_HOPS:
-                return Reply(error=CallCycle(f"more than {MAX_HOPS} calls deep: {' → '.join(steps)}", path=steps))
-        return await inner(request)
+    def handle(request: Request) -> Awaitable[Reply]:
+        path = request.path
+        if path and (len(path) >= MAX_HOPS or request.target in path):
+            return _refuse(request)
+        return inner(request)
 
     return handle
+
+
+async def _refuse(request: Request) -> Reply:
+    steps = [*request.path, request.target]
+    what = "a circle of calls" if request.target in request.path else f"more than {MAX_HOPS} calls deep"
+    return Reply(error=CallCycle(f"{what}: {' → '.join(steps)}", path=steps))

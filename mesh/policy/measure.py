@@ -30,7 +30,7 @@ def measure(stats: CallStats, spans: SpanRing, host: str, clock: Clock, inner: H
         try:
             reply = await inner(request)
             error = None if reply.error is None else reply.error.code
-            return reply
+            return reply if reply.host else reply._replace(host=host)
         finally:
             duration = clock.monotonic() - started
             stats.calls += 1

@@ -37,7 +37,8 @@ class Resolver:
         self._changed = changed
         self._random = Random()
 
-    async def __call__(self, request: Request) -> Reply:
+    def __call__(self, request: Request) -> Awaitable[Reply]:
+        """Pass a request on to the host that answers it."""
         service = request.service
         try:
             if service == SUPERVISOR:
@@ -49,13 +50,13 @@ class Resolver:
                     service, local_host=self._host, to_host=request.to_host, random=self._random
                 ).host
         except Unavailable as error:
-            return await self._wait(request, error)
+            return self._wait(request, error)
         except MeshError as error:
-            return Reply(error=error)
-        return await self._send(request, host)
+            return _refuse(error)
+        return self._send(request, host)
 
-    async def _send(self, request: Request, host: str) -> Reply:
-        return await (self._local(request) if host == self._host else self._remote(request, host))
+    def _send(self, request: Request, host: str) -> Awaitable[Reply]:
+        return self._local(request) if host == self._host else self._remote(request, host)
 
     async def _wait(self, request: Request, error: Unavailable) -> Reply:
         """Wait for an instance that starts; answer `error` if there is none or it takes too long."""
@@ -74,3 +75,7 @@ class Resolver:
                 continue
             return await self._send(request, picked.host)
         return Reply(error=error)
+
+
+async def _refuse(error: MeshError) -> Reply:
+    return Reply(error=error)

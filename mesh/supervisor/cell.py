@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 from mesh.address import nearest
@@ -74,6 +74,7 @@ class Cell:
         self._turn = asyncio.Lock()
         self._guard = DeadlineGuard(house.deadlines, house.clock)
         self._own_reason: str | None = None
+        self._serving = False
         self._answer = incoming(self._execute, stats=self.stats, spans=house.spans, host=house.name,
                                 inbox=self.inbox, guard=self._guard, clock=house.clock)
 
@@ -175,7 +176,7 @@ class Cell:
                 self._runner = runner
                 agent = agent_class.bind(Surroundings(self.service, self._house, runner), self.spec.settings)
                 self._agent = agent
-                await runner.call(agent.setup)
+                await runner.call(agent.setup, {})
         except TimeoutError:
             raise Unavailable(f"{step} of {self.service} did not end within {limit:g} s (limits: start_s)") from None
         self._own_reason = await self._examine()
@@ -257,7 +258,7 @@ class Cell:
             return None
         try:
             async with asyncio.timeout(CHECK_LIMIT):
-                return await runner.call(lambda: examine(agent))
+                return await runner.call(examine, {"agent": agent})
         except TimeoutError:
             return f"check() did not answer within {CHECK_LIMIT:g} s"
 
@@ -275,7 +276,7 @@ class Cell:
         if agent is not None:
             try:
                 async with asyncio.timeout(self.spec.limits.stop_s):
-                    await runner.call(lambda: finish(agent))
+                    await runner.call(finish, {"agent": agent})
             except Exception as error:
                 told = "teardown() did not end in time" if isinstance(error, TimeoutError) else error
                 self._house.report(told, severity="warning", service=self.service, operation="teardown")
@@ -283,18 +284,18 @@ class Cell:
 
     def _to(self, state: State, reason: str, *, by_operator: bool = False) -> None:
         self.lifecycle.to(state, reason, desired_running=self._desired, by_operator=by_operator)
+        self._serving = state.serving
         self._house.changed(self.service)
 
     # -- calls
 
-    async def handle(self, request: Request) -> Reply:
+    def handle(self, request: Request) -> Awaitable[Reply]:
         """Answer a request; while the cell starts it waits for it, at most 2 s."""
-        if not self.state.serving:
-            refusal = await self._not_serving(request)
-            if refusal is not None:
-                return Reply(error=refusal)
-        reply = await self._answer(request)
-        return Reply(reply.body, reply.error, self._house.name) if not reply.host else reply
+        return self._answer(request) if self._serving else self._answer_later(request)
+
+    async def _answer_later(self, request: Request) -> Reply:
+        refusal = await self._not_serving(request)
+        return await self._answer(request) if refusal is None else Reply(error=refusal, host=self._house.name)
 
     async def _not_serving(self, request: Request) -> Unavailable | None:
         if self.state is State.STARTING:
@@ -328,8 +329,12 @@ class Cell:
             return Reply(error=error)
         CURRENT.set(request)
         try:
-            result = await self._invoke(runner, getattr(agent, operation.name), arguments, operation.sync)
-            return Reply(operation.encode_result(result))
+            method = getattr(agent, operation.name)
+            if operation.sync:
+                result = await runner.blocking(lambda: method(**arguments))
+            else:
+                result = await runner.call(method, arguments)
+            return Reply(operation.encode_result(result), None, self._house.name)
         except Exception as error:
             return Reply(error=self._caught(error, request))
 
@@ -341,14 +346,7 @@ class Cell:
     async def _invoke(
         self, runner: Runner, method: Callable[..., Any], arguments: dict[str, Any], sync: bool
     ) -> Any:
-        if sync:
-            return await runner.blocking(lambda: method(**arguments))
-
-        def make() -> Coroutine[Any, Any, Any]:
-            made: Coroutine[Any, Any, Any] = method(**arguments)
-            return made
-
-        return await runner.call(make)
+        return await (runner.blocking(lambda: method(**arguments)) if sync else runner.call(method, arguments))
 
     def _caught(self, error: Exception, request: Request) -> MeshError:
         """Turn what a method raised into the error its caller gets; what is this agent's fault is reported."""

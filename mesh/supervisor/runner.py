@@ -72,11 +72,15 @@ class Billed(Awaitable[T]):
 class Runner(Protocol):
     """Runs an agent's coroutines and blocking functions."""
 
-    async def call(self, make: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        """Make a coroutine where the agent lives and return its result."""
+    @property
+    def at_home(self) -> bool:
+        """Tell whether the agent's code runs on the host's loop."""
+
+    def call(self, function: Callable[..., Coroutine[Any, Any, T]], arguments: dict[str, Any]) -> Awaitable[T]:
+        """Call a coroutine function of the agent where the agent lives; await the result."""
 
     async def home(self, make: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        """Run a coroutine of the mesh on the host's loop, on behalf of the agent."""
+        """Run a coroutine of the mesh on the host's loop, on behalf of an agent that is not there."""
 
     async def blocking(self, function: Callable[..., T], *arguments: Any) -> T:
         """Run a blocking function in the cell's thread pool."""
@@ -92,9 +96,11 @@ class LoopRunner:
         self._stats = stats
         self._pool = _Pool(name)
 
-    async def call(self, make: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        """Make a coroutine here and return its result."""
-        return await Billed(make(), self._stats)
+    at_home = True
+
+    def call(self, function: Callable[..., Coroutine[Any, Any, T]], arguments: dict[str, Any]) -> Awaitable[T]:
+        """Call a coroutine function here; await the result."""
+        return Billed(function(**arguments), self._stats)
 
     async def home(self, make: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """Run a coroutine of the mesh; the agent is at home already."""
@@ -120,11 +126,13 @@ class ThreadRunner:
         self._thread = threading.Thread(target=self._loop.run_forever, name=f"cell-{name}", daemon=True)
         self._thread.start()
 
-    async def call(self, make: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        """Make a coroutine on the cell's loop and return its result; cancelling this cancels it."""
+    at_home = False
+
+    async def call(self, function: Callable[..., Coroutine[Any, Any, T]], arguments: dict[str, Any]) -> T:
+        """Call a coroutine function on the cell's loop and return its result; cancelling this cancels it."""
 
         async def there() -> T:
-            return await Billed(make(), self._stats)
+            return await Billed(function(**arguments), self._stats)
 
         return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(there(), self._loop))
 

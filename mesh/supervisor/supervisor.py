@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from mesh import __version__, wire
@@ -233,19 +233,20 @@ class Supervisor:
 
     # -- calls
 
-    async def handle(self, request: Request) -> Reply:
+    def handle(self, request: Request) -> Awaitable[Reply]:
         """Answer a request from another host or an operator; an operator's is passed on to where it belongs."""
         if request.via == "operator" and not (request.service == SUPERVISOR and request.to_host in (None, self.name)):
-            return await self.outgoing(request)
-        return await self._answer(request)
+            return self.outgoing(request)
+        return self._answer(request)
 
-    async def _answer(self, request: Request) -> Reply:
+    def _answer(self, request: Request) -> Awaitable[Reply]:
         """Answer a request that is for this host."""
-        if request.service == SUPERVISOR:
-            return await self._control.handle(request)
         cell = self.cells.get(request.service)
         if cell is not None:
-            return await cell.handle(request)
+            return cell.handle(request)
+        return self._control.handle(request) if request.service == SUPERVISOR else self._not_here(request)
+
+    async def _not_here(self, request: Request) -> Reply:
         return Reply(error=self.directory.refusal(request.service, self.name), host=self.name)
 
     def _settling(self) -> bool:

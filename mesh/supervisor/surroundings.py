@@ -64,6 +64,8 @@ class Surroundings:
         self, target: str, arguments: dict[str, Any], timeout: float | None, options: CallOptions
     ) -> Any:
         """Call `service.operation` and return its decoded result; raises the error of the call."""
+        if self._runner.at_home:
+            return await self._client.request(target, arguments, timeout, to_host=options.to_host)
         return await self._runner.home(
             lambda: self._client.request(target, arguments, timeout, to_host=options.to_host)
         )

@@ -131,8 +131,10 @@ class Beat:
             self._send(wire.hello(self._target.who))
         elif event == zmq.EVENT_HANDSHAKE_FAILED_AUTH:
             self.fail("this host's key is refused there; add it to config/hosts.yaml (mesh keys show prints the line)")
-        elif event in (zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL, zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL):
-            self.fail("what listens there does not hold the expected key")
+        elif event == zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL:  # all that libzmq says about a wrong server key
+            self.fail("what listens there did not prove the expected key; it is another program, or stands still")
+        elif event == zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL:
+            self.fail("what listens there does not speak this protocol or this security")
         elif event == zmq.EVENT_CLOSED:
             self.fail("nothing listens there")
         else:

@@ -149,6 +149,7 @@ class Channel(ABC):
         envelopes = frame.envelopes
         self._traffic.envelopes_in += len(envelopes)
         if frame.lost > self._lost:
+            self._traffic.events_lost += frame.lost - self._lost
             self.events_lost(frame.lost - self._lost)
             self._lost = frame.lost
         stamp = frame.stamp / 1000

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from tests.eventually import wait_until
 from tests.project import Project, project
 
 LAMP = '''
@@ -67,9 +69,9 @@ LAMP = '''
             raise SystemExit(3)
 
         @subscribe("lamp.switch")
-        async def switched(self, who: str) -> None:
-            self.lit.append(who)
-            await self.publish("lamp.lit", {"who": who})
+        async def switched(self, switch: dict[str, str]) -> None:
+            self.lit.append(switch["who"])
+            await self.publish("lamp.lit", switch)
 
         @operation
         async def seen(self) -> list[str]:
@@ -97,6 +99,24 @@ def furnish(made: Project) -> None:
     made.agent("lamp", LAMP, required=True)
     made.agent("torch", LAMP, host="pc2", settings={"colour": "red"}, limits={"concurrency": 1})
     made.agent("request_coordinator", COORDINATOR, depends_on=[{"service": "torch", "soft": True}])
+
+
+@pytest.fixture
+def furnished(tmp_path: Path) -> Iterator[Project]:
+    """The same project for one test alone, not started."""
+    with project(tmp_path) as made:
+        furnish(made)
+        yield made
+
+
+@pytest.fixture(scope="module")
+def rough(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
+    """A running mesh of one test file, which may be treated roughly."""
+    with project(tmp_path_factory.mktemp("rough")) as made:
+        furnish(made)
+        made.up()
+        wait_until(lambda: all(row["sockets"] == 5 for row in made.json("status")["hosts"]), 10)
+        yield made
 
 
 @pytest.fixture(scope="session")

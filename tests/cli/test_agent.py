@@ -8,7 +8,6 @@ from tests.cli.runner import run
 from tests.project import Project
 
 
-
 def state(mesh: Project, service: str) -> dict[str, Any]:
     return next(row for row in run(mesh.root, "agents", "--json").json() if row["service"] == service)
 

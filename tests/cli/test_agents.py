@@ -11,8 +11,8 @@ from tests.cli.runner import run
 from tests.eventually import wait_until
 from tests.project import Project
 
-FIELDS = {"service", "host", "state", "isolation", "incarnation", "pid", "restarts", "inbox", "calls", "errors", "p50_ms",
-          "p99_ms", "loop_ms", "reason", "last_error"}
+FIELDS = {"service", "host", "state", "isolation", "incarnation", "pid", "restarts", "inbox", "calls", "errors",
+          "p50_ms", "p99_ms", "loop_ms", "reason", "last_error"}
 
 
 def rows(mesh: Project, *arguments: str) -> list[dict[str, Any]]:

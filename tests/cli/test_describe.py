@@ -1,4 +1,4 @@
-"""`mesh describe`: where a service runs, what it can be asked, and the config in force with where each value is from."""
+"""`mesh describe`: where a service runs, what it can be asked, the config in force and where each value is from."""
 
 from __future__ import annotations
 

@@ -10,8 +10,8 @@ from tests.cli.runner import run
 from tests.eventually import wait_until
 from tests.project import Project
 
-GROUP = {"fingerprint", "severity", "service", "host", "type", "message", "count", "first_seen", "last_seen", "sample_id",
-         "state"}
+GROUP = {"fingerprint", "severity", "service", "host", "type", "message", "count", "first_seen", "last_seen",
+         "sample_id", "state"}
 RECORD = {"id", "seq", "time", "severity", "host", "service", "operation", "type", "message", "trace_id", "fingerprint"}
 
 

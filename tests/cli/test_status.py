@@ -11,7 +11,7 @@ import pytest
 from mesh.cli.status import CELL_STATES, summary
 from mesh.config import MeshConfig, load
 from mesh.errors import Unreachable
-from tests.project import Project, project
+from tests.project import project
 
 Row = dict[str, Any]
 AGENT = "from mesh import Agent\nclass It(Agent): ...\n"
@@ -33,7 +33,7 @@ def told(name: str, **fields: Any) -> Row:
     return {
         "name": name, "state": "ok", "incarnation": 17, "pid": 4242, "uptime_s": 61.2, "loop_lag_ms": 0.8,
         "rss_mb": 71.0, "contexts": 1, "sockets": 5, "helpers": 9, "security": "curve", "version": "0.1.0",
-        "agents": {state: 0 for state in CELL_STATES} | {"ready": 1}, "required_down": [], "errors_last_5m": 0,
+        "agents": dict.fromkeys(CELL_STATES, 0) | {"ready": 1}, "required_down": [], "errors_last_5m": 0,
         **fields,
     }
 
@@ -84,7 +84,7 @@ def test_a_host_that_does_not_answer_has_every_field_too(make: Callable[..., Row
 def test_its_state_is_then_what_the_others_say_of_it(make: Callable[..., Row]) -> None:
     silent = {"pc2": Unreachable("pc2 is away")}
     dead = make(hosts=[listed("mainpc"), listed("pc2", state="dead", reason="its link is lost")], answers=silent)
-    assert (host(dead, "pc2")["state"], host(dead, "pc2")["reason"]) == ("dead", "its link is lost")
+    assert (host(dead, "pc2")["state"], host(dead, "pc2")["reason"]) == ("dead", "it is dead: its link is lost")
     assert host(make(answers=silent), "pc2")["state"] == "unreachable"
     absent = host(make(hosts=[listed("mainpc")], answers=silent), "pc2")
     assert absent["state"] == "absent" and "mesh up --host pc2" in absent["reason"] and absent["pid"] is None

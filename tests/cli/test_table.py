@@ -7,7 +7,7 @@ import pytest
 from mesh.cli.table import Column, table
 
 COLUMNS = [Column("service"), Column("host", dispensable=1), Column("calls", number=True)]
-ROWS = [["knowledge_base", "mainpc", 12], ["nlu", "pc2", None]]
+ROWS: list[list[object]] = [["knowledge_base", "mainpc", 12], ["nlu", "pc2", None]]
 
 
 def printed(capsys: pytest.CaptureFixture[str]) -> list[str]:

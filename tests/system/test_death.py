@@ -88,10 +88,10 @@ def test_a_frozen_host_comes_back_by_itself_and_runs_nothing_that_was_given_up(p
     pair.agent("far", _JOURNAL, host="pc2")
     pair.up()
     assert pair.call("far.echo", text="before")["ok"]
-    pair.kill("pc2", signal.SIGSTOP)
+    pid = pair.kill("pc2", signal.SIGSTOP)
     answer = pair.json("call", "near.ask", "text=frozen", "timeout_s=0.5")
     assert not answer["ok"]
-    pair.kill("pc2", signal.SIGCONT)
+    pair.kill_pid(pid, signal.SIGCONT)
     wait_until(lambda: pair.call("near.ask", text="after").get("result") == "after", 20)
     journal = (pair.home / "pc2" / "state" / "far" / "journal").read_text().split()
     assert journal[0] == "before" and journal[-1] == "after" and "frozen" not in journal

@@ -288,7 +288,7 @@ def test_a_registry_with_another_key_is_not_trusted(caplog: pytest.LogCaptureFix
         registry = RegistryStub(it.context, SERVER)
         it.keep(registry.socket)
         it.beat(registry.endpoint, own=HOST, server_key=STRANGER.public)
-        wait_until(lambda: "does not hold the expected key" in caplog.text)
+        wait_until(lambda: "did not prove the expected key" in caplog.text)
         registry.answer()
         assert (it.states, registry.heard) == ([], [])
 

@@ -1,0 +1,373 @@
+"""What leaves next, what is refused, what is lost and counted, and what can be taken back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgpack
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from mesh import wire
+from mesh.errors import Overloaded
+from mesh.transport import outbox as module
+from mesh.transport.outbox import ACK_TARGET, EVENTS, WINDOW, Outbox
+
+MIB = 1024 * 1024
+CHUNK = wire.CHUNK
+
+
+def frames(outbox: Outbox, now: float = 0.0) -> list[list[bytes]]:
+    """Take everything that may leave now."""
+    taken = []
+    while envelopes := outbox.take(now):
+        taken.append(envelopes)
+    return taken
+
+
+def flat(outbox: Outbox) -> list[bytes]:
+    return [envelope for frame in frames(outbox) for envelope in frame]
+
+
+def parts(outbox: Outbox, now: float = 0.0) -> list[list[Any]]:
+    """Take the parts that may leave now as (transfer, total, offset, part)."""
+    return [msgpack.unpackb(envelope)[1:] for frame in frames(outbox, now) for envelope in frame]
+
+
+# --- order and frames -------------------------------------------------------------------------------------------------
+
+
+def test_an_empty_outbox_has_nothing_to_send() -> None:
+    outbox = Outbox()
+    assert (bool(outbox), outbox.take(0.0)) == (False, [])
+
+
+def test_control_goes_first_then_calls_then_events_then_parts() -> None:
+    outbox = Outbox()
+    outbox.put_call(1, "a", bytes(CHUNK + 1))
+    outbox.put_event(b"event")
+    outbox.put_call(2, "a", b"call")
+    outbox.put_reply(3, "kb", b"reply")
+    outbox.put_control(b"control")
+    assert bool(outbox)
+    taken = frames(outbox)
+    assert taken[0] == [b"control", b"call", b"reply", b"event"]
+    assert [len(frame) for frame in taken[1:]] == [1, 1], "each part is alone in its frame"
+
+
+def test_services_take_turns_also_from_one_frame_to_the_next() -> None:
+    outbox = Outbox()
+    for number in range(6):
+        outbox.put_call(number, "busy", b"busy%d" % number)
+    outbox.put_call(10, "second", b"second")
+    outbox.put_call(11, "third", b"third")
+    assert flat(outbox)[:4] == [b"busy0", b"second", b"third", b"busy1"]
+
+
+def test_a_service_with_large_bodies_does_not_keep_others_from_their_turn() -> None:
+    outbox = Outbox()
+    for service in ("a", "b", "c"):
+        for number in range(3):
+            outbox.put_call(ord(service) * 10 + number, service, service.encode() * 60_000)
+    assert [frame[0][:1] for frame in frames(outbox)] == [b"a", b"b", b"c"] * 3
+
+
+def test_a_frame_holds_64_kib_at_most() -> None:
+    outbox = Outbox()
+    for number in range(10):
+        outbox.put_call(number, "a", bytes(30_000))
+    for _ in range(10):
+        outbox.put_event(bytes(30_000))
+    sizes = [sum(map(len, frame)) for frame in frames(outbox)]
+    assert max(sizes) == 60_000
+    assert sum(sizes) == 600_000
+
+
+def test_the_order_of_one_service_is_kept_when_an_envelope_does_not_fit_any_more() -> None:
+    outbox = Outbox()
+    outbox.put_call(1, "a", b"1" * 40_000)
+    outbox.put_call(2, "a", b"2" * 40_000)
+    outbox.put_call(3, "a", b"3")
+    assert [[envelope[:1] for envelope in frame] for frame in frames(outbox)] == [[b"1"], [b"2", b"3"]]
+
+
+def test_an_envelope_of_64_kib_leaves_alone() -> None:
+    outbox = Outbox()
+    outbox.put_call(1, "a", b"small")
+    outbox.put_call(2, "b", bytes(CHUNK))
+    outbox.put_event(bytes(CHUNK))
+    assert [len(frame) for frame in frames(outbox)] == [1, 1, 1]
+
+
+def test_a_frame_holds_256_envelopes_at_most() -> None:
+    outbox = Outbox()
+    for number in range(300):
+        outbox.put_call(number, "a", b"x")
+        outbox.put_control(b"c")
+    for _ in range(300):
+        outbox.put_event(b"e")
+    taken = frames(outbox)
+    assert [len(frame) for frame in taken] == [256, 256, 256, 132]
+    assert b"".join(envelope for frame in taken for envelope in frame) == b"c" * 300 + b"x" * 300 + b"e" * 300
+
+
+# --- bounds -----------------------------------------------------------------------------------------------------------
+
+
+def test_calls_over_16_mib_are_refused_until_some_have_left() -> None:
+    outbox = Outbox()
+    for number in range(256):
+        outbox.put_call(number, "a", bytes(CHUNK))
+    with pytest.raises(Overloaded, match="16 MiB of calls already wait for this peer") as caught:
+        outbox.put_call(300, "a", b"x")
+    assert caught.value.details["retry_after"] > 0
+    assert not outbox.holds(300)
+    outbox.take(0.0)
+    outbox.put_call(300, "a", b"x")
+    assert outbox.call_bytes == 255 * CHUNK + 1
+
+
+def test_replies_always_find_room() -> None:
+    outbox = Outbox()
+    for number in range(300):
+        outbox.put_reply(number, "kb", bytes(CHUNK))
+    assert outbox.call_bytes == 300 * CHUNK
+    assert len(flat(outbox)) == 300
+
+
+def test_big_calls_are_counted_apart_and_one_is_always_let_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "BULK_BYTES", 1 * MIB)
+    outbox = Outbox()
+    outbox.put_call(1, "a", bytes(2 * MIB))
+    with pytest.raises(Overloaded, match="2 MiB of big bodies already wait") as caught:
+        outbox.put_call(2, "a", bytes(CHUNK + 1))
+    assert caught.value.details["retry_after"] > 0
+    outbox.put_call(3, "a", b"small ones go on")
+    outbox.put_reply(4, "kb", bytes(2 * MIB))
+    assert (outbox.bulk_bytes, outbox.call_bytes) == (4 * MIB, 16)
+
+
+def test_the_oldest_events_over_10_000_are_lost_and_counted() -> None:
+    outbox = Outbox()
+    for number in range(EVENTS + 25):
+        outbox.put_event(b"%d" % number)
+    assert outbox.lost_events == 25
+    left = flat(outbox)
+    assert (len(left), left[0], left[-1]) == (EVENTS, b"25", b"%d" % (EVENTS + 24))
+
+
+def test_the_oldest_events_over_4_mib_are_lost_and_counted() -> None:
+    outbox = Outbox()
+    for number in range(100):
+        outbox.put_event(bytes([number]) * CHUNK)
+    assert outbox.lost_events == 36
+    assert flat(outbox)[0][0] == 36
+    outbox.put_event(b"room again")
+    assert flat(outbox) == [b"room again"]
+
+
+def test_a_big_event_is_lost_when_bulk_is_full(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "BULK_BYTES", 1 * MIB)
+    outbox = Outbox()
+    outbox.put_event(bytes(2 * MIB))
+    assert outbox.lost_events == 0
+    outbox.put_event(bytes(2 * MIB))
+    assert (outbox.lost_events, outbox.bulk_bytes) == (1, 2 * MIB)
+
+
+# --- taking back ------------------------------------------------------------------------------------------------------
+
+
+def test_a_call_that_has_not_left_can_be_taken_back() -> None:
+    outbox = Outbox()
+    outbox.put_call(1, "a", b"first")
+    outbox.put_call(2, "a", b"second")
+    assert outbox.holds(1)
+    assert outbox.withdraw(1)
+    assert not outbox.holds(1)
+    assert not outbox.withdraw(1)
+    assert (outbox.call_bytes, flat(outbox)) == (6, [b"second"])
+    assert not outbox.withdraw(2), "it has left"
+
+
+def test_calls_that_are_taken_back_leave_no_trace() -> None:
+    outbox = Outbox()
+    for number in range(10_000):
+        outbox.put_call(number, f"s{number % 7}", bytes(1000))
+        assert outbox.withdraw(number)
+    assert (bool(outbox), outbox.call_bytes, outbox._calls, outbox._lane_of) == (False, 0, {}, {})
+
+
+def test_a_big_call_of_which_nothing_has_left_can_be_taken_back() -> None:
+    outbox = Outbox()
+    outbox.put_call(1, "a", bytes(2 * MIB))
+    assert outbox.holds(1)
+    assert outbox.withdraw(1)
+    assert (bool(outbox), outbox.bulk_bytes, outbox.holds(1)) == (False, 0, False)
+
+
+def test_a_big_call_that_has_left_in_part_is_given_up_and_the_peer_told() -> None:
+    outbox = Outbox()
+    outbox.put_call(1, "a", bytes(2 * MIB))
+    transfer = parts(outbox)[0][0]
+    assert not outbox.holds(1)
+    assert not outbox.withdraw(1)
+    assert [msgpack.unpackb(envelope) for envelope in flat(outbox)] == [[11, transfer, 0, 0, b""]]
+    assert (bool(outbox), outbox.bulk_bytes) == (False, 0)
+    outbox.put_call(2, "a", bytes(2 * MIB))
+    assert len(parts(outbox)) == WINDOW
+
+
+# --- big envelopes ----------------------------------------------------------------------------------------------------
+
+
+def test_a_big_envelope_leaves_in_parts_four_at_a_time() -> None:
+    outbox = Outbox()
+    envelope = bytes(range(256)) * 4096
+    outbox.put_reply(1, "kb", envelope)
+    arrived = b""
+    while sent := parts(outbox):
+        assert len(sent) <= WINDOW
+        for name, total, offset, part in sent:
+            assert (total, offset) == (len(envelope), len(arrived))
+            arrived += part
+            outbox.acknowledge(name, len(arrived), 0.0)
+    assert arrived == envelope
+    assert outbox.bulk_bytes == 0
+
+
+def test_without_acknowledgement_four_parts_leave_and_no_more() -> None:
+    outbox = Outbox()
+    outbox.put_call(1, "a", bytes(10 * CHUNK))
+    assert len(parts(outbox)) == WINDOW
+    assert (bool(outbox), parts(outbox)) == (False, [])
+    outbox.put_call(2, "a", b"small")
+    assert flat(outbox) == [b"small"]
+    outbox.acknowledge(1, CHUNK, 0.0)
+    assert [offset for _, _, offset, _ in parts(outbox)] == [4 * CHUNK]
+
+
+def test_big_envelopes_take_turns_and_share_the_window() -> None:
+    outbox = Outbox()
+    for number in (1, 2, 3):
+        outbox.put_call(number, "a", bytes(10 * CHUNK))
+    assert [name for name, *_ in parts(outbox)] == [1, 2, 3, 1]
+
+
+def test_a_slow_acknowledgement_narrows_the_window_and_quick_ones_widen_it() -> None:
+    outbox = Outbox()
+    outbox.put_call(1, "a", bytes(100 * CHUNK))
+    sent = [offset + len(part) for _, _, offset, part in parts(outbox, now=0.0)]
+    now = ACK_TARGET * 2
+    for end in sent:
+        outbox.acknowledge(1, end, now)
+    sent = [offset + len(part) for _, _, offset, part in parts(outbox, now)]
+    assert len(sent) == 1
+    for expected in (2, 3, 4, 4):
+        outbox.acknowledge(1, sent[0], now)
+        sent = sent[1:] + [offset + len(part) for _, _, offset, part in parts(outbox, now)]
+        assert len(sent) == expected
+
+
+def test_acknowledgements_of_strangers_change_nothing() -> None:
+    outbox = Outbox()
+    outbox.put_call(1, "a", bytes(10 * CHUNK))
+    parts(outbox)
+    outbox.acknowledge(99, CHUNK, 0.0)
+    outbox.acknowledge(1, 12345, 0.0)
+    assert parts(outbox) == []
+
+
+def test_no_more_is_begun_than_the_other_end_will_hold(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "BULK_BYTES", 10 * CHUNK)
+    outbox = Outbox()
+    for number in (1, 2, 3):
+        outbox.put_reply(number, "kb", bytes(6 * CHUNK))
+    begun: list[int] = []
+    arrived = dict.fromkeys((1, 2, 3), 0)
+    while sent := parts(outbox):
+        for name, _, offset, part in sent:
+            begun.append(name)
+            arrived[name] = offset + len(part)
+            outbox.acknowledge(name, arrived[name], 0.0)
+    assert begun == [1] * 6 + [2] * 6 + [3] * 6
+    assert (outbox.bulk_bytes, outbox._begun_bytes) == (0, 0)
+
+
+# --- everything at once -----------------------------------------------------------------------------------------------
+
+
+class Bookkeeping(RuleBasedStateMachine):
+    """Any order of filling, sending, acknowledging and taking back keeps the books right."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.outbox = Outbox()
+        self.number = 0
+        self.waiting: dict[int, tuple[str, int]] = {}
+        self.big: dict[int, int] = {}
+        self.unacknowledged: list[tuple[int, int]] = []
+        self.arrived: dict[int, int] = {}
+        self.last: dict[str, int] = {}
+
+    @rule(service=st.sampled_from("abc"), size=st.integers(5, 40_000))
+    def call(self, service: str, size: int) -> None:
+        self.number += 1
+        self.outbox.put_call(self.number, service, self.number.to_bytes(4, "big") + service.encode() * (size - 4))
+        self.waiting[self.number] = service, size
+
+    @rule(size=st.integers(CHUNK + 1, 6 * CHUNK))
+    def big_call(self, size: int) -> None:
+        self.number += 1
+        self.outbox.put_call(self.number, "a", bytes(size))
+        self.big[self.number] = size
+
+    @rule(choice=st.integers(0, 100))
+    def take_back(self, choice: int) -> None:
+        if self.waiting:
+            number = sorted(self.waiting)[choice % len(self.waiting)]
+            assert self.outbox.holds(number)
+            assert self.outbox.withdraw(number)
+            del self.waiting[number]
+
+    @rule()
+    def send(self) -> None:
+        envelopes = self.outbox.take(0.0)
+        assert len(envelopes) <= 256
+        assert len(envelopes) == 1 or sum(map(len, envelopes)) <= CHUNK
+        for envelope in envelopes:
+            if envelope[:1] == b"\x95":
+                _, name, total, offset, part = msgpack.unpackb(envelope)
+                assert offset == self.arrived.get(name, 0)
+                self.arrived[name] = offset + len(part)
+                assert self.arrived[name] <= total
+                self.unacknowledged.append((name, self.arrived[name]))
+            else:
+                number = int.from_bytes(envelope[:4], "big")
+                service, _ = self.waiting.pop(number)
+                assert self.last.get(service, 0) < number, "the order of a service is kept"
+                self.last[service] = number
+
+    @rule()
+    def acknowledge(self) -> None:
+        if self.unacknowledged:
+            name, end = self.unacknowledged.pop(0)
+            self.outbox.acknowledge(name, end, 0.0)
+
+    @invariant()
+    def books_are_right(self) -> None:
+        assert self.outbox.call_bytes == sum(size for _, size in self.waiting.values())
+        assert len(self.unacknowledged) <= WINDOW
+        assert 0 <= self.outbox._begun_bytes <= self.outbox.bulk_bytes
+
+    def teardown(self) -> None:
+        while self.unacknowledged or self.outbox:
+            self.send()
+            self.acknowledge()
+        assert (self.waiting, self.outbox.call_bytes, self.outbox.bulk_bytes) == ({}, 0, 0)
+
+
+TestBookkeeping = Bookkeeping.TestCase
+TestBookkeeping.settings = settings(max_examples=40, stateful_step_count=40, deadline=None)
