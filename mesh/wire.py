@@ -173,10 +173,12 @@ def refused(error: MeshError) -> bytes:
     return _pack_once((REFUSED, VERSION, encode({"code": error.code, "message": error.message})))
 
 
-def read_refused(envelope: Envelope) -> str:
-    """Return why a hello was refused, in words."""
+def read_refused(envelope: Envelope) -> MeshError:
+    """Return why a hello was refused."""
     body = decode(envelope[2])
-    return str(body.get("message", "no reason given")) if isinstance(body, dict) else "no reason given"
+    if not isinstance(body, dict):
+        raise ProtocolError("a refusal's body is a map")
+    return from_wire(str(body.get("code", "")), str(body.get("message", "no reason given")), {})
 
 
 def reset() -> bytes:

@@ -20,6 +20,7 @@ from mesh.errors import StartError, StoreError
 from mesh.message import Event, encode
 from mesh.metrics import Traffic
 from mesh.port import ensure_free
+from mesh.throttle import Throttle
 from mesh.transport import profile
 from mesh.transport.heartbeat import Heartbeat
 from mesh.transport.keys import Keys, ensure_for
@@ -56,6 +57,7 @@ class Daemon:
         self._heartbeat = Heartbeat(self._context, self._keys.allow if self._keys else {}, clock=self._clock,
                                     on_refused=self._refused)
         self._listener: Listener | None = None
+        self._throttle = Throttle()
         self._probes = Probes(self._proven_dead, self._clock)
 
     @property
@@ -194,7 +196,9 @@ class Daemon:
     # -- trouble
 
     def _trouble(self, kind: str, text: str) -> None:
-        log.warning("%s", text)
+        told = self._throttle.text(kind, text, self._clock.monotonic())
+        if told is not None:
+            log.warning("%s", told)
 
     def _refused(self, address: str, key: str, reason: str) -> None:
         log.warning("a connection from %s with key %s was refused: %s", address, key or "none", reason)

@@ -9,7 +9,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("errors", "address", "clock", "logs", "metrics", "parent", "port", "tracing"),
+    ("errors", "address", "clock", "logs", "metrics", "parent", "port", "throttle", "tracing"),
     ("message", "config", "topics", "database"),
     ("wire", "records"),
     ("view", "directory"),

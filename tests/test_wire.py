@@ -390,8 +390,9 @@ def test_a_greeting_may_leave_out_interest_and_software_and_say_more() -> None:
 
 
 def test_a_refusal_without_words_has_some() -> None:
-    assert wire.read_refused([3, 1, encode({"code": "x"})]) == "no reason given"
-    assert wire.read_refused([3, 1, encode(7)]) == "no reason given"
+    assert str(wire.read_refused([3, 1, encode({"code": "x"})])) == "no reason given"
+    with pytest.raises(ProtocolError):
+        wire.read_refused([3, 1, encode(7)])
 
 
 HEAD = b"\x93\x01\x00"

@@ -25,6 +25,7 @@ _DIGITS = re.compile(r"\d+")
 _NAME = re.compile(r"(?<=\s)[A-Z][\w-]*")
 _WORD = re.compile(r"[^\s,.!;:]+")
 _LETTERS = (2, 3, 4)
+_MARKS = frozenset({"|^|", "|nnn|", "|0|"})
 _EPOCHS = 12
 _RATE = 0.5
 _RATE_OF_BIAS = 0.02
@@ -58,6 +59,10 @@ class Vocabulary:
     def __len__(self) -> int:
         return len(self._places)
 
+    def knows(self, counted: Counter[str]) -> bool:
+        """Tell whether any word of a sentence was in the examples; marks for names, numbers and the start are none."""
+        return any(sign in self._places for sign in counted if sign[0] == "|" and sign not in _MARKS)
+
     def signs(self, counted: Counter[str]) -> Signs:
         """Return the known signs of a sentence; those of words and those of letters each have length one together."""
         places: list[int] = []
@@ -84,14 +89,18 @@ class IntentClassifier:
         self._bias = bias
 
     def predict(self, text: str, without: Sequence[str] = ()) -> Guess:
-        """Return the label `text` most likely has, other than those in `without`."""
-        signs = self._vocabulary.signs(counted_signs(text))
+        """Return the label `text` most likely has, other than those in `without`.
+
+        A text without any word of the examples has every label with probability 0.
+        """
+        counted = counted_signs(text)
+        signs = self._vocabulary.signs(counted)
         scores: list[float] = (self._weights[signs.places].T.dot(signs.values) + self._bias).tolist()
         highest = max(scores)
         shares = [math.exp(score - highest) for score in scores]
         open_to = [index for index, label in enumerate(self._labels) if label not in without]
         best = max(open_to, key=lambda index: shares[index])
-        return Guess(self._labels[best], shares[best] / sum(shares))
+        return Guess(self._labels[best], shares[best] / sum(shares) if self._vocabulary.knows(counted) else 0.0)
 
 
 def counted_signs(text: str) -> Counter[str]:

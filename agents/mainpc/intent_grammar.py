@@ -25,11 +25,15 @@ _LEADS = 4  # polite words pile up ("hey assistant, could you please ..."), but 
 
 @dataclass(frozen=True, slots=True)
 class Sentence:
-    """A text made ready: `text` tidied, `core` what is left without polite words, `question` whether it asks."""
+    """A text made ready: `text` tidied, `core` what is left without polite words, `question` whether it asks.
+
+    `query` is the question in full, also when words such as "tell me" left only what is asked for.
+    """
 
     text: str
     core: str
     question: bool
+    query: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +50,7 @@ class _Rule:
     intent: str
     statement: bool
     pattern: re.Pattern[str]
-    fixed: dict[str, str]
+    added: dict[str, str]
 
 
 def tidy(text: str) -> str:
@@ -81,17 +85,19 @@ class IntentGrammar:
             if without_asking == core:
                 break
             core = without_asking
-        question = asking or whole.rstrip(" .!\"'").endswith("?") or self._question.match(core) is not None
-        return Sentence(whole, core, question)
+        begins = self._question.match(core) is not None
+        question = asking or begins or whole.rstrip(" .!\"'").endswith("?")
+        return Sentence(whole, core, question, f"what is {core}" if asking and not begins else core)
 
     def match(self, sentence: Sentence) -> Match | None:
         """Return what the first fitting pattern says of `sentence`; None if none fits."""
         for rule in self._rules:
             found = None if rule.statement and sentence.question else rule.pattern.fullmatch(sentence.core)
             if found is not None:
-                cut = {name: (value or "").strip(" ,") for name, value in found.groupdict().items()}
-                cut = {name: value for name, value in cut.items() if value}
-                return Match(rule.intent, len(sentence.core) / max(1, len(sentence.text)), {**rule.fixed, **cut})
+                groups = {name: (value or "").strip(" ,") for name, value in found.groupdict().items()}
+                cut = {name: value for name, value in groups.items() if value and not name.startswith("_")}
+                added = {name: value.format_map(groups) for name, value in rule.added.items()}
+                return Match(rule.intent, len(sentence.core) / max(1, len(sentence.text)), {**added, **cut})
         return None
 
     def _compiled(self, pattern: str) -> re.Pattern[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
@@ -169,7 +169,7 @@ def repair_first_word(sentence: Sentence, words: Sequence[str]) -> Sentence | No
     found = process.extractOne(first.lower(), words, scorer=fuzz.ratio, score_cutoff=80.0)
     if found is None or not rest or found[0] == first.lower():
         return None
-    return Sentence(sentence.text, f"{found[0]} {rest}", sentence.question)
+    return replace(sentence, core=f"{found[0]} {rest}")
 
 
 def nearest_example(text: str, examples: Mapping[str, Sequence[str]]) -> Guess | None:
@@ -189,13 +189,13 @@ def _confidence(match: Match) -> float:
 def _by_shape(sentence: Sentence) -> tuple[str, float, dict[str, str]]:
     """A question that is nothing else asks for something stored; a statement nobody understands stays unknown."""
     if sentence.question:
-        return "recall", 0.5, {"query": sentence.core}
+        return "recall", 0.5, {"query": sentence.query}
     return UNKNOWN, _NO_MATCH, {}
 
 
 def _details(intent: str, sentence: Sentence) -> dict[str, str]:
     name = _CONTENT.get(intent)
-    return {name: sentence.core} if name else {}
+    return {name: sentence.query if name == "query" else sentence.core} if name else {}
 
 
 def _read_yaml(path: Path) -> object:

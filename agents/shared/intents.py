@@ -6,7 +6,10 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class PatternRule(BaseModel):
-    """One pattern of one intent; named groups become entities, `set` adds entities with fixed values."""
+    """One pattern of one intent; named groups become entities unless they begin with _, `set` adds further ones.
+
+    In a value of `set`, {group} stands for what that group of the pattern holds.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     match: str

@@ -9,11 +9,11 @@ from typing import Any
 from mesh.clock import Clock
 from mesh.errorbus import Severity, describe, topic_of
 from mesh.supervisor.errorlog import ErrorLog
+from mesh.throttle import Throttle
 
 log = logging.getLogger("mesh.errors")
 
 SERVICE = "supervisor"
-AGAIN_AFTER = 10.0
 
 _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR,
            "critical": logging.CRITICAL}
@@ -27,8 +27,7 @@ class Reporter:
         self._errors = errors
         self._clock = clock
         self._publish = publish
-        self._told: dict[str, float] = {}
-        self._withheld: dict[str, int] = {}
+        self._throttle = Throttle()
 
     def __call__(
         self, error: BaseException | str, *, severity: str, service: str, operation: str | None = None,
@@ -46,13 +45,6 @@ class Reporter:
 
     def trouble(self, kind: str, text: str, *, severity: str = "warning") -> None:
         """Report what may come in floods, such as strangers at the door: each kind once in 10 s, the rest counted."""
-        now = self._clock.monotonic()
-        if now - self._told.get(kind, -AGAIN_AFTER) < AGAIN_AFTER:
-            self._withheld[kind] = self._withheld.get(kind, 0) + 1
-            return
-        if len(self._told) > 1000:
-            self._told.clear()
-        self._told[kind] = now
-        withheld = self._withheld.pop(kind, 0)
-        self(text + (f" ({withheld} more like it since the last report)" if withheld else ""), severity=severity,
-             service=SERVICE)
+        told = self._throttle.text(kind, text, self._clock.monotonic())
+        if told is not None:
+            self(told, severity=severity, service=SERVICE)

@@ -19,7 +19,7 @@ from mesh.client import Client
 from mesh.clock import Clock
 from mesh.config import AgentSpec, MeshConfig, waves
 from mesh.directory import Difference, Directory
-from mesh.errors import MeshError, StartError
+from mesh.errors import MeshError, PermissionDenied, StartError
 from mesh.membership import Membership
 from mesh.message import Event, Reply, Request
 from mesh.metrics import Traffic
@@ -447,6 +447,9 @@ class Supervisor:
 
     def _linked(self, host: str, up: bool, reason: str) -> None:
         self._membership.linked(host, up, reason)
+        refusal = self._pool.links[host].refusal if host == REGISTRY and not up else None
+        if isinstance(refusal, PermissionDenied):
+            self._refused_by_registry(refusal)
         if up:
             self._linked_hosts.add(host)
         elif host in self._linked_hosts:

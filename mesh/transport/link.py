@@ -20,7 +20,7 @@ import zmq
 
 from mesh import wire
 from mesh.clock import Clock, Timer
-from mesh.errors import ProtocolError, Unreachable
+from mesh.errors import MeshError, ProtocolError, Unreachable
 from mesh.message import Event
 from mesh.metrics import Traffic
 from mesh.transport import profile
@@ -79,6 +79,7 @@ class Link(Channel):
         self.state: State = "idle"
         self.reason = "not connected yet"
         self.answered_by: Hello | None = None
+        self.refusal: MeshError | None = None
         self.waiters: dict[int, Waiter] = {}
         self._context = context
         self._own = own
@@ -144,7 +145,8 @@ class Link(Channel):
             self._gone_since = now
         if reason == LEFT:
             self._delay = REDIAL_MOST  # it is there for a moment yet and would only refuse
-        most = REDIAL_LONG_GONE if now - self._gone_since > LONG_GONE else REDIAL_MOST
+        refused = self._delay == REDIAL_LONG_GONE
+        most = REDIAL_LONG_GONE if refused or now - self._gone_since > LONG_GONE else REDIAL_MOST
         self._timer = self._clock.call_later(min(self._delay, most) * random.uniform(0.8, 1.2), self.dial)
         self._delay = min(self._delay * 2, most)
         self._callbacks.state(self.peer, False, reason)
@@ -259,7 +261,8 @@ class Link(Channel):
         elif kind == wire.WELCOME:
             self._welcomed(wire.read_greeting(envelope))
         elif kind == wire.REFUSED:
-            self._refused(wire.read_refused(envelope))
+            self.refusal = wire.read_refused(envelope)
+            self._refused(self.refusal.message)
         elif kind == wire.RESET:
             self.lose("the peer does not know this connection any more")
         elif kind == wire.LEAVING:
@@ -300,6 +303,7 @@ class Link(Channel):
         self.answered_by = who
         self.state = "up"
         self.reason = ""
+        self.refusal = None
         self._delay = REDIAL_FIRST
         self._gone_since = None
         if self._told is not None and self._told.interest != mine.interest:  # it changed on the way

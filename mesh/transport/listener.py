@@ -29,10 +29,8 @@ LINGER = 200
 SESSIONS_PER_PEER = 64
 SESSIONS = 1024
 
-_MONITORED = (
-    zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED
-    | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
-)
+# A connection that ends before its handshake is not worth a word: the registry's own probe of a lost host is one.
+_MONITORED = zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
 
 
 @dataclass(frozen=True, slots=True)

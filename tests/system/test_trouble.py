@@ -129,11 +129,16 @@ def test_another_meshs_registry_on_the_port_is_told_apart(pair: Project, tmp_pat
                                                            ) -> None:
     pair.spawn("registry")
     hosts = pair.root / "config" / "hosts.yaml"
-    wait_until(lambda: pair.processes(), 10)
+    wait_until(lambda: _listens(pair.registry_port), 20)
     hosts.write_text(hosts.read_text().replace("mesh: test", "mesh: other"))
     stranger = pair.spawn("mesh.supervisor", "--host", "pc2")
     wait_until(lambda: "'test'" in _log(pair, "pc2") and "'other'" in _log(pair, "pc2"), 20)
     assert stranger.poll() is None
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def _log(pair: Project, host: str) -> str:
