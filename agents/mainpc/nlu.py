@@ -71,6 +71,8 @@ class Nlu(MLAgent):
     class Config(AgentConfig):
         least_probability: float = 0.35
         """Below this the classifier's best guess counts for nothing."""
+        least_for_question: float = 0.7
+        """Below this a question that the classifier takes for something else is still about what was stored."""
 
     config: Config
 
@@ -121,7 +123,8 @@ class Nlu(MLAgent):
         if near is None:
             classifier = await self.load("classifier", lambda: trained(patterns.grammar, lines))
             near = await self.run(self._classified, classifier, sentence)
-        if near.probability < self.config.least_probability:
+        sure = self.config.least_for_question if sentence.question else self.config.least_probability
+        if near.probability < sure:
             return _by_shape(sentence)
         return near.label, _HIGHEST * near.probability, _details(near.label, sentence)
 

@@ -62,33 +62,38 @@ async def _stop(scope: Scope, config: MeshConfig, host: str | None) -> tuple[lis
     """Have hosts stop and wait until they have; returns them, and the launcher if it ended with them."""
     until = time.monotonic() + (scope.timeout or LIMIT)
     launcher = running(config.home)
+    kept = launcher.hosts if launcher is not None and host is None else ()
     try:
-        targets, deaf = await _order(scope, host)
+        targets, deaf = await _order(scope, host, kept)
     except MeshUnreachable:
-        if (launcher is None or host is not None) and _anything_listens(config, host):
+        if not kept and _anything_listens(config, host):
             raise  # something is there and will not talk to us
         targets, deaf = [], {}
-    if launcher is not None and host is None and (deaf or not targets):
+    if launcher is not None and kept:
         with suppress(ProcessLookupError):
-            os.kill(launcher.pid, signal.SIGTERM)  # it ends even a host that hears nothing
-    elif deaf:
+            os.kill(launcher.pid, signal.SIGTERM)
+    if deaf:
         until = min(until, time.monotonic() + PATIENCE)
     await _wait(targets, until, deaf)
     names = [one.host for one in targets]
-    if launcher is None or not (host is None or {*launcher.hosts} <= {*names}):
+    if launcher is None or not {*launcher.hosts} <= {*names, *kept}:
         return names, None
     await _wait([Target("the launcher", "", 0, launcher.pid)], until, {})
     return names or list(launcher.hosts), launcher
 
 
-async def _order(scope: Scope, host: str | None) -> tuple[list[Target], dict[str, MeshError]]:
-    """Tell the hosts to stop, the one we talk to last; returns them, and who did not take it."""
+async def _order(scope: Scope, host: str | None, kept: Sequence[str]) -> tuple[list[Target], dict[str, MeshError]]:
+    """Tell the hosts to stop, the one we talk to last; returns them, and who did not take it.
+
+    Those that the launcher keeps are left to it: it drains them as well, and ends even one that hears nothing.
+    """
     async with connected(scope) as operator:
         rows = [row for row in (await operator.directory())["hosts"]
                 if row["state"] != "dead" and host in (None, row["name"])]
-        others = [row["name"] for row in rows if row["name"] != operator.host]
-        answers = await operator.ask_each("supervisor.shutdown", others, limit=PATIENCE)
-        if len(others) < len(rows):
+        names = [row["name"] for row in rows if row["name"] not in kept]
+        answers = await operator.ask_each("supervisor.shutdown", [name for name in names if name != operator.host],
+                                          limit=PATIENCE)
+        if operator.host in names:
             answers |= await operator.ask_each("supervisor.shutdown", [operator.host], limit=PATIENCE)
     targets = [Target(row["name"], row["address"], row["port"], row["pid"] if is_own(row["address"]) else None)
                for row in rows]

@@ -9,7 +9,7 @@ from agents_mainpc.chitchat import Chitchat, read_rules
 
 from mesh import InvalidArgument
 from mesh.testing import InMemoryMesh, in_mesh
-from tests.openai_server import OpenAIServer
+from tests.openai_server import Fault, OpenAIServer
 
 
 async def say(mesh: InMemoryMesh, text: str, user: str = "ann") -> dict[str, Any]:
@@ -74,8 +74,9 @@ async def test_a_server_that_fails_is_reported_and_the_rules_answer_meanwhile(me
     with OpenAIServer(models=("small",)) as server:
         await mesh.add("chitchat", Chitchat, settings={"engine": {"base_url": server.base_url, "model": "small"}})
         cell = mesh.cell("chitchat")
-        for fault in ("hang up", "malformed"):
-            server.fault = fault  # type: ignore[assignment]
+        faults: tuple[Fault, ...] = ("hang up", "malformed")
+        for fault in faults:
+            server.fault = fault
             assert (await say(mesh, "hello"))["engine"] == "builtin"
             assert mesh.reports[-1].service == "chitchat"
             await cell.recheck()

@@ -100,6 +100,22 @@ async def test_the_fact_is_cut_out_of_the_sentence_as_it_was_written(mesh: InMem
 
 
 @in_mesh
+async def test_the_question_is_given_in_full_however_it_was_asked(mesh: InMemoryMesh) -> None:
+    await mesh.add("nlu", Nlu)
+    for text, query in (
+        ("When was Otto born?", "When was Otto born"),
+        ("Could you tell me when Otto was born, please?", "when Otto was born"),
+        ("tell me my locker number", "what is my locker number"),
+        ("Do you remember Otto's shoe size?", "what is Otto's shoe size"),
+        ("Tell me about Otto", "what do you know about Otto"),
+        ("What did I say about the boiler?", "what do you know about the boiler"),
+    ):
+        found = await analyse(mesh, text)
+        assert (found["intent"], found["entities"][0]["entity"]) == ("recall", "query")
+        assert found["entities"][0]["value"] == query
+
+
+@in_mesh
 async def test_words_inside_longer_words_decide_nothing(mesh: InMemoryMesh) -> None:
     await mesh.add("nlu", Nlu)
     assert (await analyse(mesh, "Which whisky does Chip like?"))["intent"] == "recall"  # hi, help, find inside

@@ -263,7 +263,7 @@ async def test_a_question_left_open_comes_up_once_the_user_is_quiet(mesh: InMemo
     around.known = False
 
     async def hint(user: str) -> str | None:
-        found: dict[str, Any] = await mesh.request("request_coordinator.get_suggestion", user_id=user)
+        found: dict[str, str | None] = await mesh.request("request_coordinator.get_suggestion", user_id=user)
         return found["suggestion"]
 
     await around.ask("when is tea?", user_id="ann")

@@ -61,10 +61,9 @@ async def test_while_the_registry_is_away_this_hosts_copy_answers(mesh: InMemory
 @in_mesh
 async def test_a_service_outside_is_listed_while_it_renews_and_not_a_moment_longer(mesh: InMemoryMesh) -> None:
     await booked(mesh, lease_s=60)
-    given = {"agent_id": "printer", "host": "10.0.0.9", "port": 631, "capabilities": ["print"]}
-    await mesh.request("service_registry.register_agent", **given)
-    await mesh.clock.advance(50)
-    await mesh.request("service_registry.register_agent", **{**given, "port": 632})
+    for port, later in ((631, 50), (632, 0)):
+        await mesh.request("service_registry.register_agent", agent_id="printer", host="10.0.0.9", port=port)
+        await mesh.clock.advance(later)
     await mesh.clock.advance(50)
     endpoint = await found(mesh, "printer")
     assert endpoint is not None

@@ -139,8 +139,8 @@ def test_down_of_one_host_leaves_the_other(furnished: Project) -> None:
 
 def test_down_waits_for_running_calls_and_says_so_when_its_time_is_over(furnished: Project) -> None:
     up = furnished.up()
-    # one call at a time: that the second one waits tells that the first one runs
-    with following(furnished, "call", "torch.glow", "seconds=3"), following(furnished, "call", "torch.seen"):
+    glow = ("call", "torch.glow", "seconds=3")  # one call at a time: that one waits tells that another runs
+    with following(furnished, *glow), following(furnished, *glow):
         wait_until(lambda: run(furnished.root, "agents", "--host", "pc2", "--json").json()[0]["inbox"] == 1, 10)
         result = run(furnished.root, "down", "--timeout", "0.7")
         assert result.code == 4 and "pc2 (pid " in result.err and "--timeout" in result.err
@@ -158,10 +158,10 @@ def test_hosts_that_hear_nothing_are_ended_by_their_launcher(furnished: Project)
 
 def test_what_was_told_before_a_restart_is_still_there_after_it(furnished: Project) -> None:
     furnished.mesh("up", "--detach")
-    run(furnished.root, "agent", "stop", "torch")
+    run(furnished.root, "agent", "stop", "request_coordinator")
     error = run(furnished.root, "call", "lamp.blow", "why=because", "--json").json()["error"]
     furnished.mesh("down")
     furnished.mesh("up", "--detach")
     assert run(furnished.root, "errors", "show", error["error_id"], "--json").json()["message"] == "because"
-    wait_until(lambda: any(row["service"] == "torch" and row["state"] == "stopped"
+    wait_until(lambda: any(row["service"] == "request_coordinator" and row["state"] == "stopped"
                            for row in run(furnished.root, "agents", "--json").json()), 10)
