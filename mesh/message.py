@@ -9,6 +9,7 @@ callee runs.
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from datetime import date, datetime, time, timedelta
 from enum import Enum
@@ -92,16 +93,9 @@ def encode(value: Any, *, name: str = "value") -> bytes:
     Raises `InvalidArgument` naming the path below `name` for what may not travel: unknown types, numbers over 64 bit,
     more than 32 levels, maps whose keys are not text.
     """
-    if type(value) is dict:
-        plain: Any = {key: item if type(item) in _SCALARS else _plain(item, f"{name}.{key}", 2)
-                      for key, item in value.items()}
-        for key in plain:
-            if type(key) is not str:
-                raise _refused(name, f"a map key {key!r} of type {type(key).__name__}; keys are text")
-    else:
-        plain = value if type(value) in _SCALARS else _plain(value, name, 1)
+    plain = value if _is_flat(value) else _plain(value, name, 1)
     try:
-        packed: bytes = msgpack.packb(plain)
+        packed: bytes = _local.pack(plain)
     except (OverflowError, ValueError) as error:  # numbers over 64 bit, and text that is no Unicode
         raise _refused(_culprit(plain, name), f"a value that cannot be encoded ({error})") from None
     return packed
@@ -113,14 +107,34 @@ def decode(body: bytes) -> Any:
     most = min(MAX_ITEMS, len(body))
     try:
         value = msgpack.unpackb(
-            body, ext_hook=_extension, max_str_len=MAX_BODY, max_bin_len=MAX_BODY, max_ext_len=MAX_BODY,
-            max_array_len=most, max_map_len=most, timestamp=1,  # msgpack's own extension cannot be switched off
+            body, ext_hook=_extension, max_array_len=most, max_map_len=most,
+            timestamp=1,  # msgpack's own extension cannot be switched off
         )
     except Exception as error:  # msgpack raises ValueError, its own and unicode errors alike
         raise ProtocolError(f"a body of {len(body)} bytes does not decode: {type(error).__name__}: {error}") from None
     if type(value) in (dict, list):
         _check_inside(value, 1)
     return value
+
+
+class _Local(threading.local):
+    """A packer for each thread: a new one for each value costs twice as much."""
+
+    def __init__(self) -> None:
+        self.pack = msgpack.Packer(autoreset=True).pack
+
+
+_local = _Local()
+
+
+def _is_flat(value: Any) -> bool:
+    """Tell whether `value` is a scalar or a map of scalars, which needs no copy."""
+    if type(value) is dict:
+        for key, item in value.items():
+            if type(key) is not str or type(item) not in _SCALARS:
+                return False
+        return True
+    return type(value) in _SCALARS
 
 
 def _plain(value: Any, name: str, depth: int) -> Any:

@@ -24,15 +24,24 @@ def start_detached(config: MeshConfig, host: str | None, scope: Scope) -> int:
         process = _launched(config, host, writing)
     finally:
         os.close(writing)
+    try:
+        return _waited(config, process, reading, scope)
+    except KeyboardInterrupt:
+        note(f"it goes on starting in the background as pid {process.pid}; `mesh down` stops it")
+        raise
+
+
+def _waited(config: MeshConfig, process: subprocess.Popen[bytes], reading: int, scope: Scope) -> int:
+    """Read what the launcher tells until it is ready or has ended."""
+    troubles: list[str] = []
     with os.fdopen(reading, "rb") as pipe:
-        troubles: list[str] = []
         for raw in pipe:
             told: dict[str, Any] = json.loads(raw)
             if told["kind"] == "ready":
                 show_ready(told["text"], told["data"], scope.json)
                 if not scope.json:
                     note(f"runs in the background as pid {process.pid}; `mesh down` drains and stops it")
-                process.returncode = 0  # it is nobody's child now, and Popen need not complain of that
+                process.returncode = 0  # it is nobody's child from now on, and Popen need not complain of that
                 return 0
             if told["kind"] in ("refused", "quarantined"):
                 troubles.append(told["text"])

@@ -36,7 +36,10 @@ class Inbox:
                 return Reply(error=full)
             self._bytes += size
             try:
-                await self._admit()
+                if self.running < self._concurrency and not self._waiting:
+                    self.running += 1
+                else:
+                    await self._wait_for_turn()
                 try:
                     return await inner(request)
                 finally:
@@ -56,10 +59,7 @@ class Inbox:
         return Overloaded(f"{request.service} takes no more calls now: {found}; try again later",
                           retry_after=RETRY_AFTER)
 
-    async def _admit(self) -> None:
-        if self.running < self._concurrency and not self._waiting:
-            self.running += 1
-            return
+    async def _wait_for_turn(self) -> None:
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append(turn)
         try:

@@ -96,7 +96,7 @@ COORDINATOR = '''
 
 def furnish(made: Project) -> None:
     """Write the agents: `lamp` (required) and `request_coordinator` on mainpc, `torch` on pc2."""
-    made.agent("lamp", LAMP, required=True)
+    made.agent("lamp", LAMP, required=True, limits={"concurrency": 1})
     made.agent("torch", LAMP, host="pc2", settings={"colour": "red"}, limits={"concurrency": 1})
     made.agent("request_coordinator", COORDINATOR, depends_on=[{"service": "torch", "soft": True}])
 

@@ -85,6 +85,8 @@ def test_agents_that_are_not_ready_are_named_with_the_reason(furnished: Project)
     assert re.fullmatch(r"3/5 agents ready, 1 degraded, 1 failed in \d+\.\d s on mainpc, pc2", lines[0])
     assert "    faint@mainpc is degraded: the bulb is old" in lines[1:]
     assert any(line.startswith("    broken@pc2 is ") and "no bulb" in line for line in lines[1:])
+    again = run(furnished.root, "agent", "start", "broken")
+    assert again.code == 1 and again.out.startswith("broken on pc2 is ") and "no bulb" in again.out
 
 
 def test_a_start_that_fails_says_why_with_its_code_and_leaves_nothing_behind(furnished: Project) -> None:
@@ -139,11 +141,11 @@ def test_down_of_one_host_leaves_the_other(furnished: Project) -> None:
 
 def test_down_waits_for_running_calls_and_says_so_when_its_time_is_over(furnished: Project) -> None:
     up = furnished.up()
-    glow = ("call", "torch.glow", "seconds=3")  # one call at a time: that one waits tells that another runs
+    glow = ("call", "lamp.glow", "seconds=3")  # one call at a time: that one waits tells that another runs
     with following(furnished, *glow), following(furnished, *glow):
-        wait_until(lambda: run(furnished.root, "agents", "--host", "pc2", "--json").json()[0]["inbox"] == 1, 10)
+        wait_until(lambda: run(furnished.root, "agents", "--host", "mainpc", "--json").json()[0]["inbox"] == 1, 10)
         result = run(furnished.root, "down", "--timeout", "0.7")
-        assert result.code == 4 and "pc2 (pid " in result.err and "--timeout" in result.err
+        assert result.code == 4 and "mainpc (pid " in result.err and "--timeout" in result.err
     assert up.wait(20) == 0
 
 

@@ -68,6 +68,8 @@ class Stage:
     def __init__(self, opened: Callable[[Handler], Any], loop: Callable[[], asyncio.AbstractEventLoop]) -> None:
         self._opened = opened
         self._loop = loop
+        with asyncio.Runner(loop_factory=loop) as runner:  # uvloop opens descriptors of its own the first time
+            runner.run(asyncio.sleep(0))
 
     def play(self, handler: Handler, scenario: Callable[[Line], Coroutine[Any, Any, None]]) -> None:
         """Run a scenario against a callee; in the end nobody remembers a call and nothing is left open."""
