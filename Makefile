@@ -26,7 +26,7 @@ test: install
 
 lint: install
 	@$(BIN)/ruff check .
-	@$(BIN)/mypy
+	@$(BIN)/mypy && $(BIN)/mypy tools/settings_reference.py
 
 bench: install
 	@$(BIN)/python -m benchmarks

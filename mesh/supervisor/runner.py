@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import threading
+import types
 from collections.abc import Awaitable, Callable, Coroutine, Generator
 from concurrent.futures import ThreadPoolExecutor
 from time import perf_counter
@@ -26,47 +27,30 @@ class AgentExit(MeshError):
     """The agent's code tried to end the process; its cell counts as crashed."""
 
 
-class Billed(Awaitable[T]):
-    """Awaits a coroutine, adding the time of each of its steps to `stats.loop_seconds`."""
+@types.coroutine
+def billed(coroutine: Coroutine[Any, Any, T], stats: CallStats) -> Generator[Any, Any, T]:
+    """Await a coroutine, adding the time of each of its steps to `stats.loop_seconds`.
 
-    __slots__ = ("_coroutine", "_stats")
-
-    def __init__(self, coroutine: Coroutine[Any, Any, T], stats: CallStats) -> None:
-        self._coroutine = coroutine
-        self._stats = stats
-
-    def __await__(self) -> Generator[Any, Any, T]:
-        return self  # all that an awaiter needs: __next__, send, throw, close
-
-    def __iter__(self) -> Billed[T]:
-        return self
-
-    def __next__(self) -> Any:
-        return self.send(None)
-
-    def send(self, value: Any) -> Any:
-        """Run the next step."""
+    A generator, because it stands in the path of every call: a class with `send` and `throw` costs twice as much.
+    """
+    step: Callable[[Any], Any] = coroutine.send
+    given: Any = None
+    while True:
         started = perf_counter()
         try:
-            return self._coroutine.send(value)
+            wanted = step(given)
+        except StopIteration as end:
+            result: T = end.value
+            return result
         except (SystemExit, KeyboardInterrupt) as error:
             raise AgentExit(f"the agent's code raised {type(error).__name__}") from error
         finally:
-            self._stats.loop_seconds += perf_counter() - started
-
-    def throw(self, *error: Any) -> Any:
-        """Run the next step with an exception raised where the coroutine waits."""
-        started = perf_counter()
+            stats.loop_seconds += perf_counter() - started
         try:
-            return self._coroutine.throw(*error)
-        except (SystemExit, KeyboardInterrupt) as exit_error:
-            raise AgentExit(f"the agent's code raised {type(exit_error).__name__}") from exit_error
-        finally:
-            self._stats.loop_seconds += perf_counter() - started
-
-    def close(self) -> None:
-        """End the coroutine."""
-        self._coroutine.close()
+            given = yield wanted
+            step = coroutine.send
+        except BaseException as error:  # cancellation too is handed on to where the coroutine waits
+            step, given = coroutine.throw, error
 
 
 class Runner(Protocol):
@@ -100,7 +84,7 @@ class LoopRunner:
 
     def call(self, function: Callable[..., Coroutine[Any, Any, T]], arguments: dict[str, Any]) -> Awaitable[T]:
         """Call a coroutine function here; await the result."""
-        return Billed(function(**arguments), self._stats)
+        return billed(function(**arguments), self._stats)
 
     async def home(self, make: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """Run a coroutine of the mesh; the agent is at home already."""
@@ -132,7 +116,7 @@ class ThreadRunner:
         """Call a coroutine function on the cell's loop and return its result; cancelling this cancels it."""
 
         async def there() -> T:
-            return await Billed(function(**arguments), self._stats)
+            return await billed(function(**arguments), self._stats)
 
         return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(there(), self._loop))
 

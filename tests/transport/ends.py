@@ -13,6 +13,7 @@ import zmq
 
 from mesh import wire
 from mesh.clock import Clock
+from mesh.errors import Unreachable
 from mesh.message import Event, Handler, Reply, Request, decode, encode
 from mesh.metrics import Traffic
 from mesh.tracing import Trace
@@ -69,6 +70,17 @@ def ask(value: Any = None, *, target: str = "kb.echo", timeout: float = 5.0, cal
     service, _, operation = target.partition(".")
     deadline = (clock or Clock()).monotonic() + timeout
     return Request(service, operation, encode(value), deadline, Trace.new(), caller)
+
+
+def outcome(caller: Host, request: Request, to: str = "mainpc") -> asyncio.Future[Reply]:
+    """Begin a call; what it ends with comes later."""
+    return asyncio.ensure_future(caller.pool.exchange(request, to))
+
+
+def unreachable(reply: Reply) -> tuple[str, str]:
+    """Return (began, message) of a reply that must be `Unreachable`."""
+    assert type(reply.error) is Unreachable, reply
+    return reply.error.details["began"], reply.error.message
 
 
 class Host:

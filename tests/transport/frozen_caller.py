@@ -17,7 +17,7 @@ async def call_for_ever(host: ends.Host) -> None:
     """Call again as soon as the last call has ended, however it did."""
     while True:
         await host.pool.exchange(ends.ask("now", timeout=PATIENCE), "mainpc")
-        await asyncio.sleep(0.002)
+        await host.clock.sleep(0.002)
 
 
 async def main(endpoint: str, callee: str, public: str, secret: str) -> None:

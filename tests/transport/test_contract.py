@@ -22,6 +22,7 @@ from mesh.errors import (
     RemoteFailure,
 )
 from mesh.message import Handler, Reply, Request, encode
+from mesh.testing.clock import settle
 from mesh.tracing import Trace
 from mesh.transport.deadlines import Deadlines
 from mesh.transport.loop import fastest_loop
@@ -109,7 +110,7 @@ class Callee:
             case "answer":
                 return Reply(encode(name))
             case "later":
-                await asyncio.sleep(0)
+                await settle(1)
                 return Reply(encode(name))
             case "refuse":
                 return Reply(error=WIRE_ERRORS["unavailable"](str(name), retry_after=0.1))
@@ -205,7 +206,7 @@ def test_big_bodies_go_both_ways(stage: Stage) -> None:
 def test_a_thousand_calls_at_once_get_each_its_own_answer(stage: Stage) -> None:
     async def shuffled(request: Request) -> Reply:
         for _ in range(random.randrange(4)):
-            await asyncio.sleep(0)
+            await settle(1)
         return Reply(request.body)
 
     async def scenario(line: Line) -> None:
@@ -241,7 +242,7 @@ class Lag:
     async def _watch(self) -> None:
         while True:
             before = time.monotonic()
-            await asyncio.sleep(0.005)
+            await Clock().sleep(0.005)
             self.worst = max(self.worst, time.monotonic() - before - 0.005)
 
     def stop(self) -> float:
@@ -337,7 +338,7 @@ def test_every_call_ends_in_exactly_one_way_whatever_happens(stage: Stage) -> No
         tasks = [asyncio.ensure_future(call(line, number, how)) for number, how in enumerate(ways)]
         given_up = made.sample(range(400), 40)
         for number in given_up:
-            await asyncio.sleep(0)
+            await settle(1)
             tasks[number].cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         expected = {"refuse": {"Unavailable"}, "raise": {"RemoteFailure"}, "wait": {"DeadlineExceeded"},

@@ -3,40 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
 import socket
-import subprocess
-import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 
-import pytest
 import zmq
 
 from mesh import wire
-from mesh.clock import Clock
-from mesh.errors import DeadlineExceeded, MessageTooLarge, Overloaded, PermissionDenied, Unreachable
-from mesh.message import Event, Reply, Request, decode, encode
+from mesh.errors import PermissionDenied
+from mesh.message import Reply, Request, decode, encode
+from mesh.testing.clock import settle
 from mesh.transport import link as module
 from mesh.transport.link import Peer
 from tests.eventually import eventually
-from tests.transport.ends import KEYS, Host, ask, echo, host, on_a_loop, raw_router, two_hosts, value_of
+from tests.transport.ends import KEYS, ask, host, on_a_loop, outcome, raw_router, two_hosts, unreachable
 
 HERE = "mainpc"
-
-
-def outcome(caller: Host, request: Request, to: str = HERE) -> asyncio.Future[Reply]:
-    """Begin a call; what it ends with comes later."""
-    return asyncio.ensure_future(caller.pool.exchange(request, to))
-
-
-def unreachable(reply: Reply) -> tuple[str, str]:
-    """Return (began, message) of a reply that must be `Unreachable`."""
-    assert type(reply.error) is Unreachable, reply
-    return reply.error.details["began"], reply.error.message
-
 
 # --- greeting ---------------------------------------------------------------------------------------------------------
 
@@ -253,7 +234,7 @@ async def test_when_the_peer_is_gone_calls_that_had_not_left_have_not_begun() ->
         link = caller.pool.links[HERE]
         calls = [outcome(caller, ask(number)) for number in range(3)]
         big = outcome(caller, ask(bytes(200_000)))
-        await asyncio.sleep(0)
+        await settle(1)
         assert len(link.waiters) == 4
         link.lose("for the test")  # in the very turn in which they were made, before it ends
         assert [unreachable(await call)[0] for call in [*calls, big]] == ["no"] * 4
@@ -332,7 +313,7 @@ async def test_a_link_that_is_dropped_ends_its_calls_and_does_not_come_back() ->
     async with two_hosts() as (callee, caller):
         link = caller.pool.links[HERE]
         call = outcome(caller, ask())
-        await asyncio.sleep(0)
+        await settle(1)
         caller.pool.drop(HERE, "it has left the mesh")
         began, message = unreachable(await call)
         assert (began, "it has left the mesh" in message) == ("no", True)
@@ -380,307 +361,9 @@ async def test_answers_given_right_before_a_host_stops_still_arrive() -> None:
             call = outcome(caller, ask("last"))
             left = callee.traffic.frames_out
             while callee.traffic.frames_out == left:
-                await asyncio.sleep(0)
+                await settle(1)
             callee.listener.accepting = False
             callee.listener.tell(wire.leaving())
             await eventually(lambda callee=callee: not callee.listener.waiting, limit=0.5)  # type: ignore[misc]
             callee.listener.close()
             assert (await call).value() == "last"
-
-
-# --- what a listener sends --------------------------------------------------------------------------------------------
-
-
-@on_a_loop
-async def test_answers_for_unknown_numbers_are_ignored() -> None:
-    async with raw_router() as listener, host("pc2", listens=False) as caller:
-        link = caller.pool.connect(listener.peer)
-        routing_id = await listener.welcome()
-        call = outcome(caller, ask())
-        await eventually(lambda: listener.of_kind(wire.CALL))
-        number = listener.of_kind(wire.CALL)[0][1]
-        for other in (number + 1, 0, 2**61):
-            listener.tell(routing_id, wire.reply(other, Reply(encode("not yours"))))
-        answer = wire.reply(number, Reply(encode("yours")))
-        listener.tell(routing_id, answer, answer)
-        assert (await call).value() == "yours"
-        assert (link.state, caller.traffic.undecodable) == ("up", 0)
-
-
-@on_a_loop
-async def test_an_error_whose_body_is_garbage_still_ends_its_call() -> None:
-    async with raw_router() as listener, host("pc2", listens=False) as caller:
-        link = caller.pool.connect(listener.peer)
-        routing_id = await listener.welcome()
-        call = outcome(caller, ask())
-        await eventually(lambda: listener.of_kind(wire.CALL))
-        number = listener.of_kind(wire.CALL)[0][1]
-        listener.tell(routing_id, wire.reply(number, Reply(error=Unreachable("x"))).replace(b"\xa1x", b"\xc1\xc1"))
-        error = (await call).error
-        assert error is not None
-        assert error.code == "protocol_error"
-        assert link.state == "up"
-
-
-@on_a_loop
-async def test_three_bad_frames_end_that_connection_and_its_calls_only() -> None:
-    async with raw_router() as listener, two_hosts() as (_, caller):
-        link = caller.pool.connect(Peer("pc3", listener.endpoint, listener.key.public))
-        routing_id = await listener.welcome(host="pc3")
-        call = outcome(caller, ask(), to="pc3")
-        await eventually(lambda: listener.of_kind(wire.CALL))
-        listener.tell_bytes(routing_id, b"\xc1")
-        listener.tell_bytes(routing_id, wire.frame(0, 0, []), b"a second part")
-        await eventually(lambda: caller.traffic.undecodable == 2)
-        assert link.state == "up"
-        listener.tell(routing_id, wire.cancel(1))  # well formed, but nothing a listener says
-        assert unreachable(await call)[0] == "unknown"
-        assert caller.troubles == [
-            "pc3 sent 3 undecodable frames within 10 s: an envelope of kind CANCEL does not come from a listener"
-        ]
-        assert await caller.call(HERE, "undisturbed") == "undisturbed"
-
-
-@on_a_loop
-async def test_whoever_hears_of_events_may_fail_without_stopping_what_follows() -> None:
-    async with raw_router() as listener, host("pc2", listens=False) as caller:
-        asyncio.get_running_loop().set_exception_handler(lambda *_: None)
-        caller.pool.connect(listener.peer)
-        routing_id = await listener.welcome()
-        await eventually(lambda: caller.pool.up(HERE))
-
-        def broken(event: Event, peer: str) -> None:
-            raise RuntimeError("the subscriber is broken")
-
-        object.__setattr__(caller.pool._callbacks, "event", broken)
-        call = outcome(caller, ask())
-        await eventually(lambda: listener.of_kind(wire.CALL))
-        number = listener.of_kind(wire.CALL)[0][1]
-        happened = wire.event(Event("a", encode(1), "x@mainpc", 0.0))
-        for _ in range(20):
-            listener.tell(routing_id, happened)
-        listener.tell(routing_id, wire.reply(number, Reply(encode("after them"))))
-        assert (await call).value() == "after them"
-
-
-@on_a_loop
-async def test_events_arrive_in_order_and_lost_ones_are_counted() -> None:
-    async with raw_router() as listener, host("pc2", listens=False) as caller:
-        caller.pool.connect(listener.peer)
-        routing_id = await listener.welcome()
-        for number in range(5):
-            happened = Event("memory.added", encode(number), "kb@mainpc", 1.0)
-            listener.tell(routing_id, wire.event(happened), lost=number // 3 * 7)
-        await eventually(lambda: len(caller.events) == 5)
-        assert [event.value() for event in caller.events] == [0, 1, 2, 3, 4]
-        assert caller.lost == [(HERE, 7)]
-
-
-# --- frames -----------------------------------------------------------------------------------------------------------
-
-
-@on_a_loop
-async def test_alone_a_call_is_a_frame_and_many_together_share_frames() -> None:
-    async with two_hosts() as (callee, caller):
-        for end in (caller, callee):
-            end.traffic.frames_out = end.traffic.envelopes_out = 0
-        for number in range(50):
-            await caller.call(HERE, number)
-        assert (caller.traffic.frames_out, caller.traffic.envelopes_out) == (50, 50)
-        assert (callee.traffic.frames_out, callee.traffic.envelopes_out) == (50, 50)
-
-        async def worker() -> None:
-            for number in range(30):
-                await caller.call(HERE, number, timeout=20)
-
-        for end in (caller, callee):
-            end.traffic.frames_out = end.traffic.envelopes_out = 0
-        await asyncio.gather(*(worker() for _ in range(64)))
-        assert caller.traffic.envelopes_out == callee.traffic.envelopes_out == 64 * 30
-        assert caller.traffic.envelopes_out / caller.traffic.frames_out > 4
-        assert callee.traffic.envelopes_out / callee.traffic.frames_out > 4
-
-
-@on_a_loop
-async def test_a_big_body_has_four_parts_on_the_way_and_small_calls_overtake_it() -> None:
-    async with raw_router() as listener, host("pc2", listens=False) as caller:
-        caller.pool.connect(listener.peer)
-        routing_id = await listener.welcome()
-        big = outcome(caller, ask(bytes(1_000_000)))
-        await eventually(lambda: len(listener.of_kind(wire.CHUNK)) == 4)
-        small = outcome(caller, ask("small"))
-        await eventually(lambda: listener.of_kind(wire.CALL))
-        assert len(listener.of_kind(wire.CHUNK)) == 4
-        assert set(listener.sizes) == {1}
-        listener.tell(routing_id, wire.reply(listener.of_kind(wire.CALL)[0][1], Reply(encode("quick"))))
-        assert (await small).value() == "quick"
-        _, transfer, _, offset, part = listener.of_kind(wire.CHUNK)[0]
-        listener.tell(routing_id, wire.ack(transfer, offset + len(part)))
-        await eventually(lambda: len(listener.of_kind(wire.CHUNK)) == 5)
-        big.cancel()
-        await eventually(lambda: len(listener.of_kind(wire.CHUNK)) == 6)
-        assert listener.of_kind(wire.CHUNK)[-1] == [wire.CHUNK, transfer, 0, 0, b""]
-        await eventually(lambda: len(listener.of_kind(wire.CANCEL)) == 1)
-
-
-@on_a_loop
-async def test_small_calls_go_on_quickly_beside_a_big_body() -> None:
-    async with two_hosts() as (_, caller):
-        big = outcome(caller, ask(os.urandom(40_000_000), timeout=25))
-        served = 0
-        while not big.done():
-            await caller.call(HERE, served)
-            served += 1
-        assert len((await big).value()) == 40_000_000
-        assert served > 20
-
-
-@on_a_loop
-async def test_a_call_taken_back_before_it_left_never_leaves() -> None:
-    async with raw_router() as listener, host("pc2", listens=False) as caller:
-        caller.pool.connect(listener.peer)
-        routing_id, _ = await listener.next()
-        call = outcome(caller, ask("never"))
-        expiring = outcome(caller, ask("expires", timeout=0.05))
-        error = (await expiring).error
-        assert type(error) is DeadlineExceeded
-        assert error.details == {"began": "no"}
-        assert error.message.endswith("the call had not left this host yet")
-        call.cancel()
-        await asyncio.gather(call, return_exceptions=True)
-        after = outcome(caller, ask("after"))
-        listener.tell(routing_id, wire.welcome(wire.Hello("home", "host", HERE, 1)))
-        await eventually(lambda: listener.of_kind(wire.CALL))
-        assert [value_of(envelope) for envelope in listener.of_kind(wire.CALL)] == ["after"]
-        assert listener.of_kind(wire.CANCEL) == []
-        after.cancel()
-
-
-@on_a_loop
-async def test_cancel_follows_a_call_that_has_left() -> None:
-    async with raw_router() as listener, host("pc2", listens=False) as caller:
-        caller.pool.connect(listener.peer)
-        await listener.welcome()
-        call = outcome(caller, ask(timeout=0.05))
-        error = (await call).error
-        assert error is not None
-        assert error.details == {"began": "unknown"}
-        await eventually(lambda: listener.of_kind(wire.CANCEL))
-        assert listener.of_kind(wire.CANCEL)[0][1] == listener.of_kind(wire.CALL)[0][1]
-
-
-@on_a_loop
-async def test_calls_a_peer_does_not_take_are_refused_over_16_mib_and_other_peers_go_on() -> None:
-    async with raw_router("pc3") as listener, two_hosts() as (_, caller):
-        listener.socket.setsockopt(zmq.RCVHWM, 1)
-        link = caller.pool.connect(listener.peer)
-        await listener.welcome()
-        await eventually(lambda: link.state == "up")
-        body = bytes(60_000)
-        calls = [outcome(caller, ask(body, timeout=20), to="pc3") for _ in range(1000)]
-        await eventually(lambda: link.blocked)
-        refused = [reply for reply in await asyncio.gather(*(call for call in calls if call.done()))]
-        assert refused
-        assert {type(reply.error) for reply in refused} == {Overloaded}
-        assert link.outbox.call_bytes <= 16 * 1024 * 1024
-        assert await caller.call(HERE, "undisturbed") == "undisturbed"
-        for call in calls:
-            call.cancel()
-        await asyncio.gather(*calls, return_exceptions=True)
-        assert (link.outbox.call_bytes, link.waiters) == (0, {})
-
-
-@on_a_loop
-async def test_a_header_that_is_too_long_ends_that_call() -> None:
-    async with two_hosts() as (_, caller):
-        reply = await outcome(caller, ask()._replace(path=("x" * 500,) * 5))
-        assert type(reply.error) is MessageTooLarge
-        assert caller.pool.links[HERE].waiters == {}
-        assert await caller.call(HERE, "fine") == "fine"
-
-
-# --- frozen programs --------------------------------------------------------------------------------------------------
-
-
-@contextmanager
-def program(name: str, *arguments: str) -> Iterator[subprocess.Popen[str]]:
-    """Run a program of the tests beside this one."""
-    child = subprocess.Popen([sys.executable, "-m", f"tests.transport.{name}", *arguments], text=True,
-                             stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-    try:
-        yield child
-    finally:
-        child.kill()
-        child.communicate()
-
-
-def line(child: subprocess.Popen[str]) -> str:
-    assert child.stdout is not None
-    return child.stdout.readline().strip()
-
-
-@on_a_loop
-async def test_a_call_that_expired_while_the_callee_was_frozen_is_not_run() -> None:
-    keys = KEYS[HERE], KEYS["pc2"]
-    with program("frozen_callee", keys[0].public, keys[0].secret, keys[1].public) as child:
-        endpoint = await asyncio.to_thread(line, child)
-        async with host("pc2", listens=False) as caller:
-            link = caller.pool.connect(Peer(HERE, endpoint, keys[0].public))
-            await eventually(lambda: link.state == "up")
-            assert await caller.call(HERE, "before") == ["before"]
-            os.kill(child.pid, signal.SIGSTOP)
-            reply = await outcome(caller, ask("expired", timeout=0.3))
-            assert type(reply.error) is DeadlineExceeded
-            patient = outcome(caller, ask("patient", timeout=20))
-            await eventually(lambda since=time.monotonic(): time.monotonic() - since > 0.6)  # type: ignore[misc]
-            os.kill(child.pid, signal.SIGCONT)
-            assert (await patient).value() == ["before", "patient"]
-            assert await caller.call(HERE, "after") == ["before", "patient", "after"]
-
-
-@on_a_loop
-async def test_a_call_that_expired_while_the_caller_was_frozen_is_not_run() -> None:
-    run: list[tuple[float, float]] = []
-
-    async def note(request: Request) -> Reply:
-        run.append((request.deadline, Clock().monotonic()))
-        return Reply(request.body)
-
-    async with host(HERE, note) as callee:
-        keys = KEYS[HERE], KEYS["pc2"]
-        with program("frozen_caller", callee.endpoint, keys[0].public, keys[1].public, keys[1].secret) as child:
-            await eventually(lambda: len(run) > 50)
-            for _ in range(5):
-                seen = len(run)
-                os.kill(child.pid, signal.SIGSTOP)
-                await eventually(lambda since=time.monotonic(): time.monotonic() - since > 0.25)  # type: ignore[misc]
-                os.kill(child.pid, signal.SIGCONT)
-                await eventually(lambda seen=seen: len(run) > seen + 50)  # type: ignore[misc]
-        assert all(begun < deadline for deadline, begun in run)
-        assert callee.traffic.undecodable == 0
-
-
-@on_a_loop
-async def test_a_peer_that_froze_is_found_out_by_its_silence_and_dialled_again() -> None:
-    keys = KEYS[HERE], KEYS["pc2"]
-    with program("frozen_callee", keys[0].public, keys[0].secret, keys[1].public) as child:
-        endpoint = await asyncio.to_thread(line, child)
-        async with host("pc2", listens=False) as caller:
-            link = caller.pool.connect(Peer(HERE, endpoint, keys[0].public))
-            await eventually(lambda: link.state == "up")
-            os.kill(child.pid, signal.SIGSTOP)
-            call = outcome(caller, ask("lost", timeout=20))
-            begun = time.monotonic()
-            assert unreachable(await call)[0] == "unknown"
-            assert time.monotonic() - begun < 4
-            os.kill(child.pid, signal.SIGCONT)
-            await eventually(lambda: link.state == "up")
-            assert await caller.call(HERE, "again") == ["again"], "what came on the lost connection is not run"
-
-
-# --- other ends -------------------------------------------------------------------------------------------------------
-
-
-@on_a_loop
-async def test_echo_is_what_these_tests_think_it_is() -> None:
-    assert (await echo(ask(5))).value() == 5

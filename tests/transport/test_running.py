@@ -108,7 +108,7 @@ async def test_a_handler_that_finishes_in_spite_of_the_cancellation_answers_with
             begun.set()
             await asyncio.Event().wait()
         except asyncio.CancelledError:
-            await asyncio.sleep(0)
+            await settle(1)
         return Reply(encode("done"))
 
     running = Running(stubborn, lambda number, request, reply: answers.append(reply))

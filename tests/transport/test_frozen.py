@@ -1,0 +1,97 @@
+"""Programs that freeze: nothing is run for a caller that gave up meanwhile, and silence is found out."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from mesh.clock import Clock
+from mesh.errors import DeadlineExceeded
+from mesh.message import Reply, Request
+from mesh.transport.link import Peer
+from tests.eventually import eventually
+from tests.transport.ends import KEYS, ask, host, on_a_loop, outcome, unreachable
+
+HERE = "mainpc"
+
+
+@contextmanager
+def program(name: str, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+    """Run a program of the tests beside this one."""
+    child = subprocess.Popen([sys.executable, "-m", f"tests.transport.{name}", *arguments], text=True,
+                             stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    try:
+        yield child
+    finally:
+        child.kill()
+        child.communicate()
+
+
+def line(child: subprocess.Popen[str]) -> str:
+    assert child.stdout is not None
+    return child.stdout.readline().strip()
+
+
+@on_a_loop
+async def test_a_call_that_expired_while_the_callee_was_frozen_is_not_run() -> None:
+    keys = KEYS[HERE], KEYS["pc2"]
+    with program("frozen_callee", keys[0].public, keys[0].secret, keys[1].public) as child:
+        endpoint = await asyncio.to_thread(line, child)
+        async with host("pc2", listens=False) as caller:
+            link = caller.pool.connect(Peer(HERE, endpoint, keys[0].public))
+            await eventually(lambda: link.state == "up")
+            assert await caller.call(HERE, "before") == ["before"]
+            os.kill(child.pid, signal.SIGSTOP)
+            reply = await outcome(caller, ask("expired", timeout=0.3))
+            assert type(reply.error) is DeadlineExceeded
+            patient = outcome(caller, ask("patient", timeout=20))
+            await eventually(lambda since=time.monotonic(): time.monotonic() - since > 0.6)  # type: ignore[misc]
+            os.kill(child.pid, signal.SIGCONT)
+            assert (await patient).value() == ["before", "patient"]
+            assert await caller.call(HERE, "after") == ["before", "patient", "after"]
+
+
+@on_a_loop
+async def test_a_call_that_expired_while_the_caller_was_frozen_is_not_run() -> None:
+    run: list[tuple[float, float]] = []
+
+    async def note(request: Request) -> Reply:
+        run.append((request.deadline, Clock().monotonic()))
+        return Reply(request.body)
+
+    async with host(HERE, note) as callee:
+        keys = KEYS[HERE], KEYS["pc2"]
+        with program("frozen_caller", callee.endpoint, keys[0].public, keys[1].public, keys[1].secret) as child:
+            await eventually(lambda: len(run) > 50)
+            for _ in range(5):
+                seen = len(run)
+                os.kill(child.pid, signal.SIGSTOP)
+                await eventually(lambda since=time.monotonic(): time.monotonic() - since > 0.25)  # type: ignore[misc]
+                os.kill(child.pid, signal.SIGCONT)
+                await eventually(lambda seen=seen: len(run) > seen + 50)  # type: ignore[misc]
+        assert all(begun < deadline for deadline, begun in run)
+        assert callee.traffic.undecodable == 0
+
+
+@on_a_loop
+async def test_a_peer_that_froze_is_found_out_by_its_silence_and_dialled_again() -> None:
+    keys = KEYS[HERE], KEYS["pc2"]
+    with program("frozen_callee", keys[0].public, keys[0].secret, keys[1].public) as child:
+        endpoint = await asyncio.to_thread(line, child)
+        async with host("pc2", listens=False) as caller:
+            link = caller.pool.connect(Peer(HERE, endpoint, keys[0].public))
+            await eventually(lambda: link.state == "up")
+            os.kill(child.pid, signal.SIGSTOP)
+            call = outcome(caller, ask("lost", timeout=20))
+            begun = time.monotonic()
+            assert unreachable(await call)[0] == "unknown"
+            assert time.monotonic() - begun < 4
+            os.kill(child.pid, signal.SIGCONT)
+            await eventually(lambda: link.state == "up")
+            assert await caller.call(HERE, "again") == ["again"], "what came on the lost connection is not run"
