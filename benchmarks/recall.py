@@ -137,8 +137,8 @@ class InProcess:
         await self._mesh.request("memory_client.batch_add_memories", memories=memories)
 
     async def restart(self) -> None:
-        """Restart each agent."""
-        for service in SERVICES:
+        """Restart each agent, who asks before who is asked, so that nothing is under way to one that is away."""
+        for service in reversed(SERVICES):
             await self._mesh.restart(service)
 
     async def best_words(self, user: str, text: str) -> str:

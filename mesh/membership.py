@@ -45,8 +45,6 @@ class Membership:
         inventory: Callable[[], list[InstanceRecord]], differed: Callable[[Difference], None],
         refused: Callable[[MeshError], None], news: Callable[[bool, str], None],
     ) -> None:
-        self.desired: Mapping[str, str] = {}
-        self.overrides: Mapping[str, Mapping[str, Any]] = {}
         self.connected = False
         self.reason = "not connected yet"
         self.announced = asyncio.Event()
@@ -156,12 +154,10 @@ class Membership:
         answer = await self._ask("sync", {"incarnation": self._incarnation, "epoch": epoch, "revision": revision,
                                           "hash": self._hash})
         if answer.get("announce"):
-            taken = await self._ask("announce", {"host": self._me().to_wire(),
-                                                 "instances": [row.to_wire() for row in instances]})
-            self.desired = dict(taken.get("desired", {}))
-            self.overrides = dict(taken.get("overrides", {}))
-            self.announced.set()
+            await self._ask("announce", {"host": self._me().to_wire(),
+                                         "instances": [row.to_wire() for row in instances]})
         self._apply(answer)
+        self.announced.set()
 
     async def _ask(self, operation: str, arguments: Mapping[str, Any], timeout: float = TIMEOUT) -> dict[str, Any]:
         answer = await self._client.request(f"{REGISTRY}.{operation}", arguments, timeout)

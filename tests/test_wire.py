@@ -389,7 +389,9 @@ def test_a_greeting_may_leave_out_interest_and_software_and_say_more() -> None:
     assert wire.read_greeting([1, wire.VERSION, encode(fields)]) == wire.Hello("home", "host", "pc2", 1)
 
 
-def test_a_refusal_without_words_has_some() -> None:
+def test_a_refusal_is_read_as_its_error() -> None:
+    error = wire.read_refused(through(wire.refused(errors.PermissionDenied("not you", rule="identity"))))
+    assert (type(error), str(error)) == (errors.PermissionDenied, "not you")
     assert str(wire.read_refused([3, 1, encode({"code": "x"})])) == "no reason given"
     with pytest.raises(ProtocolError):
         wire.read_refused([3, 1, encode(7)])

@@ -22,6 +22,8 @@ ALIKE = 0.6
 OPEN_KINDS = frozenset({"title", "company", "person", "name", "model", "team"})
 """Kinds whose values are mostly proper names."""
 NOMINATIVE = frozenset({"i", "me", "we", "us", "mine", "myself", "ours"})
+PLAIN_VERBS = frozenset("be have do get keep put find stand lie hang leave store call name go come use hold stay".split())
+"""Verbs that only join a subject to its value."""
 SHARED_PREFIX = 5
 
 
@@ -60,7 +62,7 @@ def likeness(asked: Unit, told: Unit, words: Lexicon) -> float:
     if asked.name:
         return 1.0 if asked.text.lower() == told.text.lower() else 0.0
     single = len(asked.positions) == 1
-    if asked.words == told.words or (single and len(told.positions) == 1 and asked.lemmas & told.lemmas):
+    if _same_words(asked, told) or (single and len(told.positions) == 1 and asked.lemmas & told.lemmas):
         return 1.0
     if asked.number or told.number:
         return 0.0
@@ -78,6 +80,15 @@ def likeness(asked: Unit, told: Unit, words: Lexicon) -> float:
     if _broader(told.sense.concepts | inner, concepts, words):
         return 0.7
     return 0.8 if single and not told.name and _same_stem(asked, told) else 0.0
+
+
+def _same_words(asked: Unit, told: Unit) -> bool:
+    """Say whether two phrases are the same but for the forms of their words."""
+    if len(asked.words) != len(told.words):
+        return False
+    return asked.words == told.words or (len(asked.words) > 1 and asked.lemmas == told.lemmas) or (
+        len(asked.words) > 1 and all(one.rstrip("s") == other.rstrip("s") for one, other in zip(asked.words, told.words, strict=True))
+    )
 
 
 def names_kind_of(kind: Unit, value: Unit) -> bool:
@@ -109,6 +120,7 @@ class _Comparison:
         self.memory = memory
         self.words = words
         self.likes = [[self._likeness(asked, told) for told in memory.units] for asked in question.units]
+        self._keep_apart()
         self.covered = {
             index
             for asked, row in zip(question.units, self.likes, strict=True)
@@ -119,11 +131,23 @@ class _Comparison:
 
     def _likeness(self, asked: Unit, told: Unit) -> float:
         value = likeness(asked, told, self.words)
-        if value < ALIKE and asked not in self.question.focus:  # "my pet" may be "my dog", and the other way round
+        if value < ALIKE and asked in self.question.anchors:  # "my pet" may be "my dog", and the other way round
             return max(value, 0.9 if names_kind_of(asked, told) else 0.65 if names_kind_of(told, asked) else 0.0)
         if value < ALIKE and asked.sense.names & self._answered_by(told):
             return 0.85
         return value
+
+    def _keep_apart(self) -> None:
+        """A word of the memory that is what the question is about does not also tell the relation."""
+        claimed = {
+            row.index(max(row))
+            for unit, row in zip(self.question.units, self.likes, strict=True)
+            if row and unit in self.question.anchors and max(row) >= 0.95
+        }
+        for unit, row in zip(self.question.units, self.likes, strict=True):
+            if unit not in self.question.anchors and not unit.name:
+                for index in claimed:
+                    row[index] = 0.0
 
     def _answered_by(self, unit: Unit) -> frozenset[str]:
         """Return the kinds of values that a relation has: "plays" has an instrument, a sport or a game."""
@@ -195,7 +219,7 @@ class _Comparison:
         if self.question.wanted & self.memory.units[index].sense.names:
             return True
         for row in self.likes:
-            if row[index] >= ALIKE and (isinstance(owner, str) or row[owner] < max(row[index], ALIKE)):
+            if row[index] >= ALIKE and row[index] == max(row) and (isinstance(owner, str) or row[owner] < row[index]):
                 return True
         return False
 
@@ -246,9 +270,12 @@ class _Comparison:
     # --- relation
 
     def _relation(self) -> tuple[float, frozenset[str]]:
-        units, weights = self.question.units, self.question.weights
+        units, weights = self.question.units, list(self.question.weights)
         by_words = [max(row, default=0.0) for row in self.likes]
         best = [max(likes, self._by_value(unit)) for likes, unit in zip(by_words, units, strict=True)]
+        for index, unit in enumerate(units):  # "which university" tells the relation if the memory speaks of studying
+            if unit in self.question.focus and not weights[index] and self._tells_relation(index):
+                weights[index] = 1.0
         reached = [unit for unit, value, weight in zip(units, best, weights, strict=True) if value >= ALIKE and weight]
         for index, unit in enumerate(units):
             if best[index] < ALIKE and self._said_again(unit, reached):
@@ -279,12 +306,20 @@ class _Comparison:
         if unit.sense.concepts <= self.words.generic:
             return 0.4
         told_by_words = any(other not in self.question.focus for other in reached)
-        return 0.5 if unit.lemmas & self.words.verbs and told_by_words else 1.0
+        acts = unit.lemmas & self.words.verbs or (len(unit.words) == 1 and unit.words[0].endswith(("ed", "ing")))
+        return 0.5 if acts and told_by_words else 1.0
 
     def _said_again(self, unit: Unit, reached: Sequence[Unit]) -> bool:
         """Say whether a word only repeats another one that was found: "which instrument does she play"."""
         kinds = {self.words.answers[concept] for concept in unit.sense.concepts if concept in self.words.answers}
         return any(unit.sense.concepts & other.sense.concepts or kinds & other.sense.names for other in reached)
+
+    def _tells_relation(self, asked: int) -> bool:
+        unit = self.question.units[asked]
+        return any(
+            value >= 0.85 and unit.sense.concepts & told.sense.concepts
+            for value, told in zip(self.likes[asked], self.memory.units, strict=True)
+        )
 
     def _by_value(self, unit: Unit) -> float:
         """Return how well a value alone tells the relation: "a teal boat" has a colour, "my doctor is Anna Bell" a name."""
@@ -293,15 +328,21 @@ class _Comparison:
             return 0.85
         if not unit.lemmas & self.words.verbs or len(unit.positions) > 1:
             kinds |= {self.words.answers[concept] for concept in unit.sense.concepts if concept in self.words.answers}
+        if self.question.wanted:
+            kinds &= self.question.wanted
+        if "age" in unit.sense.concepts and any(value.number for _, value in self._values()):
+            return 0.9 * self._says_little()
         return max((self._kind_fit(kind) for kind in kinds), default=0.0)
 
     def _says_little(self) -> float:
         """Return less the more the memory says that was not asked; then it is about something else."""
         extra = 0
         for index, unit in enumerate(self.memory.units):
-            if index in self.covered or unit.name or unit.sense.kinds or not unit.sense.concepts:
+            if index in self.covered or unit.name or unit.number or unit.sense.kinds:
                 continue
-            if not unit.lemmas & self.words.light and not unit.sense.concepts & self.question.implied:
+            if unit.sense.concepts & self.question.implied or unit.lemmas & PLAIN_VERBS:
+                continue
+            if unit.sense.concepts or unit.lemmas & self.words.verbs or (not unit.known and unit.words[0].endswith("ed")):
                 extra += 1
         return float(0.6**extra)
 
@@ -333,13 +374,15 @@ class _Comparison:
 
     def _kind_fit(self, kind: str) -> float:
         values = self._values()
-        if any(kind in unit.sense.kinds for _, unit in values):
+        if any(kind in unit.sense.kinds and self.memory.valued(index) for index, unit in values):
             return 0.95
         if kind == "place":
             placed = any(self.memory.placed(index) and not _is_time(unit) for index, unit in values)
             return 0.95 if placed else 0.8 if any(unit.name for _, unit in values) and self._says(kind) else 0.0
         if kind in ("number", "time", "frequency", "unit"):
             return 0.95 if any(unit.number for _, unit in values) else 0.0
+        if kind == "year":
+            return 0.95 if any(_is_year(unit) for _, unit in values) else 0.0
         if kind == "date":
             return 0.95 if any(_is_time(unit) or _is_year(unit) for _, unit in values) else 0.0
         if kind == "person" and self.memory.mentions_self and not self.question.about_self:

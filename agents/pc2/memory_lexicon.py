@@ -74,6 +74,7 @@ class Lexicon:
         self._add_kinds(data["kinds"])
         self.broader: dict[str, frozenset[str]] = {key: frozenset(_split(value)) for key, value in data["broader"].items()}
         self.answers: dict[str, str] = dict(data["answers"])
+        self.wants: dict[str, str] = dict(data["wants"])
         self.generic = frozenset(_split(data["generic"]["concepts"]))
         self.many = frozenset(_split(data["many"]["concepts"]))
         for phrases in self._phrases.values():
@@ -128,8 +129,8 @@ class Lexicon:
     def _lemmas(self, word: str) -> set[str]:
         if word in self._bases:
             return {word, *self._bases[word]}
-        guesses = list(_stems(word))
-        return {word, *(guess for guess in guesses if guess in self._vocabulary)} if guesses else {word}
+        listed = word in self._vocabulary  # "drawer" is no person who draws
+        return {word, *(stem for stem in _stems(word, inflected_only=listed) if stem in self._vocabulary)}
 
     def _collect_vocabulary(self, data: Mapping[str, Any]) -> None:
         lines: list[str] = [*data["concepts"].values()]
@@ -190,7 +191,7 @@ def _follow(words: Sequence[str], tokens: Sequence[Token], places: Sequence[int]
     return positions
 
 
-def _stems(word: str) -> Iterator[str]:
+def _stems(word: str, *, inflected_only: bool) -> Iterator[str]:
     """Yield what a regular English form may come from; the caller keeps those that exist."""
     if len(word) < 4:
         return
@@ -200,7 +201,7 @@ def _stems(word: str) -> Iterator[str]:
         yield word[:-2]
     if word.endswith("s") and not word.endswith("ss"):
         yield word[:-1]
-    for suffix in ("ing", "ed", "er", "est", "ers"):
+    for suffix in ("ing", "ed") if inflected_only else ("ing", "ed", "er", "est", "ers"):
         if word.endswith(suffix):
             stem = word.removesuffix(suffix)
             yield stem
@@ -209,7 +210,7 @@ def _stems(word: str) -> Iterator[str]:
                 yield stem[:-1] + "y"
             if len(stem) > 2 and stem[-1] == stem[-2] and stem[-1] not in VOWELS:
                 yield stem[:-1]
-    if word.endswith("ly"):
+    if word.endswith("ly") and not inflected_only:
         yield word[:-2]
     if "ise" in word or "isa" in word:
         yield word.replace("ise", "ize").replace("isa", "iza")

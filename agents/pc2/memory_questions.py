@@ -14,7 +14,7 @@ from agents_pc2.memory_tokens import Token
 ASKING = ("where", "when", "who", "whom", "whose", "how", "what", "which", "why")
 WANTED = {
     "where": frozenset({"place"}),
-    "when": frozenset({"date", "time"}),
+    "when": frozenset({"date", "time", "year"}),
     "who": frozenset({"person", "company"}),
     "whom": frozenset({"person", "company"}),
     "whose": frozenset({"person", "company"}),
@@ -26,11 +26,12 @@ IMPLIED = {
 MEASURES = frozenset(
     "old tall heavy far long big deep wide hot cold expensive much many high fast large thick broad warm loud small".split()
 )
+NUMERIC = frozenset({"number", "date", "time", "year", "place"})
 LIGHT = 0.25
 WISHES = frozenset({"should", "can", "could", "would", "must", "shall", "may", "might"})
 OPENINGS = frozenset({"about", "regarding", "concerning"})
 SUBJECTS = frozenset({"am", "do", "did", "have", "was", "were", "are", "had"})
-VAGUE_KINDS = frozenset({"number", "person", "place", "date", "time", "company", "unit", "title", "frequency"})
+VAGUE_KINDS = frozenset({"number", "person", "place", "date", "time", "year", "company", "unit", "title", "frequency"})
 """Kinds so wide that a value of them does not tell the relation."""
 DETERMINERS = frozenset("the a an my our his her their of for in on at 's to this that".split())
 
@@ -148,21 +149,31 @@ class _Asker:
     def _weights(self, units: Sequence[Unit], apart: frozenset[Unit]) -> list[float]:
         """Return how much each unit tells of the relation; light verbs count only where there is nothing else."""
         weights = [0.0 if unit in apart or unit.name else self._weight(unit) for unit in units]
-        if any(unit.sense.names for unit in units):
+        if any(unit.sense.names - NUMERIC for unit in units):
             weights = [0.0 if self._asker_does(unit) else weight for unit, weight in zip(units, weights, strict=True)]
+        if self._asks_which(units):
+            weights = [0.0 if weight == LIGHT else weight for weight in weights]
         if sum(weight for weight in weights if weight > LIGHT) == 0:
             placing = self.asking is not None and self.asking[1] == "where"
             return [0.0 if not weight or (placing and "keepplace" in unit.sense.concepts) else 1.0 for unit, weight in zip(units, weights, strict=True)]
         return weights
 
     def _weight(self, unit: Unit) -> float:
-        if len(unit.positions) == 1 and unit.lemmas & self.words.light or self._asker_does(unit):
+        informs = unit.sense.concepts & {"phone", "email", "code"}
+        if len(unit.positions) == 1 and unit.lemmas & self.words.light or (self._asker_does(unit) and not informs):
             return LIGHT
         if self.asking is not None and self.asking[1] == "where" and "keepplace" in unit.sense.concepts:
             return LIGHT
         if unit.sense.concepts and unit.sense.concepts <= self.words.generic:
             return 0.6
         return 1.0 if unit.sense.concepts or unit.sense.names else 0.6 if unit.known else 0.8
+
+    def _asks_which(self, units: Sequence[Unit]) -> bool:
+        """Say whether a noun stands right after "which" or "what": "which doctor does she see"."""
+        if self.asking is None or self.asking[1] not in ("what", "which"):
+            return False
+        after = self.asking[0] + 1
+        return any(unit.start == after and (unit.sense.kinds or unit.sense.names) for unit in units)
 
     def _asker_does(self, unit: Unit) -> bool:
         """Say whether it is what the asker wants to do with the answer: "should I offer"."""
@@ -237,8 +248,16 @@ class _Asker:
         head = self._head(units, possessions)
         if head is not None and head.sense.names:
             return head.sense.names
-        wants = {unit.sense.wants for index, unit in enumerate(units) if unit.sense.wants and index not in owners}
-        return frozenset(want for want in wants if want is not None)
+        wants: set[str | None] = {unit.sense.wants for index, unit in enumerate(units) if unit.sense.wants and index not in owners}
+        told = frozenset(want for want in wants if want is not None)
+        return told or self._usual(units)
+
+    def _usual(self, units: Sequence[Unit]) -> frozenset[str]:
+        """Return the kind of value that the one relation asked for always has."""
+        relations = [unit.sense.concepts for unit in units if unit.sense.concepts and not unit.sense.kinds]
+        if len(relations) != 1 or not all(concept in self.words.wants for concept in relations[0]):
+            return frozenset()
+        return frozenset(self.words.wants[concept] for concept in relations[0])
 
     def _focus(self, units: Sequence[Unit]) -> list[Unit]:
         """Return the words right after "what" or "which" that name a kind: "which musical instrument"."""

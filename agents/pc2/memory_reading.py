@@ -23,6 +23,8 @@ PLACES = frozenset(
 VERBAL = frozenset("is are was were be am been has have had do does did can could will would should may might must".split())
 NOUN_BEFORE = frozenset("the a an my our his her their its of in on with for some any no all these those to from by which what favourite favorite best".split())
 JOINS = frozenset({"de", "van", "von", "der", "den", "la", "le", "da", "di", "del", "bin", "al", "of"})
+HOLDERS = frozenset("case bag box shop store teacher lesson club player stand house museum factory farm recipe maker".split())
+"""After a thing these make another thing of it: a violin case, a fish shop."""
 SHOUTED = 0.6
 """Share of capitalised words from which capitals say nothing."""
 
@@ -67,6 +69,15 @@ class Reading:
     mentions_self: bool
     negated: bool
     asks: bool
+
+    def valued(self, index: int) -> bool:
+        """Say whether a unit may be a value of its own: the boat of "the Xorn boat" and the violin of "violin case" are not."""
+        unit = self.units[index]
+        before = next((u for u in self.units if u.positions[-1] == unit.start - 1), None)
+        if before is not None and before.name and not unit.name:
+            return False
+        following = unit.positions[-1] + 1
+        return not (following < len(self.tokens) and self.tokens[following].lower in HOLDERS)
 
     def placed(self, index: int) -> bool:
         """Say whether a unit stands after a word of place: "in the attic", "from Farnham"."""
@@ -256,7 +267,7 @@ class _Reader:
             owned = self._owned(units, owner_of, after)
             if owned:
                 yield Possession(owned[-1], (before,))
-        elif after in owner_of:
+        elif after in owner_of and not units[owner_of[after]].number:
             head = self._last_of_phrase(units, owner_of, after)
             if head != before:
                 yield Possession(head, (before,))

@@ -105,6 +105,13 @@ class Cell:
         self.settled.clear()
         self._life = asyncio.get_running_loop().create_task(self._live(by_operator), name=f"cell {self.service}")
 
+    def rest(self, reason: str) -> None:
+        """Stay stopped, because an operator wants it so."""
+        self._desired = False
+        self.lifecycle.explain(reason)
+        self.settled.set()
+        self._house.changed(self.service)
+
     async def stop(self, reason: str) -> None:
         """Drain and stop: running calls have `stop_s`, then they are cancelled; returns when all has ended."""
         self._desired = False

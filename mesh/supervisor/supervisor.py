@@ -17,7 +17,7 @@ from mesh import __version__, wire
 from mesh.address import endpoint
 from mesh.client import Client
 from mesh.clock import Clock
-from mesh.config import AgentSpec, MeshConfig, waves
+from mesh.config import MeshConfig
 from mesh.directory import Difference, Directory
 from mesh.errors import MeshError, PermissionDenied, StartError
 from mesh.membership import Membership
@@ -26,11 +26,13 @@ from mesh.metrics import Traffic
 from mesh.policy.resolve import REGISTRY, SUPERVISOR, Resolver
 from mesh.policy.stack import outgoing
 from mesh.port import ensure_free
-from mesh.records import USABLE_STATES, HostRecord, InstanceRecord
+from mesh.records import HostRecord
 from mesh.state import StateStore
+from mesh.supervisor.bell import Bell
 from mesh.supervisor.board import Board
 from mesh.supervisor.bus import EventBus
 from mesh.supervisor.cell import Cell
+from mesh.supervisor.cells import Cells
 from mesh.supervisor.control import Control
 from mesh.supervisor.errorlog import ErrorLog
 from mesh.supervisor.house import House
@@ -54,6 +56,7 @@ from mesh.transport.session import Session
 log = logging.getLogger("mesh.supervisor")
 
 READY_LIMIT = 10.0
+REGISTRY_PATIENCE = 1.0
 FLUSH_SECONDS = 0.2
 
 Tell = Callable[[dict[str, Any]], None]
@@ -65,7 +68,6 @@ class Supervisor:
     def __init__(self, config: MeshConfig, name: str, *, tell: Tell, clock: Clock | None = None) -> None:
         self.name = name
         self.clock = clock or Clock()
-        self.cells: dict[str, Cell] = {}
         self.spans = SpanRing()
         self.traffic = Traffic()
         self.stopping = asyncio.Event()
@@ -77,9 +79,8 @@ class Supervisor:
         self._loop = asyncio.get_running_loop()
         self._keys: Keys | None = None if config.security == "none" else ensure_for(config, name)
         self._pulse = Pulse(self.clock)
-        self._watch = Watch(self._pulse, self.clock, self._files, self._loop_held)
-        self._changed = asyncio.Event()
-        self._missing_changed = False
+        self._watch = Watch(self._pulse, self.clock, lambda: self._cells.files(), self._loop_held)
+        self._bell = Bell()
         self._failure: StartError | None = None
         self._linked_hosts: set[str] = set()
         self._started = self.clock.monotonic()
@@ -114,13 +115,17 @@ class Supervisor:
         self.directory = Directory(
             known_names={service: spec.hosts for service, spec in config.agents.items()}, clock=self.clock
         )
-        resolver = Resolver(self.directory, name, self.clock, local=self._loopback.exchange,
-                            remote=self._pool.exchange, settling=self._settling, changed=self._wait_for_change)
-        self.outgoing = outgoing(resolver)
+        self.outgoing = outgoing(Resolver(
+            self.directory, name, self.clock, local=self._loopback.exchange, remote=self._pool.exchange,
+            settling=lambda: self._membership.settling(), changed=self._bell.wait,
+        ))
+        self._cells = Cells(config, name, self.directory, self._bell, self._spawn,
+                            lambda: self._membership.inventory_changed())
+        self.cells = self._cells.by_service
         self._membership = Membership(
             config, name, incarnation=self._incarnation, directory=self.directory, pool=self._pool,
             client=Client(f"{SUPERVISOR}@{name}", self.outgoing, self.clock), clock=self.clock, key_of=self._key_of,
-            me=self._me, inventory=self._inventory, differed=self._differed, refused=self._refused_by_registry,
+            me=self._me, inventory=self._cells.inventory, differed=self._differed, refused=self._refused_by_registry,
             news=self._registry_news,
         )
         self._control = Control(self)
@@ -132,7 +137,7 @@ class Supervisor:
         return House(
             name=self.name, folder=self._folder, clock=self.clock, state=self._state, spans=self.spans,
             deadlines=self._deadlines, outgoing=self.outgoing, report=self.report, publish=self.publish,
-            changed=self._cell_changed, missing=self._missing, dependencies_ready=self._dependencies_ready,
+            changed=self._cell_changed, missing=self._cells.missing, dependencies_ready=self._cells.dependencies_ready,
             next_incarnation=counting(self.clock),
         )
 
@@ -149,7 +154,7 @@ class Supervisor:
             raise self._failure
 
     async def _start(self) -> None:
-        self._tell({"event": "starting", "host": self.name, "pid": os.getpid(), "agents": len(self._specs())})
+        self._tell({"event": "starting", "host": self.name, "pid": os.getpid()})
         self.errors.open()
         self._pulse.start()
         self._watch.start()
@@ -158,9 +163,8 @@ class Supervisor:
         ensure_free(self._at.address, self._at.events_port, f"host {self.name}", f"`hosts: {self.name}: events_port:`")
         self._listener.bind(endpoint(self._at.address, self._at.port))
         self._outside.bind(endpoint(self._at.address, self._at.events_port))
-        for service, spec in self._specs().items():
-            self.cells[service] = Cell(spec, self._house)
-        self.directory.set_own(self._me(), self._inventory())
+        self._cells.create(self._house)
+        self.directory.set_own(self._me(), self._cells.inventory())
         key = self._keys.peer(self._config.registry.host) if self._keys else None
         self._membership.start(key)
         self._heartbeat.beat(
@@ -168,33 +172,26 @@ class Supervisor:
             host=self.name, incarnation=self._incarnation, progress=lambda: self._pulse.turned,
             inventory_hash=lambda: self._membership.hash, on_state=lambda up: None,
         )
-        for cell in self.cells.values():
-            cell.launch()
-        self._spawn(self._announce_ready())
+        self._spawn(self._launch())
 
-    def _specs(self) -> dict[str, AgentSpec]:
-        return self._config.on(self.name)
+    async def _launch(self) -> None:
+        """Start the cells as operators want them, and say that the host is up.
 
-    async def _announce_ready(self) -> None:
-        """Say that the host is up once every cell has settled and nobody waits for another host, or after 10 s."""
-        await asyncio.gather(*(cell.settled.wait() for cell in self.cells.values()))
+        What operators want is the registry's to tell; without one the cells start all the same after a second. The host
+        is up once every cell has settled and nobody waits for another host, or after 10 s.
+        """
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(REGISTRY_PATIENCE):
+                await self._membership.announced.wait()
+        self._cells.launch()
+        await self._cells.settled()
         until = self._started + READY_LIMIT
-        while self._anyone_waits() and self.clock.monotonic() < until:
-            await self._wait_for_change(until - self.clock.monotonic())
-        rows = [(cell.service, cell.state, cell.lifecycle.reason) for cell in self.cells.values()]
-        self._tell({
-            "event": "ready", "host": self.name, "pid": os.getpid(),
-            "ready": sum(state == "ready" for _, state, _ in rows), "total": len(rows),
-            "degraded": [{"service": service, "reason": why} for service, state, why in rows if state == "degraded"],
-            "failed": [{"service": service, "state": state.value, "reason": why} for service, state, why in rows
-                       if state not in ("ready", "degraded")],
-            "seconds": round(self.clock.monotonic() - self._started, 3),
-        })
-
-    def _anyone_waits(self) -> bool:
-        return not self._membership.announced.is_set() or any(
-            cell.state.serving and self._missing(cell.spec) for cell in self.cells.values()
-        )
+        while (not self._membership.announced.is_set() or self._cells.anyone_waits()) and (
+            self.clock.monotonic() < until
+        ):
+            await self._bell.wait(until - self.clock.monotonic())
+        self._tell({"event": "ready", "host": self.name, "pid": os.getpid(), **self._cells.summary(),
+                    "seconds": round(self.clock.monotonic() - self._started, 3)})
 
     def shut_down(self) -> None:
         """Begin to stop this host."""
@@ -204,9 +201,7 @@ class Supervisor:
         self._tell({"event": "stopping", "host": self.name})
         self._listener.accepting = False
         await self._membership.stop()
-        for wave in reversed(waves(self._config, self.name)):
-            await asyncio.gather(*(self.cells[service].stop("the host stops") for service in wave
-                                   if service in self.cells))
+        await self._cells.stop()
         self._loopback.cancel_all()
         for task in self._tasks:
             task.cancel()
@@ -249,19 +244,6 @@ class Supervisor:
     async def _not_here(self, request: Request) -> Reply:
         return Reply(error=self.directory.refusal(request.service, self.name), host=self.name)
 
-    def _settling(self) -> bool:
-        return self._membership.settling()
-
-    async def _wait_for_change(self, limit: float) -> None:
-        """Return when the directory or a cell has changed, or after `limit` seconds."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(limit):
-                await self._changed.wait()
-
-    def _notify_change(self) -> None:
-        self._changed.set()
-        self._changed = asyncio.Event()
-
     # -- cells
 
     def _cell_changed(self, service: str) -> None:
@@ -272,45 +254,10 @@ class Supervisor:
         if self._bus.listen(service, cell.hearings if cell.state.serving else ()):
             self._interest_changed()
         self._membership.inventory_changed()
-        self._notify_change()
-        self._reconsider_soon()
+        self._bell.ring()
+        self._cells.look_soon()
         self.publish("agent.health", {"service": service, "host": self.name, "state": cell.state.value,
                                       "reason": cell.lifecycle.reason}, f"{SUPERVISOR}@{self.name}")
-
-    def _reconsider_soon(self) -> None:
-        """Have the cells look at their dependencies again, once for all that happens in this turn."""
-        if not self._missing_changed:
-            self._missing_changed = True
-            self._loop.call_soon(self._reconsider)
-
-    def _reconsider(self) -> None:
-        self._missing_changed = False
-        for cell in self.cells.values():
-            cell.reconsider()
-
-    def _missing(self, spec: AgentSpec) -> str | None:
-        """Say which soft dependency of an agent is configured somewhere and away, None if there is none."""
-        away = []
-        for dependency in spec.depends_on:
-            configured = self._config.agents.get(dependency.service)
-            if configured is not None and configured.hosts and not any(
-                row.state in USABLE_STATES for row in self.directory.instances(dependency.service)
-            ):
-                away.append(f"{dependency.service}@{','.join(configured.hosts)}")
-        return f"waiting for {', '.join(away)}" if away else None
-
-    async def _dependencies_ready(self, spec: AgentSpec) -> None:
-        """Wait until the services an agent cannot start without are ready on this host."""
-        needed = [self.cells[one.service] for one in spec.depends_on if not one.soft and one.service in self.cells]
-        while True:
-            waits = [cell.service for cell in needed if not cell.state.serving]
-            if not waits:
-                return
-            cell = self.cells[spec.service]
-            if cell.lifecycle.explain(f"waiting for {', '.join(waits)}"):
-                cell.settled.set()
-                self._membership.inventory_changed()
-            await self._changed.wait()
 
     async def start_agent(self, cell: Cell) -> str | None:
         """Start a cell for an operator and wait for the outcome; returns a warning, if there is one."""
@@ -335,16 +282,6 @@ class Supervisor:
             return f"not remembered over a restart of {self.name}, because the registry did not take it: {error}"
         return None
 
-    def _obey(self, service: str, desired: str) -> None:
-        """Follow what an operator wanted, as the registry tells it."""
-        cell = self.cells.get(service)
-        if cell is None:
-            return
-        if desired == "stopped" and cell.state not in ("stopped", "draining"):
-            self._spawn(cell.stop("stopped by an operator"))
-        elif desired == "running" and cell.state == "stopped":
-            cell.launch(by_operator=True)
-
     # -- membership
 
     def _me(self) -> HostRecord:
@@ -353,25 +290,20 @@ class Supervisor:
             self._keys.own.public if self._keys else "", __version__, "ok", os.getpid(),
         )
 
-    def _inventory(self) -> list[InstanceRecord]:
-        return [
-            InstanceRecord(cell.service, self.name, cell.incarnation, cell.state.value, cell.lifecycle.reason,
-                           tuple(sorted(cell.operations)))
-            for cell in self.cells.values()
-        ]
-
     def _key_of(self, row: HostRecord) -> str | None:
         """Return the key a host must show: the pinned one, never the one it announces."""
         return self._keys.peer(row.name) if self._keys else None
 
     def _differed(self, difference: Difference) -> None:
-        for key in difference.desired:
-            if key[1] == self.name:
-                self._obey(key[0], self.directory.view.desired.get(key, "running"))
+        for service, host in difference.desired:
+            if host == self.name:
+                self._cells.obey(service)
+        for service in difference.overrides:
+            self._cells.reset(service)
         for before, after in difference.hosts:
             self._tell_of_host(before, after)
-        self._notify_change()
-        self._reconsider_soon()
+        self._bell.ring()
+        self._cells.look_soon()
 
     def _tell_of_host(self, before: HostRecord | None, after: HostRecord | None) -> None:
         if after is None or after.name == self.name or (before is not None and before.state == after.state):
@@ -393,7 +325,7 @@ class Supervisor:
     def _registry_news(self, up: bool, reason: str) -> None:
         if up:
             log.info("connected to the registry at %s", self._membership.endpoint)
-        else:
+        elif not self.stopping.is_set():
             self.report.trouble("registry", f"the registry at {self._membership.endpoint} is lost ({reason}); known "
                                             "services stay callable")
 
@@ -447,16 +379,16 @@ class Supervisor:
 
     def _linked(self, host: str, up: bool, reason: str) -> None:
         self._membership.linked(host, up, reason)
-        refusal = self._pool.links[host].refusal if host == REGISTRY and not up else None
-        if isinstance(refusal, PermissionDenied):
-            self._refused_by_registry(refusal)
+        link = self._pool.links.get(host)
+        if host == REGISTRY and link is not None and isinstance(link.refusal, PermissionDenied):
+            self._refused_by_registry(link.refusal)
         if up:
             self._linked_hosts.add(host)
         elif host in self._linked_hosts:
             self._linked_hosts.discard(host)
             if host != REGISTRY and not self.stopping.is_set():
                 self.report.trouble(f"link:{host}", f"the link to {host} is lost: {reason}")
-        self._notify_change()
+        self._bell.ring()
 
     def _session(self, session: Session, up: bool) -> None:
         if session.kind == "operator":
@@ -469,10 +401,6 @@ class Supervisor:
     def _store_trouble(self, severity: str, text: str) -> None:
         """Report what the error log says of its own store; comes from its thread."""
         self._loop.call_soon_threadsafe(lambda: self.report(text, severity=str(severity), service=SUPERVISOR))
-
-    def _files(self) -> dict[str, str]:
-        """Return whose each agent file is; read by the watching thread."""
-        return {str(cell.spec.file): service for service, cell in self.cells.items()}
 
     def _loop_held(self, place: Place, seconds: float) -> None:
         """Say which agent holds the loop, at once to the launcher and the log; comes from the watching thread."""

@@ -18,7 +18,7 @@ def test_an_error_tail_survives_the_death_of_its_host(rough: Project) -> None:
         rough.kill("mainpc")
         wait_until(lambda: shown(tail, "host mainpc is dead"), 15)
         assert "the connection to mainpc is lost" in tail.text
-        wait_until(lambda: run(rough.root, "call", "lamp.blow", "why=afterwards").code == 1, 15)
+        wait_until(lambda: "error_id" in run(rough.root, "call", "lamp.blow", "why=afterwards", "--json").out, 15)
         wait_until(lambda: shown(tail, "afterwards"), 15)
         ids = [row["id"] for row in tail.rows()]
         assert len(ids) == len(set(ids)) and tail.interrupt() in (0, 130)

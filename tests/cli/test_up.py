@@ -101,7 +101,8 @@ def test_a_start_that_fails_says_why_with_its_code_and_leaves_nothing_behind(fur
 
 
 def test_one_host_is_started_with_the_registry_if_that_belongs_there(furnished: Project) -> None:
-    furnished.up("--host", "mainpc")
+    furnished.spawn("mesh.cli", "up", "--host", "mainpc")  # its ready line waits 10 s for torch@pc2
+    wait_until(lambda: run(furnished.root, "status").code == 0, 20)
     document = run(furnished.root, "status", "--json").json()
     assert [(row["name"], row["state"]) for row in document["hosts"]] == [("mainpc", "ok"), ("pc2", "absent")]
     assert document["registry"]["state"] == "ok"
@@ -151,8 +152,8 @@ def test_down_waits_for_running_calls_and_says_so_when_its_time_is_over(furnishe
 
 def test_hosts_that_hear_nothing_are_ended_by_their_launcher(furnished: Project) -> None:
     up = furnished.up()
-    for name in ("mainpc", "pc2"):
-        furnished.kill(name, signal.SIGSTOP)
+    for pid in [furnished.pid(name) for name in ("mainpc", "pc2")]:
+        furnished.kill_pid(pid, signal.SIGSTOP)
     result = run(furnished.root, "down")
     assert result.code == 0 and result.out == "stopped: mainpc, pc2\n"
     assert up.wait(5) is not None and furnished.processes() == []

@@ -13,7 +13,7 @@ import zmq
 
 from mesh import wire
 from mesh.clock import Clock
-from mesh.errors import Unreachable
+from mesh.errors import MeshError, Unreachable
 from mesh.message import Event, Handler, Reply, Request, decode, encode
 from mesh.metrics import Traffic
 from mesh.tracing import Trace
@@ -88,11 +88,12 @@ class Host:
 
     def __init__(
         self, name: str, handler: Handler = echo, *, mesh: str = MESH, incarnation: int = 1, clock: Clock | None = None,
-        key: KeyPair | None = None,
+        key: KeyPair | None = None, secure: bool = True,
     ) -> None:
         self.name = name
         self.clock = clock or Clock()
         self.key = key or KEYS[name]
+        self._own = self.key if secure else None
         self.hello = wire.Hello(mesh, "host", name, incarnation, (), "test")
         self.traffic = Traffic()
         self.endpoint = ""
@@ -102,6 +103,7 @@ class Host:
         self.events: list[Event] = []
         self.lost: list[tuple[str, int]] = []
         self.troubles: list[str] = []
+        self.refuses: MeshError | None = None
         self.context = profile.new_context()
         self.heartbeat = Heartbeat(self.context, ALLOW, clock=Clock(), on_refused=lambda *_: None)
         self.heartbeat.start()
@@ -110,20 +112,27 @@ class Host:
         self._handler = handler
         self.listener = self._new_listener()
         self.pool = Pool(
-            self.context, self.key, lambda: self.hello, self.pending,
+            self.context, self._own, lambda: self.hello, self.pending,
             LinkCallbacks(lambda *what: self.links.append(what), lambda event, _: self.events.append(event),
                           lambda *what: self.lost.append(what), lambda _, text: self.troubles.append(text)),
             self.clock, self.traffic,
         )
 
+    @property
+    def peer(self) -> Peer:
+        """Where this host listens, for a pool to dial."""
+        return Peer(self.name, self.endpoint, self._own.public if self._own else None)
+
     def _new_listener(self) -> Listener:
         return Listener(
-            self.context, self.key, lambda: self.hello, self._handler,
+            self.context, self._own, lambda: self.hello, self._handler,
             ListenerCallbacks(self._session, self._beat, lambda _, text: self.troubles.append(text)),
             self.clock, self.traffic,
         )
 
     def _session(self, session: Session, up: bool) -> None:
+        if up and self.refuses is not None:
+            raise self.refuses
         self.sessions.append((session.peer, up))
 
     def _beat(self, session: Session, age_ms: int, inventory: bytes) -> None:
@@ -145,7 +154,7 @@ class Host:
 
     def dial(self, other: Host, **changes: Any) -> Link:
         """Connect to another host, or to what `changes` of its `Peer` say."""
-        return self.pool.connect(replace(Peer(other.name, other.endpoint, other.key.public), **changes))
+        return self.pool.connect(replace(other.peer, **changes))
 
     async def join(self, other: Host) -> Link:
         """Connect to another host and wait for its welcome."""
@@ -195,9 +204,9 @@ async def two_hosts(handler: Handler = echo, **how: Any) -> AsyncIterator[tuple[
 class RawDealer:
     """The dialling end without the mesh's own code: sends what a test gives it, keeps what comes."""
 
-    def __init__(self, to: Host, name: str = "pc2", *, high_water: int | None = None) -> None:
+    def __init__(self, to: Peer, name: str = "pc2", *, high_water: int | None = None) -> None:
         self.context = profile.new_context()
-        self.socket = profile.dealer(self.context, own=KEYS[name], server_key=to.key.public)
+        self.socket = profile.dealer(self.context, own=KEYS[name], server_key=to.key)
         if high_water is not None:
             self.socket.setsockopt(zmq.RCVHWM, high_water)
             self.socket.setsockopt(zmq.RCVBUF, 8192)
@@ -256,9 +265,9 @@ class RawDealer:
 
 
 @asynccontextmanager
-async def raw_dealer(to: Host, name: str = "pc2", **how: Any) -> AsyncIterator[RawDealer]:
+async def raw_dealer(to: Host | Peer, name: str = "pc2", **how: Any) -> AsyncIterator[RawDealer]:
     """Give a bare dialling end, on its way to a host."""
-    it = RawDealer(to, name, **how)
+    it = RawDealer(to if isinstance(to, Peer) else to.peer, name, **how)
     try:
         yield it
     finally:

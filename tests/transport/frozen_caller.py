@@ -1,4 +1,4 @@
-"""A program of the tests: a host that calls all the time, each call with little patience, to be stopped with a signal."""
+"""A program of the tests: a host that calls all the time and has little patience, to be stopped with a signal."""
 
 from __future__ import annotations
 
@@ -14,9 +14,13 @@ AT_ONCE = 8
 
 
 async def call_for_ever(host: ends.Host) -> None:
-    """Call again as soon as the last call has ended, however it did."""
+    """Call again as soon as the last call has ended, however it did; the argument is when the caller gives up.
+
+    The monotonic clock is the machine's, so the callee can compare.
+    """
     while True:
-        await host.pool.exchange(ends.ask("now", timeout=PATIENCE), "mainpc")
+        until = host.clock.monotonic() + PATIENCE
+        await host.pool.exchange(ends.ask(until, timeout=PATIENCE), "mainpc")
         await host.clock.sleep(0.002)
 
 

@@ -131,7 +131,8 @@ class Callee:
 
 def test_a_value_comes_back(stage: Stage) -> None:
     async def scenario(line: Line) -> None:
-        for value in (None, "text", {"a": [1, 2.5, b"\x00"]}, []):
+        values: list[Any] = [None, "text", {"a": [1, 2.5, b"\x00"]}, []]
+        for value in values:
             assert (await line.exchange(ask(value))).value() == value
 
     stage.play(echo, scenario)
@@ -145,8 +146,8 @@ def test_a_request_arrives_with_everything_it_carries(stage: Stage) -> None:
         return Reply(request.body, host="mainpc")
 
     async def scenario(line: Line) -> None:
-        sent = Request("kb", "find", encode({"a": 1}), Clock().monotonic() + 5, Trace.new(sampled=True).child(), "nlu@pc2",
-                       ("gateway.ask", "nlu.parse"), "mainpc")
+        sent = Request("kb", "find", encode({"a": 1}), Clock().monotonic() + 5, Trace.new(sampled=True).child(),
+                       "nlu@pc2", ("gateway.ask", "nlu.parse"), "mainpc")
         reply = await line.exchange(sent)
         assert reply.host == "mainpc"
         got = seen[0]

@@ -230,7 +230,7 @@ async def test_when_the_peer_is_gone_calls_under_way_end_at_once_with_an_unknown
 
 @on_a_loop
 async def test_when_the_peer_is_gone_calls_that_had_not_left_have_not_begun() -> None:
-    async with two_hosts() as (callee, caller):
+    async with two_hosts() as (_, caller):
         link = caller.pool.links[HERE]
         calls = [outcome(caller, ask(number)) for number in range(3)]
         big = outcome(caller, ask(bytes(200_000)))

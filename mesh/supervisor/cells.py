@@ -1,0 +1,153 @@
+"""All cells of a host: started by their dependencies, stopped in the reverse order, held to what the operator wants."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any
+
+from mesh.config import AgentSpec, MeshConfig, apply_overrides, waves
+from mesh.directory import Directory
+from mesh.records import USABLE_STATES, InstanceRecord
+from mesh.supervisor.bell import Bell
+from mesh.supervisor.cell import Cell
+from mesh.supervisor.house import House
+
+WAIT = 3600.0
+
+
+class Cells:
+    """The cells of one host by service.
+
+    `spawn` gives a coroutine a task with an owner, `inventory_changed` is told when what the host offers has changed.
+    """
+
+    def __init__(
+        self, config: MeshConfig, host: str, directory: Directory, bell: Bell,
+        spawn: Callable[[Coroutine[Any, Any, None]], None], inventory_changed: Callable[[], None],
+    ) -> None:
+        self.by_service: dict[str, Cell] = {}
+        self._config = config
+        self._host = host
+        self._directory = directory
+        self._bell = bell
+        self._spawn = spawn
+        self._inventory_changed = inventory_changed
+        self._looking = False
+
+    def create(self, house: House) -> None:
+        """Make a cell for every agent of this host; none runs yet."""
+        self.by_service.update({service: Cell(spec, house) for service, spec in self._config.on(self._host).items()})
+
+    def launch(self) -> None:
+        """Start every cell that an operator has not stopped, with the settings in force."""
+        for service, cell in self.by_service.items():
+            cell.spec = self._in_force(service)
+            if self._desired(service) == "running":
+                cell.launch()
+            else:
+                cell.rest("stopped by an operator")
+
+    async def settled(self) -> None:
+        """Return when every cell has come up, or has shown that it does not."""
+        await asyncio.gather(*(cell.settled.wait() for cell in self.by_service.values()))
+
+    async def stop(self) -> None:
+        """Drain and stop all, those first that others do not depend on."""
+        for wave in reversed(waves(self._config, self._host)):
+            await asyncio.gather(*(self.by_service[service].stop("the host stops") for service in wave
+                                   if service in self.by_service))
+
+    def inventory(self) -> list[InstanceRecord]:
+        """Return the rows of this host's cells for the registry."""
+        return [
+            InstanceRecord(cell.service, self._host, cell.incarnation, cell.state.value, cell.lifecycle.reason,
+                           tuple(sorted(cell.operations)))
+            for cell in self.by_service.values()
+        ]
+
+    def files(self) -> dict[str, str]:
+        """Return whose each agent file is; may be read from any thread."""
+        return {str(cell.spec.file): service for service, cell in list(self.by_service.items())}
+
+    def summary(self) -> dict[str, Any]:
+        """Return how many are ready, and which are not and why."""
+        rows = [(cell.service, cell.state.value, cell.lifecycle.reason) for cell in self.by_service.values()]
+        return {
+            "ready": sum(state == "ready" for _, state, _ in rows), "total": len(rows),
+            "degraded": [{"service": service, "reason": why} for service, state, why in rows if state == "degraded"],
+            "failed": [{"service": service, "state": state, "reason": why} for service, state, why in rows
+                       if state not in ("ready", "degraded")],
+        }
+
+    # -- dependencies
+
+    def missing(self, spec: AgentSpec) -> str | None:
+        """Say which soft dependency of an agent is configured somewhere and away, None if there is none."""
+        away = []
+        for dependency in spec.depends_on:
+            configured = self._config.agents.get(dependency.service)
+            if configured is not None and configured.hosts and not any(
+                row.state in USABLE_STATES for row in self._directory.instances(dependency.service)
+            ):
+                away.append(f"{dependency.service}@{','.join(configured.hosts)}")
+        return f"waiting for {', '.join(away)}" if away else None
+
+    def anyone_waits(self) -> bool:
+        """Tell whether a running cell misses somebody."""
+        return any(cell.state.serving and self.missing(cell.spec) for cell in self.by_service.values())
+
+    async def dependencies_ready(self, spec: AgentSpec) -> None:
+        """Wait until the services an agent cannot start without are ready on this host."""
+        needed = [self.by_service[one.service] for one in spec.depends_on
+                  if not one.soft and one.service in self.by_service]
+        while waits := [cell.service for cell in needed if not cell.state.serving]:
+            cell = self.by_service[spec.service]
+            if cell.lifecycle.explain(f"waiting for {', '.join(waits)}"):
+                cell.settled.set()
+                self._inventory_changed()
+            await self._bell.wait(WAIT)
+
+    def look_soon(self) -> None:
+        """Have the cells look at their dependencies again, once for all that happens in this turn of the loop."""
+        if not self._looking:
+            self._looking = True
+            asyncio.get_running_loop().call_soon(self._look)
+
+    def _look(self) -> None:
+        self._looking = False
+        for cell in self.by_service.values():
+            cell.reconsider()
+
+    # -- what operators want
+
+    def obey(self, service: str) -> None:
+        """Follow what an operator wants of a service, as the registry tells it."""
+        cell = self.by_service.get(service)
+        if cell is None:
+            return
+        if self._desired(service) == "stopped" and cell.state not in ("stopped", "draining"):
+            self._spawn(cell.stop("stopped by an operator"))
+        elif self._desired(service) == "running" and cell.state == "stopped":
+            cell.launch(by_operator=True)
+
+    def reset(self, service: str) -> None:
+        """Start a service anew if its settings in force are not those it runs with."""
+        cell = self.by_service.get(service)
+        if cell is not None and cell.spec.settings != self._in_force(service).settings:
+            self._spawn(self._restart(cell))
+
+    async def _restart(self, cell: Cell) -> None:
+        running = cell.state.serving
+        await cell.stop("its settings have changed")
+        cell.spec = self._in_force(cell.service)
+        if running:
+            cell.launch()
+
+    def _desired(self, service: str) -> str:
+        return self._directory.view.desired.get((service, self._host), "running")
+
+    def _in_force(self, service: str) -> AgentSpec:
+        overrides: Mapping[str, Any] = self._directory.view.overrides.get(service, {})
+        spec = self._config.agents[service]
+        return apply_overrides(spec, overrides) if overrides else spec
