@@ -30,6 +30,8 @@ lint: install
 
 bench: install
 	@$(BIN)/python -m benchmarks
+	@$(BIN)/python -m benchmarks.death
+	@$(BIN)/python -m benchmarks.recall
 
 docs: install
 	@$(BIN)/python tools/settings_reference.py --write

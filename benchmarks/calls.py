@@ -28,7 +28,7 @@ class MeshFigures:
 @contextlib.contextmanager
 def running(folder: Path, *, security: str, isolation: str = "coroutine") -> Iterator[Path]:
     """Run a mesh of two hosts with the benchmark's agents in `folder`, and stop it at the end."""
-    _write_project(folder, security, isolation)
+    write_project(folder, security, isolation)
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     log = (folder / "up.log").open("w")
     up = subprocess.Popen([sys.executable, "-m", "mesh.cli", "--config", str(folder), "up", "--json"],
@@ -60,7 +60,8 @@ def measure(folder: Path, *, calls: int, outstanding: int) -> MeshFigures:
     return MeshFigures(**answer["result"])
 
 
-def _write_project(folder: Path, security: str, isolation: str) -> None:
+def write_project(folder: Path, security: str, isolation: str) -> None:
+    """Write a project of two hosts on free ports with the benchmark's agents."""
     ports = iter(_free_ports(7))
     hosts = "\n".join(
         f"  {name}: {{address: 127.0.0.1, port: {next(ports)}, events_port: {next(ports)}, "

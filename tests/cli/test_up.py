@@ -125,8 +125,8 @@ def test_all_hosts_on_one_machine_are_on_loopback_whatever_the_environment_says(
     hosts.write_text(hosts.read_text() + "environments: {production: {hosts: {mainpc: {address: 192.0.2.1}, "
                      "pc2: {address: 192.0.2.2}}}}\n")
     with following(furnished, "up", "--environment", "production", until="agents ready"):
-        result = run(furnished.root, "status", "--environment", "production", "--json")
-        assert [row["state"] for row in result.json()["hosts"]] == ["ok", "ok"]
+        status = ("status", "--environment", "production", "--json")
+        wait_until(lambda: {row["state"] for row in run(furnished.root, *status).json()["hosts"]} == {"ok"}, 10)
         assert run(furnished.root, "down", "--environment", "production").code == 0
     assert furnished.processes() == []
 
