@@ -21,8 +21,13 @@ ANSWERS_FROM = 0.6
 ALIKE = 0.6
 OPEN_KINDS = frozenset({"title", "company", "person", "name", "model", "team"})
 """Kinds whose values are mostly proper names."""
+THINGS = frozenset({"animal", "transport", "instrument", "plant", "gem", "title"})
+NAMED_KINDS = frozenset({"place", "company", "language", "date", "person", "title", "team", "religion", "zodiac"})
+"""Kinds of which a word with a capital may be a value."""
+NEGATIVE = frozenset({"dislike", "allergy", "fear", "diet", "lose", "sell", "quit"})
+"""Relations that turn a question round: they are never passed over."""
 NOMINATIVE = frozenset({"i", "me", "we", "us", "mine", "myself", "ours"})
-PLAIN_VERBS = frozenset("be have do get keep put find stand lie hang leave store call name go come use hold stay".split())
+PLAIN_VERBS = frozenset("be have do get become turn work keep put find stand lie hang leave store call name go come use hold stay".split())
 """Verbs that only join a subject to its value."""
 SHARED_PREFIX = 5
 
@@ -84,16 +89,16 @@ def likeness(asked: Unit, told: Unit, words: Lexicon) -> float:
 
 def _same_words(asked: Unit, told: Unit) -> bool:
     """Say whether two phrases are the same but for the forms of their words."""
-    if len(asked.words) != len(told.words):
-        return False
-    return asked.words == told.words or (len(asked.words) > 1 and asked.lemmas == told.lemmas) or (
-        len(asked.words) > 1 and all(one.rstrip("s") == other.rstrip("s") for one, other in zip(asked.words, told.words, strict=True))
-    )
+    if asked.words == told.words:
+        return True
+    several = 1 < len(asked.words) == len(told.words)
+    return several and all(one.rstrip("s") == other.rstrip("s") for one, other in zip(asked.words, told.words, strict=True))
 
 
-def names_kind_of(kind: Unit, value: Unit) -> bool:
+def names_kind_of(kind: Unit, value: Unit, among: frozenset[str] | None = None) -> bool:
     """Say whether one word names the kind of which the other is a value: "pet" and "dog"."""
-    return bool((kind.sense.names & value.sense.kinds) - VAGUE_KINDS)
+    kinds = (kind.sense.names & value.sense.kinds) - VAGUE_KINDS
+    return bool(kinds if among is None else kinds & among)
 
 
 def _broader(wide: frozenset[str], narrow: frozenset[str], words: Lexicon) -> bool:
@@ -132,7 +137,7 @@ class _Comparison:
     def _likeness(self, asked: Unit, told: Unit) -> float:
         value = likeness(asked, told, self.words)
         if value < ALIKE and asked in self.question.anchors:  # "my pet" may be "my dog", and the other way round
-            return max(value, 0.9 if names_kind_of(asked, told) else 0.65 if names_kind_of(told, asked) else 0.0)
+            return max(value, 0.9 if names_kind_of(asked, told) else 0.65 if names_kind_of(told, asked, THINGS) else 0.0)
         if value < ALIKE and asked.sense.names & self._answered_by(told):
             return 0.85
         return value
@@ -218,8 +223,13 @@ class _Comparison:
         """Say whether the question speaks of what is owned, in a word other than the owner's."""
         if self.question.wanted & self.memory.units[index].sense.names:
             return True
+        rest = [place for place in range(len(self.memory.units)) if not any(place in p.owned for p in self.memory.possessions)]
+        below = [p.owned[-1] for p in self.memory.possessions if p.owner == index]
         for row in self.likes:
-            if row[index] >= ALIKE and row[index] == max(row) and (isinstance(owner, str) or row[owner] < row[index]):
+            here = row[index]
+            if here < ALIKE or (isinstance(owner, int) and row[owner] >= here) or any(row[place] >= ALIKE for place in below):
+                continue  # "my friend's friend": the word tells the other of the two
+            if all(row[place] < here for place in rest):
                 return True
         return False
 
@@ -278,7 +288,7 @@ class _Comparison:
                 weights[index] = 1.0
         reached = [unit for unit, value, weight in zip(units, best, weights, strict=True) if value >= ALIKE and weight]
         for index, unit in enumerate(units):
-            if best[index] < ALIKE and self._said_again(unit, reached):
+            if best[index] < ALIKE and self._said_again(unit, [*reached, *self.question.anchors]):
                 best[index] = 0.8
         concepts = frozenset(concept for unit in reached for concept in unit.sense.concepts)
         if not any(weights):
@@ -291,7 +301,13 @@ class _Comparison:
             return 0.75 * self._says_little(), concepts
         score = sum(weight * value for weight, value in parts) / sum(weight for weight, _ in parts)
         worded = any(value >= ALIKE and weight for value, weight in zip(by_words, weights, strict=True))
-        return score * (1.0 if worded else self._says_little()), concepts
+        return score * (1.0 if worded else self._says_little()) * self._identity(), concepts
+
+    def _identity(self) -> float:
+        """ "Who is her friend" is not answered by what her friend has. """
+        if not self.question.asks_who or not any("have" in token.lemmas for token in self.memory.tokens):
+            return 1.0
+        return 0.6
 
     def _implied(self) -> bool:
         """Say whether nothing but unknown words asks for the relation, and the memory tells the one the question implies."""
@@ -305,9 +321,14 @@ class _Comparison:
             return 0.35
         if unit.sense.concepts <= self.words.generic:
             return 0.4
-        told_by_words = any(other not in self.question.focus for other in reached)
+        if unit.sense.concepts & NEGATIVE:
+            return 1.0
+        told_by_words = any(other not in self.question.focus or self._best_by_words(other) >= 0.85 for other in reached)
         acts = unit.lemmas & self.words.verbs or (len(unit.words) == 1 and unit.words[0].endswith(("ed", "ing")))
         return 0.5 if acts and told_by_words else 1.0
+
+    def _best_by_words(self, unit: Unit) -> float:
+        return max(self.likes[self.question.units.index(unit)], default=0.0)
 
     def _said_again(self, unit: Unit, reached: Sequence[Unit]) -> bool:
         """Say whether a word only repeats another one that was found: "which instrument does she play"."""
@@ -331,7 +352,7 @@ class _Comparison:
         if self.question.wanted:
             kinds &= self.question.wanted
         if "age" in unit.sense.concepts and any(value.number for _, value in self._values()):
-            return 0.9 * self._says_little()
+            return 0.9 if all(not told.sense.concepts or told.sense.kinds for told in self.memory.units) else 0.0
         return max((self._kind_fit(kind) for kind in kinds), default=0.0)
 
     def _says_little(self) -> float:
@@ -340,7 +361,8 @@ class _Comparison:
         for index, unit in enumerate(self.memory.units):
             if index in self.covered or unit.name or unit.number or unit.sense.kinds:
                 continue
-            if unit.sense.concepts & self.question.implied or unit.lemmas & PLAIN_VERBS:
+            implied = self.question.implied | self.question.strongly_implied | self.words.generic
+            if unit.sense.concepts & implied or unit.lemmas & PLAIN_VERBS:
                 continue
             if unit.sense.concepts or unit.lemmas & self.words.verbs or (not unit.known and unit.words[0].endswith("ed")):
                 extra += 1
@@ -374,7 +396,7 @@ class _Comparison:
 
     def _kind_fit(self, kind: str) -> float:
         values = self._values()
-        if any(kind in unit.sense.kinds and self.memory.valued(index) for index, unit in values):
+        if any(kind in unit.sense.kinds and self._is_value(index, unit, kind) for index, unit in values):
             return 0.95
         if kind == "place":
             placed = any(self.memory.placed(index) and not _is_time(unit) for index, unit in values)
@@ -391,6 +413,13 @@ class _Comparison:
             return 0.9
         strange = any(not unit.sense.kinds and not unit.number and not unit.name and not unit.known for _, unit in values)
         return 0.45 if strange else 0.0
+
+    def _is_value(self, index: int, unit: Unit, kind: str) -> bool:
+        if unit.name:
+            return kind in NAMED_KINDS
+        after = unit.positions[-1] + 1
+        titled = kind == "job" and any(other.name and other.start == after for other in self.memory.units)  # "doctor Bell"
+        return not titled and self.memory.valued(index)
 
     def _says(self, kind: str) -> bool:
         """Say whether the memory names the kind or answers a relation whose values are of it."""

@@ -55,6 +55,7 @@ class Question:
     wanted: frozenset[str]
     implied: frozenset[str]
     strongly_implied: frozenset[str]
+    asks_who: bool
     about_self: bool
     only_self: bool
     open_ended: bool
@@ -101,6 +102,7 @@ class _Asker:
             wanted=wanted,
             implied=self._implied(),
             strongly_implied=self._limit(),
+            asks_who=self.asking is not None and self.asking[1] == "who" and len(relation) <= 1,
             about_self=about_self,
             only_self=about_self and not names and not anchors,
             open_ended=not wanted and not relation and any(t.lower in OPENINGS for t in self.reading.tokens),
@@ -228,9 +230,7 @@ class _Asker:
     def _wanted(
         self, units: Sequence[Unit], possessions: Sequence[Possession], focus: Sequence[Unit]
     ) -> frozenset[str]:
-        if self.asking is None:
-            return frozenset()
-        position, word = self.asking
+        position, word = self.asking or (-1, "what")
         if word == "where" and any(unit.sense.concepts & {"email", "phone", "website"} for unit in units):
             return frozenset()
         if word in WANTED:
@@ -254,7 +254,13 @@ class _Asker:
 
     def _usual(self, units: Sequence[Unit]) -> frozenset[str]:
         """Return the kind of value that the one relation asked for always has."""
-        relations = [unit.sense.concepts for unit in units if unit.sense.concepts and not unit.sense.kinds]
+        relations = [
+            unit.sense.concepts
+            for unit in units
+            if unit.sense.concepts and not unit.sense.kinds and not (unit.lemmas & self.words.light and len(unit.words) == 1)
+        ]
+        if len(relations) > 1:
+            relations = [unit.sense.concepts for unit in units if unit.sense.concepts in relations and not unit.lemmas & self.words.verbs]
         if len(relations) != 1 or not all(concept in self.words.wants for concept in relations[0]):
             return frozenset()
         return frozenset(self.words.wants[concept] for concept in relations[0])

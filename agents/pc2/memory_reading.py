@@ -190,7 +190,7 @@ class _Reader:
     def _inflected_verb(self, position: int) -> bool:
         """Say whether "trains" or "drinks" is the verb here, not the things."""
         token = self.tokens[position]
-        if not self._is_verb(token) or position == 0:
+        if position == 0 or token.lower.endswith("ing") or not self._is_verb(token):
             return False
         return self.tokens[position - 1].lower not in NOUN_BEFORE and not self.tokens[position - 1].number
 
@@ -279,8 +279,11 @@ class _Reader:
     def _last_of_phrase(self, units: Sequence[Unit], owner_of: dict[int, int], start: int) -> int:
         """Return the head of a noun phrase: "wedding" of "Anna's wedding", "boat" of "the Xorn boat"."""
         head = owner_of[start]
+        aided = any(token.lower in VERBAL for token in self.tokens[:start])
         for place in range(start + 1, len(self.tokens)):
             token = self.tokens[place]
+            if aided and token.lower in self.words.verbs:
+                break
             if token.possessive:
                 continue
             if token.after_break or place not in owner_of or token.lower in VERBAL:

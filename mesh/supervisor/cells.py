@@ -112,9 +112,10 @@ class Cells:
         """Have the cells look at their dependencies again, once for all that happens in this turn of the loop."""
         if not self._looking:
             self._looking = True
-            asyncio.get_running_loop().call_soon(self._look)
+            asyncio.get_running_loop().call_soon(self.look)
 
-    def _look(self) -> None:
+    def look(self) -> None:
+        """Have every cell say anew whether it misses somebody."""
         self._looking = False
         for cell in self.by_service.values():
             cell.reconsider()

@@ -58,6 +58,8 @@ log = logging.getLogger("mesh.supervisor")
 READY_LIMIT = 10.0
 REGISTRY_PATIENCE = 1.0
 FLUSH_SECONDS = 0.2
+PASSED_ON_SECONDS = 3.0
+TICK = 0.01
 
 Tell = Callable[[dict[str, Any]], None]
 
@@ -190,6 +192,7 @@ class Supervisor:
             self.clock.monotonic() < until
         ):
             await self._bell.wait(until - self.clock.monotonic())
+        self._cells.look()
         self._tell({"event": "ready", "host": self.name, "pid": os.getpid(), **self._cells.summary(),
                     "seconds": round(self.clock.monotonic() - self._started, 3)})
 
@@ -202,6 +205,9 @@ class Supervisor:
         self._listener.accepting = False
         await self._membership.stop()
         await self._cells.stop()
+        until = self.clock.monotonic() + PASSED_ON_SECONDS
+        while self._listener.busy and self.clock.monotonic() < until:  # calls that this host passed on for operators
+            await self.clock.sleep(TICK)
         self._loopback.cancel_all()
         for task in self._tasks:
             task.cancel()
@@ -209,7 +215,7 @@ class Supervisor:
         self._listener.tell(wire.leaving())
         until = self.clock.monotonic() + FLUSH_SECONDS
         while self._listener.waiting and self.clock.monotonic() < until:
-            await self.clock.sleep(0.01)
+            await self.clock.sleep(TICK)
         self._pool.close()
         self._listener.close()
         self._outside.close()

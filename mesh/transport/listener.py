@@ -115,6 +115,11 @@ class Listener:
             session.flush()
 
     @property
+    def busy(self) -> bool:
+        """Tell whether any request of a peer is being answered."""
+        return any(len(session) for session in self.sessions.values())
+
+    @property
     def waiting(self) -> bool:
         """Tell whether any peer that was told that this host leaves still has answers to take, and so is connected."""
         return any(session.kind != "heartbeat" for session in self.sessions.values())
