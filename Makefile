@@ -1,5 +1,5 @@
 # Everything this project needs is set up by `install`; `up`, `test`, `lint` and `bench` depend on it.
-PYTHON ?= $(firstword $(foreach name,python3.11 python3.12 python3.13 python3,$(shell command -v $(name) 2>/dev/null)))
+# PYTHON=... names the Python to use; without it the first of version 3.11 to 3.13 is taken.
 BIN := .venv/bin
 EXTRAS := fast,http,nlp,dev
 
@@ -7,11 +7,17 @@ EXTRAS := fast,http,nlp,dev
 
 install: .venv/.installed
 
+# A virtual environment works in the folder it was made in; moved or copied it is made anew.
+ifneq ($(shell cat .venv/.installed 2>/dev/null),$(CURDIR))
+.PHONY: .venv/.installed
+endif
+
 .venv/.installed: pyproject.toml tools/make_venv.sh
 	@sh tools/make_venv.sh "$(PYTHON)"
-	@echo "installing the mesh and what it needs into .venv"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[$(EXTRAS)]"
-	@touch $@
+	@echo "installing the mesh and what it needs into .venv (once, about a minute)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[$(EXTRAS)]" || \
+		{ echo "not everything could be installed: see above, is there a network? then make again" >&2; exit 1; }
+	@echo "$(CURDIR)" > $@
 
 up: install
 	@echo "call it from a second terminal:  .venv/bin/mesh ask \"When is my sister's birthday?\""

@@ -36,7 +36,7 @@ class Client:
         self.socket = context.socket(zmq.DEALER)
         for option, value in (
             (zmq.ROUTING_ID, b"\x01" + os.urandom(15)), (zmq.IMMEDIATE, 1), (zmq.LINGER, 0), (zmq.RECONNECT_IVL, -1),
-            (zmq.HEARTBEAT_IVL, 500), (zmq.HEARTBEAT_TIMEOUT, 2000), (zmq.HEARTBEAT_TTL, 2000),
+            (zmq.RCVHWM, 0), (zmq.HEARTBEAT_IVL, 500), (zmq.HEARTBEAT_TIMEOUT, 2000), (zmq.HEARTBEAT_TTL, 2000),
             (zmq.CURVE_SERVERKEY, server_key.encode()), (zmq.CURVE_PUBLICKEY, public.encode()),
             (zmq.CURVE_SECRETKEY, secret.encode()),
         ):

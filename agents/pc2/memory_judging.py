@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from agents_pc2.memory_lexicon import Lexicon, lexicon
 from agents_pc2.memory_questions import VAGUE_KINDS, Question
-from agents_pc2.memory_reading import SELF, Possession, Reading, Unit
+from agents_pc2.memory_reading import SELF, TOWNS, Possession, Reading, Unit
 
 ANSWERS_FROM = 0.6
 ALIKE = 0.6
@@ -27,8 +27,10 @@ NAMED_KINDS = frozenset({"place", "company", "language", "date", "person", "titl
 NEGATIVE = frozenset({"dislike", "allergy", "fear", "diet", "lose", "sell", "quit"})
 """Relations that turn a question round: they are never passed over."""
 NOMINATIVE = frozenset({"i", "me", "we", "us", "mine", "myself", "ours"})
-PLAIN_VERBS = frozenset("be have do get become turn work keep put find stand lie hang leave store call name go come use hold stay".split())
+PLAIN_VERBS = frozenset("be have do get become turn work keep put find stand lie hang leave store go come use hold stay know learn".split())
 """Verbs that only join a subject to its value."""
+OBJECT_AFTER = frozenset("to with near next beside by against behind for about".split())
+"""Before a name these say that the sentence is about somebody else."""
 SHARED_PREFIX = 5
 
 
@@ -80,9 +82,9 @@ def likeness(asked: Unit, told: Unit, words: Lexicon) -> float:
         return 0.9
     if _broader(concepts, told.sense.concepts | inner, words):
         return 0.85
-    if asked.sense.names & told.sense.names:
+    if asked.sense.names & told.sense.names and not (concepts and told.sense.concepts):
         return 0.9
-    if _broader(told.sense.concepts | inner, concepts, words):
+    if _broader((told.sense.concepts | inner) - words.generic, concepts, words):
         return 0.7
     return 0.8 if single and not told.name and _same_stem(asked, told) else 0.0
 
@@ -165,7 +167,7 @@ class _Comparison:
         if self.memory.asks:
             return nothing
         names, about = self._names()
-        subject = names and names * self._anchors() * self._owners() * self._contrast() * self._self()
+        subject = names and names * self._anchors() * self._owners() * self._contrast() * self._self() * self._role()
         if subject < 0.3:
             return nothing
         relation, concepts = self._relation()
@@ -199,6 +201,8 @@ class _Comparison:
         for unit, row in zip(self.question.units, self.likes, strict=True):
             if unit in self.question.anchors:
                 best = max(row, default=0.0)
+                if best < ALIKE and _is_time(unit) and not any(_is_time(told) for told in self.memory.units):
+                    best = 0.9  # "last summer" tells nothing apart when the memory has no time
                 if best < ALIKE:
                     return 0.0
                 score *= max(best, 0.9)
@@ -206,12 +210,18 @@ class _Comparison:
 
     def _owners(self) -> float:
         score = 1.0
-        for mine in self.memory.possessions:
-            if self._asked_owner(mine) and not self._covers(mine.owned[-1], mine.owner) and not self._bare(mine.owner):
+        broken = any("problem" in unit.sense.concepts for unit in self.question.units)  # then a part of it is the answer
+        for mine in self.memory.possessions if not broken else ():
+            if self._asked_owner(mine) and not self._speaks_of(mine) and not self._bare(mine.owner):
                 return 0.0
         for asked in self.question.possessions:
             score *= self._same_owner(asked)
         return score
+
+    def _speaks_of(self, mine: Possession) -> bool:
+        """Say whether the question is about what is owned: its head, and whoever is named on the way to it."""
+        people = [index for index in mine.owned[:-1] if "person" in self.memory.units[index].sense.kinds]
+        return all(self._covers(index, mine.owner) for index in (*people, mine.owned[-1]))
 
     def _asked_owner(self, possession: Possession) -> bool:
         """Say whether the question names the owner."""
@@ -223,13 +233,15 @@ class _Comparison:
         """Say whether the question speaks of what is owned, in a word other than the owner's."""
         if self.question.wanted & self.memory.units[index].sense.names:
             return True
-        rest = [place for place in range(len(self.memory.units)) if not any(place in p.owned for p in self.memory.possessions)]
+        owned = {place for possession in self.memory.possessions for place in possession.owned}
+        rest = [place for place, unit in enumerate(self.memory.units) if place not in owned and not unit.sense.kinds]
         below = [p.owned[-1] for p in self.memory.possessions if p.owner == index]
         for row in self.likes:
             here = row[index]
             if here < ALIKE or (isinstance(owner, int) and row[owner] >= here) or any(row[place] >= ALIKE for place in below):
                 continue  # "my friend's friend": the word tells the other of the two
-            if all(row[place] < here for place in rest):
+            person = "person" in self.memory.units[index].sense.kinds
+            if not person or all(row[place] < here for place in rest):
                 return True
         return False
 
@@ -263,11 +275,28 @@ class _Comparison:
         """ "My older sister" is not "my younger sister". """
         lacking = [u for u, row in zip(self.question.units, self.likes, strict=True) if max(row, default=0.0) < ALIKE]
         extra = [unit for _, unit in self._values()]
+        for unit in lacking:  # a book is no film
+            if any(unit.sense.names & o.sense.names and unit.sense.concepts and o.sense.concepts for o in extra):
+                return 0.3
         for line in self.words.contrast:
             asked, told = _words_of(lacking, line), _words_of(extra, line)
             if asked and told and not asked & told:
                 return 0.3
         return 1.0 if not _words_of(extra, _MODIFIERS) else 0.95
+
+    def _role(self) -> float:
+        """ "Mina lives next to Anna" does not tell where Anna lives. """
+        if "person" in self.question.wanted or not self.question.name_groups:
+            return 1.0
+        for group in self.memory.names:
+            unit = self.memory.units[group[0]]
+            if unit.text.lower() not in self.question.name_groups[0] or unit.start == 0:
+                continue
+            before = self.memory.tokens[unit.start - 1].lower
+            others = any(other.name or other.words[0] in NOMINATIVE for other in self.memory.units[: group[0]])
+            if before in OBJECT_AFTER and others and self.question.name_leads:
+                return 0.5
+        return 1.0
 
     def _self(self) -> float:
         """A question about the asker needs a memory about the asker."""
@@ -287,12 +316,16 @@ class _Comparison:
             if unit in self.question.focus and not weights[index] and self._tells_relation(index):
                 weights[index] = 1.0
         reached = [unit for unit, value, weight in zip(units, best, weights, strict=True) if value >= ALIKE and weight]
+        worded = any(value >= ALIKE and weight for value, weight in zip(by_words, weights, strict=True))
         for index, unit in enumerate(units):
-            if best[index] < ALIKE and self._said_again(unit, [*reached, *self.question.anchors]):
-                best[index] = 0.8
+            if best[index] < ALIKE and weights[index] and self._said_again(unit, [*reached, *self.question.chosen]):
+                best[index], worded = 0.8, worded or self._said_again(unit, list(self.question.chosen))
         concepts = frozenset(concept for unit in reached for concept in unit.sense.concepts)
         if not any(weights):
-            return (0.9 if self.question.open_ended else 0.9 * self._says_little()), concepts
+            if self.question.open_ended:
+                return 0.9, concepts
+            told = any(unit.sense.concepts & self.question.implied for unit in self.memory.units)
+            return (0.95 if told else 0.9) * self._says_little(), concepts
         parts = [
             (weight if value >= ALIKE or not reached else weight * self._discount(unit, reached), value if value >= ALIKE else value / 2)
             for unit, weight, value in zip(units, weights, best, strict=True)
@@ -300,7 +333,6 @@ class _Comparison:
         if not reached and self._implied():
             return 0.75 * self._says_little(), concepts
         score = sum(weight * value for weight, value in parts) / sum(weight for weight, _ in parts)
-        worded = any(value >= ALIKE and weight for value, weight in zip(by_words, weights, strict=True))
         return score * (1.0 if worded else self._says_little()) * self._identity(), concepts
 
     def _identity(self) -> float:
@@ -311,7 +343,8 @@ class _Comparison:
 
     def _implied(self) -> bool:
         """Say whether nothing but unknown words asks for the relation, and the memory tells the one the question implies."""
-        if not self.question.strongly_implied or any(unit.sense.concepts for unit, w in zip(self.question.units, self.question.weights, strict=True) if w):
+        asked = [unit for unit, weight in zip(self.question.units, self.question.weights, strict=True) if weight]
+        if any(unit.sense.concepts and not unit.lemmas & self.words.verbs for unit in asked):
             return False
         return any(unit.sense.concepts & self.question.strongly_implied for unit in self.memory.units)
 
@@ -345,23 +378,27 @@ class _Comparison:
     def _by_value(self, unit: Unit) -> float:
         """Return how well a value alone tells the relation: "a teal boat" has a colour, "my doctor is Anna Bell" a name."""
         kinds = {kind for kind in unit.sense.names if kind not in VAGUE_KINDS}
-        if unit.sense.concepts & {"name", "model"} and any(u.name and not self.memory.placed(i) for i, u in self._values()):
+        if unit.sense.concepts & {"name", "model"} and any(u.name and not self.memory.placed(i, TOWNS) for i, u in self._values()):
             return 0.85
-        if not unit.lemmas & self.words.verbs or len(unit.positions) > 1:
-            kinds |= {self.words.answers[concept] for concept in unit.sense.concepts if concept in self.words.answers}
         if self.question.wanted:
             kinds &= self.question.wanted
         if "age" in unit.sense.concepts and any(value.number for _, value in self._values()):
             return 0.9 if all(not told.sense.concepts or told.sense.kinds for told in self.memory.units) else 0.0
-        return max((self._kind_fit(kind) for kind in kinds), default=0.0)
+        usual = {self.words.answers[c] for c in unit.sense.concepts - NEGATIVE if c in self.words.answers}
+        if self.question.wanted:
+            usual &= self.question.wanted
+        by_name = max((self._kind_fit(kind) for kind in kinds), default=0.0)
+        return max(by_name, min(0.8, max((self._kind_fit(kind) for kind in usual), default=0.0)))
 
     def _says_little(self) -> float:
         """Return less the more the memory says that was not asked; then it is about something else."""
         extra = 0
+        implied = self.question.implied | self.question.strongly_implied | {"preference", "own"}
+        if "person" in self.question.wanted or not self.question.wanted:
+            implied |= {"name"}
         for index, unit in enumerate(self.memory.units):
             if index in self.covered or unit.name or unit.number or unit.sense.kinds:
                 continue
-            implied = self.question.implied | self.question.strongly_implied | self.words.generic
             if unit.sense.concepts & implied or unit.lemmas & PLAIN_VERBS:
                 continue
             if unit.sense.concepts or unit.lemmas & self.words.verbs or (not unit.known and unit.words[0].endswith("ed")):
@@ -407,7 +444,7 @@ class _Comparison:
             return 0.95 if any(_is_year(unit) for _, unit in values) else 0.0
         if kind == "date":
             return 0.95 if any(_is_time(unit) or _is_year(unit) for _, unit in values) else 0.0
-        if kind == "person" and self.memory.mentions_self and not self.question.about_self:
+        if kind == "person" and self.memory.mentions_self and not self.question.mentions_self:
             return 0.8
         if kind in OPEN_KINDS and any(unit.name for _, unit in values):
             return 0.9

@@ -27,6 +27,9 @@ MEASURES = frozenset(
     "old tall heavy far long big deep wide hot cold expensive much many high fast large thick broad warm loud small".split()
 )
 NUMERIC = frozenset({"number", "date", "time", "year", "place"})
+KIN = frozenset(
+    "mother father parent sister brother sibling son daughter child aunt uncle cousin grandmother grandfather niece nephew kin".split()
+)
 LIGHT = 0.25
 WISHES = frozenset({"should", "can", "could", "would", "must", "shall", "may", "might"})
 OPENINGS = frozenset({"about", "regarding", "concerning"})
@@ -41,7 +44,8 @@ class Question:
     """What is asked.
 
     `units` leave out what says nothing; `anchors` are those it is about and that must be found again; `weights` say how much
-    each unit tells of the relation that is asked for; `focus` are words that only name the kind of value that is `wanted`.
+    each unit tells of the relation that is asked for; `focus` are words that only name the kind of value that is `wanted`,
+    `chosen` the anchors that stand right after "which".
     """
 
     text: str
@@ -51,10 +55,13 @@ class Question:
     anchors: frozenset[Unit]
     possessions: tuple[Possession, ...]
     name_groups: tuple[tuple[str, ...], ...]
+    chosen: frozenset[Unit]
     focus: frozenset[Unit]
     wanted: frozenset[str]
     implied: frozenset[str]
     strongly_implied: frozenset[str]
+    name_leads: bool
+    mentions_self: bool
     asks_who: bool
     about_self: bool
     only_self: bool
@@ -98,10 +105,13 @@ class _Asker:
             anchors=anchors,
             possessions=possessions,
             name_groups=names,
+            chosen=frozenset(unit for unit in anchors if self._follows_which(unit)),
             focus=frozenset(focus),
             wanted=wanted,
             implied=self._implied(),
             strongly_implied=self._limit(),
+            mentions_self=self.reading.mentions_self,
+            name_leads=self._name_leads(),
             asks_who=self.asking is not None and self.asking[1] == "who" and len(relation) <= 1,
             about_self=about_self,
             only_self=about_self and not names and not anchors,
@@ -122,8 +132,10 @@ class _Asker:
         subjects.update(unit for before, unit in pairwise(units) if before.name and self._extends_name(before, unit))
         mine = {units[index] for p in possessions if p.owner == SELF for index in p.owned}
         rest = [u for u in units if u not in mine and not u.name and not self._is_anchor(u) and not u.lemmas & self.words.light]
+        last = max((unit.start for unit in focus), default=-1)
+        asking = self.asking[0] if self.asking is not None else len(self.reading.tokens)
         for unit in units:
-            if unit in focus or unit.name:
+            if unit in focus or unit.name or asking < unit.start < last:
                 continue
             if unit in subjects or self._is_anchor(unit) or (unit in mine and rest):
                 yield unit
@@ -157,7 +169,11 @@ class _Asker:
             weights = [0.0 if weight == LIGHT else weight for weight in weights]
         if sum(weight for weight in weights if weight > LIGHT) == 0:
             placing = self.asking is not None and self.asking[1] == "where"
-            return [0.0 if not weight or (placing and "keepplace" in unit.sense.concepts) else 1.0 for unit, weight in zip(units, weights, strict=True)]
+            enough = any(unit.sense.concepts - KIN and "person" in unit.sense.kinds for unit in apart)  # "who became her boss" asks for the boss
+            return [
+                0.0 if enough or not weight or (placing and "keepplace" in unit.sense.concepts) else 1.0
+                for unit, weight in zip(units, weights, strict=True)
+            ]
         return weights
 
     def _weight(self, unit: Unit) -> float:
@@ -175,7 +191,7 @@ class _Asker:
         if self.asking is None or self.asking[1] not in ("what", "which"):
             return False
         after = self.asking[0] + 1
-        return any(unit.start == after and (unit.sense.kinds or unit.sense.names) for unit in units)
+        return any(unit.start == after and (unit.sense.kinds or unit.sense.names - VAGUE_KINDS) for unit in units)
 
     def _asker_does(self, unit: Unit) -> bool:
         """Say whether it is what the asker wants to do with the answer: "should I offer"."""
@@ -202,6 +218,16 @@ class _Asker:
                 found.append(replace(possession, owned=owned))
         return found
 
+    def _follows_which(self, unit: Unit) -> bool:
+        return self.asking is not None and self.asking[1] in ("what", "which") and 0 < unit.start - self.asking[0] <= 3
+
+    def _name_leads(self) -> bool:
+        """Say whether the first name is the subject, not "with Anna" or "to Anna"."""
+        if not self.reading.names:
+            return False
+        start = self.reading.units[self.reading.names[0][0]].start
+        return start == 0 or self.reading.tokens[start - 1].lower not in ("to", "with", "near", "by", "for", "about", "of")
+
     def _acts_self(self) -> bool:
         """Say whether the asker is the subject, as in "what am I allergic to"; "can I" and "tell me" do not count."""
         tokens = self.reading.tokens
@@ -216,6 +242,8 @@ class _Asker:
         implied = IMPLIED.get(self.asking[1], frozenset()) if self.asking else frozenset()
         if "how" in tokens and "much" in tokens:
             implied |= {"price"}
+        if self.asking is not None and "company" in tokens[self.asking[0] :][:3]:
+            implied |= {"make", "workplace"}
         if any(first in WISHES and second in ("i", "we") for first, second in pairwise(tokens)):
             implied |= {"preference"}
         return implied
@@ -314,7 +342,7 @@ class _Asker:
         lowers = [token.lower for token in self.reading.tokens]
         for unit in units:
             place = unit.positions[-1]
-            framed = lowers[unit.start - 1] == "the" and lowers[place + 1 : place + 2] in (["of"], ["for"], ["when"], ["where"])
+            framed = lowers[unit.start - 1] == "the" and lowers[place + 1 : place + 2] in (["of"], ["for"], ["when"], ["where"], ["that"], ["on"], ["in"])
             if framed and unit.sense.names and unit.sense.names <= VAGUE_KINDS:
                 rest = [u for u in units if u is not unit and not u.name and (u.sense.concepts - {"name"}) and not u.sense.kinds]
                 return unit if rest else None

@@ -20,8 +20,12 @@ PLACES = frozenset(
     "in at to near from on under behind inside by between beneath above below around outside within into off beside towards "
     "through next underneath beyond opposite along against atop across over".split()
 )
+TOWNS = frozenset("in at to near from".split())
+"""Words of place before a name that is no person's."""
 VERBAL = frozenset("is are was were be am been has have had do does did can could will would should may might must".split())
 NOUN_BEFORE = frozenset("the a an my our his her their its of in on with for some any no all these those to from by which what favourite favorite best".split())
+INSTITUTIONS = frozenset({"school", "study"})
+"""What a name still tells: somebody who went to Olm College studied there."""
 JOINS = frozenset({"de", "van", "von", "der", "den", "la", "le", "da", "di", "del", "bin", "al", "of"})
 HOLDERS = frozenset("case bag box shop store teacher lesson club player stand house museum factory farm recipe maker".split())
 """After a thing these make another thing of it: a violin case, a fish shop."""
@@ -79,7 +83,7 @@ class Reading:
         following = unit.positions[-1] + 1
         return not (following < len(self.tokens) and self.tokens[following].lower in HOLDERS)
 
-    def placed(self, index: int) -> bool:
+    def placed(self, index: int, after: frozenset[str] = PLACES) -> bool:
         """Say whether a unit stands after a word of place: "in the attic", "from Farnham"."""
         unit = self.units[index]
         if unit.number or (unit.sense.kinds and "place" not in unit.sense.kinds):
@@ -89,7 +93,7 @@ class Reading:
             token = self.tokens[position]
             inside = at.get(position)
             if inside is None:
-                if token.lower in PLACES:
+                if token.lower in after:
                     return token.lower != "to" or not unit.lemmas & lexicon().verbs
                 if token.lower not in SKIPPED and token.lower != "of":
                     return False
@@ -162,15 +166,23 @@ class _Reader:
             taken.update(match.positions)
             units.append(self._phrase_unit(match.positions, match.sense))
         for index, token in enumerate(self.tokens):
+            if token.possessive and self._ends_phrase(index):  # "the boat is Anna's"
+                units.append(Unit((index,), frozenset({"belong"}), token.text, ("belong",), self.words.senses({"belong"})))
             if index in taken or token.possessive or (token.lower in self.words.function and index not in names):
                 continue
             known = token.number or self.words.known(token.lower)
-            sense = self.words.senses(token.lemmas) if index in names and known else NO_SENSE
+            sense = NO_SENSE
+            if index in names and known:
+                said = self.words.senses(token.lemmas)
+                sense = Sense(concepts=said.concepts & INSTITUTIONS, kinds=said.kinds)
             words = (token.lower,)
             units.append(
                 Unit((index,), token.lemmas, token.text, words, sense, NO_SENSE, index in names, token.number, known)
             )
         return sorted(units, key=lambda unit: unit.start)
+
+    def _ends_phrase(self, index: int) -> bool:
+        return index + 1 == len(self.tokens) or self.tokens[index + 1].after_break
 
     def _phrase_unit(self, positions: tuple[int, ...], sense: Sense) -> Unit:
         tokens = [self.tokens[position] for position in positions]
@@ -235,7 +247,7 @@ class _Reader:
             index = owner_of.get(place)
             if index is None or token.possessive or units[index].start <= position:
                 break
-            if token.lower in VERBAL or (token.lower in self.words.function and not units[index].sense.concepts):
+            if token.lower in self.words.function or token.lower.endswith("ly") or (token.lower,) in self.words.filler:
                 break
             if index not in owned:
                 if units[index].name and owned:
@@ -247,9 +259,9 @@ class _Reader:
 
     def _is_verb(self, token: Token) -> bool:
         """Guess whether a word after a noun is its verb: "my sister lives", "my boss married"."""
-        if token.lower in self.words.verbs:
-            return False
-        return token.lower.endswith("ed") or bool(token.lemmas & self.words.verbs)
+        if token.lower.endswith("ed") and len(token.lemmas) > 1:
+            return True
+        return token.lower not in self.words.verbs and bool(token.lemmas & self.words.verbs)
 
     def _of(self, units: Sequence[Unit], owner_of: dict[int, int], position: int) -> Iterator[Possession]:
         """Yield "the name of my dog" as the dog's name, "a friend of mine" as mine."""

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 POSSESSIVE = "'s"
-_WORD = re.compile(r"[^\W_]+(?:[.:,/'@_&-][^\W_]+)*(?:(?<=s)'(?=\s))?|[$€£¥₱]|[.!?;](?=\s|$)|[,()]")
+_WORD = re.compile(r"[^\W_]+(?:[.:,/'@_&-][^\W_]+)*(?:(?<=s)'(?=\s))?|[$€£¥₱]|[.!?;](?=\s|$)|[,()]|:(?=\s|$)")
 _SENTENCE_END = frozenset(".!?;")
-_BREAKS = frozenset(",()")
+_BREAKS = frozenset(",():")
 _IS_AFTER = frozenset(
     "what who where when why how that it he she there here which let this whatever i you we they everything".split()
 )

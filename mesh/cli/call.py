@@ -3,26 +3,40 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Mapping
 from typing import Any
 
 from mesh.address import split_target
 from mesh.cli.arguments import object_of, pairs_of, typed
-from mesh.cli.command import complain
+from mesh.cli.failure import Failure
 from mesh.cli.hosts import checked, names
 from mesh.cli.operator import Operator, connected
 from mesh.cli.scope import Scope
 from mesh.cli.screen import document, readable, say
 from mesh.errors import InvalidArgument, MeshError, UsageError
-from mesh.message import Reply
 from mesh.tracing import Trace
 
 RESERVED = ("supervisor", "registry")
 
+Outcome = dict[str, Any] | Failure
+
 
 def call(scope: Scope, target: str, words: list[str], data: str | None, to_host: str | None) -> int:
     """Call `service.operation` and print what it returns, or why it failed."""
+    try:
+        outcome = _outcome(scope, target, words, data, to_host)
+    except MeshError as error:
+        outcome = Failure(error, target)
+    if isinstance(outcome, Failure):
+        return outcome.show(scope)
+    if scope.json:
+        document({"ok": True, **outcome})
+    else:
+        say(readable(outcome["result"]))
+    return 0
+
+
+def _outcome(scope: Scope, target: str, words: list[str], data: str | None, to_host: str | None) -> Outcome:
     try:
         split_target(target)
     except InvalidArgument as error:
@@ -32,19 +46,18 @@ def call(scope: Scope, target: str, words: list[str], data: str | None, to_host:
 
 async def _called(
     scope: Scope, target: str, pairs: Mapping[str, str], data: Mapping[str, Any], to_host: str | None
-) -> int:
+) -> Outcome:
     async with connected(scope) as operator:
         arguments = {**data, **typed(pairs, await _schema(operator, target, to_host) if pairs else None)}
         if to_host is not None:
             checked(to_host, names(operator.config, await operator.directory()))
         trace = Trace.new()
-        began = time.monotonic()
-        try:
-            reply = await operator.exchange(target, arguments, host=to_host, trace=trace)
-        except MeshError as error:
-            reply = Reply(error=error)
-        elapsed = round((time.monotonic() - began) * 1000, 1)
-    return _shown(scope, target, reply, {"elapsed_ms": elapsed, "trace_id": trace.trace_id.hex()})
+        reply, elapsed = await operator.timed(target, arguments, host=to_host, trace=trace)
+    try:
+        return {"result": reply.value(), "host": reply.host, "attempts": 1, "elapsed_ms": elapsed,
+                "trace_id": trace.trace_id.hex()}
+    except MeshError as error:
+        return Failure(error, target, reply.host or None, elapsed, trace.trace_id.hex())
 
 
 async def _schema(operator: Operator, target: str, to_host: str | None) -> Mapping[str, Any] | None:
@@ -62,26 +75,3 @@ async def _schema(operator: Operator, target: str, to_host: str | None) -> Mappi
         return None
     schemas: dict[str, Mapping[str, Any]] = {row["name"]: row["arguments"] for row in told["operations"]}
     return schemas.get(operation)
-
-
-def _shown(scope: Scope, target: str, reply: Reply, about: Mapping[str, Any]) -> int:
-    try:
-        result = reply.value()
-    except MeshError as error:
-        if scope.json:
-            document({"ok": False, "error": _error(target, reply, error), **about})
-        else:
-            complain(error.message)
-        return error.exit_code
-    if scope.json:
-        document({"ok": True, "result": result, "host": reply.host, "attempts": 1, **about})
-    else:
-        say(readable(result))
-    return 0
-
-
-def _error(target: str, reply: Reply, error: MeshError) -> dict[str, Any]:
-    service, operation = split_target(target)
-    return {"code": error.code, "message": error.message, "service": service, "operation": operation,
-            "host": reply.host or None, "retryable": error.retryable,
-            **{name: error.details[name] for name in error.carries if name in error.details}}

@@ -1,6 +1,6 @@
 """Which hosts of `hosts.yaml` a command may talk to, in which order, and under which key.
 
-This machine's own hosts come first: those on loopback or on an address of this machine. A host that the launcher of
+This machine's own hosts come first: those on loopback or on an address of this machine. A host that a launcher of
 this project runs here is looked for on loopback as well, since `mesh up` without a host always uses that.
 """
 
@@ -65,8 +65,8 @@ def _places(config: MeshConfig) -> list[tuple[HostConfig, str]]:
     """Return each host with each endpoint it may listen at, this machine's first."""
     own = [host for host in config.hosts.values() if is_own(host.address)]
     others = [host for host in config.hosts.values() if host not in own]
-    launcher = running(config.home)
-    return list(_in_order(own, others, launcher.hosts if launcher else ()))
+    launched = [name for launcher in running(config.home) for name in launcher.hosts]
+    return list(_in_order(own, others, launched))
 
 
 def _in_order(

@@ -110,10 +110,16 @@ def guarded(work: Callable[[], int | None], *, debug: bool) -> int:
         if debug:
             traceback.print_exc()
         if isinstance(error, MeshError):
-            complain(error.message)
+            complain(error.message + _hint(error))
             return error.exit_code
         complain(f"unexpected {type(error).__name__}: {error}; run it again with --debug to see where")
         return 1
+
+
+def _hint(error: MeshError) -> str:
+    """Return the command that tells more of a failure that some host keeps, on a line of its own."""
+    kept = error.details.get("error_id")
+    return f"\n`mesh errors show {kept}` tells more" if kept else ""
 
 
 def complain(text: str) -> None:

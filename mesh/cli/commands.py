@@ -181,11 +181,11 @@ def ask(
                                              show_default="the login name")] = None,
     session: Annotated[str | None, typer.Option("--session", metavar="ID", help="The conversation it belongs to.",
                                                 show_default="one per terminal")] = None,
-) -> None:
+) -> int:
     """Ask the assistant something in words."""
     from mesh.cli.ask import ask as run
 
-    run(scope, " ".join(text), user, session)
+    return run(scope, " ".join(text), user, session)
 
 
 @command(app, "check", timeout=None)

@@ -1,15 +1,19 @@
-"""`mesh down`: drain and stop the hosts of the mesh, or one of them; returns when they are gone."""
+"""`mesh down`: drain and stop the hosts of the mesh, or one of them; returns when they are gone.
+
+What a launcher of this project keeps is left to it: it drains its hosts and ends even one that hears nothing. Other
+hosts (on another machine, or started without a launcher) are told over the mesh.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 import socket
 import time
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 
 import psutil
 
@@ -20,7 +24,7 @@ from mesh.cli.scope import Scope
 from mesh.cli.screen import document, say
 from mesh.config import MeshConfig
 from mesh.errors import DeadlineExceeded, MeshError, MeshUnreachable
-from mesh.supervisor.claim import Running, running
+from mesh.supervisor.claim import Running, ask_to_leave, running, tell_launcher
 
 PATIENCE = 3.0
 LIMIT = 30.0
@@ -29,19 +33,11 @@ STEP = 0.05
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A host to stop: where it listens, and its process if it runs on this machine."""
+    """Something that shall end: a host or a launcher, what it is called in a message, and whether it is gone."""
 
     host: str
-    address: str
-    port: int
-    pid: int | None
-
-    def __str__(self) -> str:
-        return f"{self.host} (pid {self.pid})" if self.pid else f"{self.host} at {self.address}"
-
-    def gone(self) -> bool:
-        """Tell whether the host is no more; from another machine that shows by its port alone."""
-        return not _lives(self.pid) if self.pid else not _listens(self.address, self.port)
+    label: str
+    gone: Callable[[], bool]
 
 
 def down(scope: Scope, host: str | None) -> None:
@@ -49,55 +45,75 @@ def down(scope: Scope, host: str | None) -> None:
     config = scope.config()
     if host is not None:
         checked(host, list(config.hosts))
-    stopped, launcher = asyncio.run(_stop(scope, config, host))
+    stopped, ended = asyncio.run(_stop(scope, config, host))
     if scope.json:
-        document({"stopped": stopped, "launcher": None if launcher is None else launcher.pid})
-    elif stopped or launcher:
-        say(f"stopped: {', '.join(stopped) or 'the launcher'}")
+        document({"stopped": stopped, "launchers": [launcher.pid for launcher in ended]})
+    elif stopped:
+        say(f"stopped: {', '.join(stopped)}")
     else:
         say("nothing is running" if host is None else f"{host} is not running")
 
 
-async def _stop(scope: Scope, config: MeshConfig, host: str | None) -> tuple[list[str], Running | None]:
-    """Have hosts stop and wait until they have; returns them, and the launcher if it ended with them."""
+async def _stop(scope: Scope, config: MeshConfig, host: str | None) -> tuple[list[str], list[Running]]:
+    """Have hosts stop and wait until they have; returns them, and the launchers that ended with them."""
     until = time.monotonic() + (scope.timeout or LIMIT)
-    launcher = running(config.home)
-    kept = launcher.hosts if launcher is not None and host is None else ()
-    try:
-        targets, deaf = await _order(scope, host, kept)
-    except MeshUnreachable:
-        if not kept and _anything_listens(config, host):
-            raise  # something is there and will not talk to us
-        targets, deaf = [], {}
-    if launcher is not None and kept:
-        with suppress(ProcessLookupError):
-            os.kill(launcher.pid, signal.SIGTERM)
-    if deaf:
-        until = min(until, time.monotonic() + PATIENCE)
-    await _wait(targets, until, deaf)
-    names = [one.host for one in targets]
-    if launcher is None or not {*launcher.hosts} <= {*names, *kept}:
-        return names, None
-    await _wait([Target("the launcher", "", 0, launcher.pid)], until, {})
-    return names or list(launcher.hosts), launcher
+    launchers = [one for one in running(config.home) if host is None or host in one.hosts]
+    kept = [name for one in launchers for name in one.hosts if host in (None, name)]
+    others: list[Target] = []
+    deaf: dict[str, MeshError] = {}
+    if host is None or not kept:
+        try:
+            others, deaf = await _order(scope, host, kept)
+        except MeshUnreachable:
+            if not kept and _anything_listens(config, host):
+                raise  # something is there and will not talk to us
+    ending = [one for one in launchers if {*one.hosts} <= {*kept}]
+    for launcher in launchers:
+        if host is None:
+            tell_launcher(launcher, signal.SIGTERM)
+        else:
+            ask_to_leave(config.home, launcher, host)
+    await _wait([*_kept(config.home, launchers, kept), *map(_itself, ending)], until, {})
+    await _wait(others, min(until, time.monotonic() + PATIENCE) if deaf else until, deaf)
+    return sorted([*kept, *(one.host for one in others)]), ending
 
 
 async def _order(scope: Scope, host: str | None, kept: Sequence[str]) -> tuple[list[Target], dict[str, MeshError]]:
-    """Tell the hosts to stop, the one we talk to last; returns them, and who did not take it.
-
-    Those that the launcher keeps are left to it: it drains them as well, and ends even one that hears nothing.
+    """Tell the hosts that are not `kept` here to stop, the one we talk to last; returns them, and who did not take it.
     """
     async with connected(scope) as operator:
         rows = [row for row in (await operator.directory())["hosts"]
-                if row["state"] != "dead" and host in (None, row["name"])]
-        names = [row["name"] for row in rows if row["name"] not in kept]
+                if row["state"] != "dead" and host in (None, row["name"]) and row["name"] not in kept]
+        names = [row["name"] for row in rows]
         answers = await operator.ask_each("supervisor.shutdown", [name for name in names if name != operator.host],
                                           limit=PATIENCE)
         if operator.host in names:
             answers |= await operator.ask_each("supervisor.shutdown", [operator.host], limit=PATIENCE)
-    targets = [Target(row["name"], row["address"], row["port"], row["pid"] if is_own(row["address"]) else None)
+    targets = [_elsewhere(row["name"], row["address"], row["port"], row["pid"] if is_own(row["address"]) else None)
                for row in rows]
     return targets, {name: answer for name, answer in answers.items() if isinstance(answer, MeshError)}
+
+
+def _kept(home: Path, launchers: Sequence[Running], hosts: Sequence[str]) -> list[Target]:
+    """Return the hosts that launchers keep; one is gone when no launcher holds it any more."""
+    pids = {name: pid for one in launchers for name, pid in one.children.items()}
+    return [Target(host, f"{host} (pid {pids[host]})" if host in pids else host, partial(_given_up, home, host))
+            for host in hosts]
+
+
+def _given_up(home: Path, host: str) -> bool:
+    return not any(host in one.hosts for one in running(home))
+
+
+def _itself(launcher: Running) -> Target:
+    return Target("", f"`mesh up` (pid {launcher.pid})", lambda: not _lives(launcher.pid))
+
+
+def _elsewhere(host: str, address: str, port: int, pid: int | None) -> Target:
+    """Return a host without a launcher here; from another machine it shows by its port alone that it is gone."""
+    if pid:
+        return Target(host, f"{host} (pid {pid})", lambda: not _lives(pid))
+    return Target(host, f"{host} at {address}", lambda: not _listens(address, port))
 
 
 async def _wait(targets: Sequence[Target], until: float, deaf: dict[str, MeshError]) -> None:
@@ -107,8 +123,8 @@ async def _wait(targets: Sequence[Target], until: float, deaf: dict[str, MeshErr
             for one in left:
                 if one.host in deaf:
                     raise deaf[one.host]
-            raise DeadlineExceeded(f"{' and '.join(map(str, left))} did not stop in time; look with `mesh status`, "
-                                   "wait longer with --timeout, or end the process")
+            raise DeadlineExceeded(f"{' and '.join(one.label for one in left)} did not stop in time; look with "
+                                   "`mesh status`, wait longer with --timeout, or end the process")
         await asyncio.sleep(STEP)
 
 

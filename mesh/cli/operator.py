@@ -80,6 +80,16 @@ class Operator:
         """Return the reply as it came; raises only for a call that cannot be made."""
         return await self._client.exchange(target, arguments, self._seconds(target, limit), to_host=host, trace=trace)
 
+    async def timed(self, target: str, arguments: Mapping[str, Any], *, host: str | None = None,
+                    trace: Trace | None = None) -> tuple[Reply, float]:
+        """Return the reply and the milliseconds it took; an error of the call, made or not, is in the reply."""
+        began = self._clock.monotonic()
+        try:
+            reply = await self.exchange(target, arguments, host=host, trace=trace)
+        except MeshError as error:
+            reply = Reply(error=error)
+        return reply, round((self._clock.monotonic() - began) * 1000, 1)
+
     async def ask_each(self, target: str, hosts: Iterable[str], arguments: Mapping[str, Any] | None = None, *,
                        limit: float | None = None) -> dict[str, Any]:
         """Ask several hosts at once; a host that does not answer has its `MeshError` in the place of the value."""

@@ -13,8 +13,8 @@ from mesh.cli.progress import Progress
 from mesh.cli.scope import Scope
 from mesh.cli.screen import coloured, note
 from mesh.config import MeshConfig
-from mesh.errors import StartError, UsageError
-from mesh.supervisor.claim import running
+from mesh.errors import UsageError
+from mesh.supervisor.claim import ensure_unclaimed
 from mesh.supervisor.launcher import Launcher
 
 LOOPBACK = "127.0.0.1"
@@ -23,6 +23,7 @@ LOOPBACK = "127.0.0.1"
 def up(scope: Scope, host: str | None, detach: bool, launcher: bool, status_fd: int | None) -> int:
     """Start `host`, or all hosts on this machine, and keep them alive until Ctrl-C; returns the launcher's exit code.
 
+    Several of these may run for one project, each with hosts of its own; a host that another one keeps is refused.
     `status_fd` is where `--detach` reads from: what would be shown goes there as JSON lines.
     """
     began = time.monotonic()
@@ -32,7 +33,7 @@ def up(scope: Scope, host: str | None, detach: bool, launcher: bool, status_fd: 
         _use_loopback(scope.config())
     config = scope.config()
     hosts = list(config.hosts) if host is None else [checked(host, list(config.hosts))]
-    _refuse_second(config)
+    ensure_unclaimed(config.home, hosts)
     if config.security == "none":
         note(coloured("security is none: nothing is encrypted and anybody may join; only for measuring", "red",
                       sys.stderr))
@@ -41,17 +42,9 @@ def up(scope: Scope, host: str | None, detach: bool, launcher: bool, status_fd: 
     if detach:
         return start_detached(config, host, scope)
     progress = Progress(config, hosts, json=scope.json, status_fd=status_fd)
-    with_registry = config.registry.host in hosts
-    code = Launcher(config, hosts, with_registry=with_registry, on_event=progress, began=began).run()
+    code = Launcher(config, hosts, on_event=progress, began=began).run()
     progress.end(code)
     return code
-
-
-def _refuse_second(config: MeshConfig) -> None:
-    found = running(config.home)
-    if found is not None:
-        raise StartError(f"`mesh up` already runs here as pid {found.pid}, for {', '.join(found.hosts)}; "
-                         "stop it with `mesh down` first")
 
 
 def _use_loopback(config: MeshConfig) -> None:

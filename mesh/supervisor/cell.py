@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from contextvars import Context
 from typing import Any, TypeVar
 
 from mesh.address import nearest
 from mesh.agent.agent import Agent, examine, finish
+from mesh.agent.context import AgentContext
 from mesh.agent.reaction import Subscription, Timer, compile_subscriptions, compile_timers
 from mesh.agent.schema import Operation, compile_operations
 from mesh.client import CURRENT
@@ -71,6 +73,8 @@ class Cell:
         self._runner: Runner | None = None
         self._tickings: list[Ticking] = []
         self._life: asyncio.Task[None] | None = None
+        self._ending: asyncio.Task[None] | None = None
+        self._left_start = asyncio.Event()
         self._turn = asyncio.Lock()
         self._guard = DeadlineGuard(house.deadlines, house.clock)
         self._own_reason: str | None = None
@@ -91,19 +95,28 @@ class Cell:
     # -- life, asked for
 
     def launch(self, *, by_operator: bool = False) -> None:
-        """Start the cell, unless it runs or is about to; an operator's start renews the budget."""
+        """Start the cell, unless it runs or is about to; an operator's start renews the budget.
+
+        One that is stopping starts again when it has stopped; only an operator starts one in backoff or quarantine.
+        """
         self._desired = True
         if by_operator:
             self._budget.renew()
-        if self.state in (State.STOPPED, State.QUARANTINED, State.BACKOFF) and self._life is None:
+        if self.state is State.DRAINING:
+            self.settled.clear()
+        elif self.state is State.STOPPED and self._life is None:
             self._begin(by_operator)
-        elif self.state is State.BACKOFF and by_operator:
+        elif self.state in (State.BACKOFF, State.QUARANTINED) and by_operator:
             self._end_life()
             self._begin(by_operator)
 
     def _begin(self, by_operator: bool) -> None:
         self.settled.clear()
-        self._life = asyncio.get_running_loop().create_task(self._live(by_operator), name=f"cell {self.service}")
+        self._life = self._task(self._live(by_operator))
+
+    def _task(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Run `work` on behalf of nobody: whoever asks for it may be a call, whose deadline and path end with it."""
+        return asyncio.get_running_loop().create_task(work, name=f"cell {self.service}", context=Context())
 
     def rest(self, reason: str) -> None:
         """Stay stopped, because an operator wants it so."""
@@ -114,8 +127,8 @@ class Cell:
 
     async def stop(self, reason: str) -> None:
         """Drain and stop: running calls have `stop_s`, then they are cancelled; returns when all has ended."""
-        self._desired = False
         async with self._turn:
+            self._desired = False
             starting = self.state is State.STARTING
             self._end_life()
             if self.state.serving:
@@ -128,7 +141,10 @@ class Cell:
             await self._close()
             if self.state is State.DRAINING:
                 self._to(State.STOPPED, reason)
-            self.settled.set()
+            if not self._desired:
+                self.settled.set()
+            elif self._life is None:  # somebody wanted it back meanwhile
+                self._begin(False)
 
     def _end_life(self) -> None:
         if self._life is not None:
@@ -150,6 +166,7 @@ class Cell:
             self._to(State.STARTING, "starting", by_operator=by_operator)
             self.incarnation = self._house.next_incarnation()
             try:
+                await self._close()  # who was here before has ended by then
                 await self._house.dependencies_ready(self.spec)
                 reason = await self._come_up()
             except asyncio.CancelledError:
@@ -173,19 +190,24 @@ class Cell:
     async def _come_up(self) -> str | None:
         """Load, bind and set up the agent within `start_s`; returns why it is degraded, None if it is not."""
         step = "loading"
-        limit = self.spec.limits.start_s
+        limit = asyncio.timeout(self.spec.limits.start_s)
         try:
-            async with asyncio.timeout(limit):
+            async with limit:
                 agent_class = await asyncio.to_thread(self._load, self.spec)
                 self._compile(agent_class)
                 step = "setup()"
                 runner = (ThreadRunner if self.spec.isolation == "thread" else LoopRunner)(self.service, self.stats)
                 self._runner = runner
-                agent = agent_class.bind(Surroundings(self.service, self._house, runner), self.spec.settings)
-                self._agent = agent
+                around = Surroundings(self.service, self._house, runner)
+                agent = self._agent = await runner.call(
+                    _bound, {"cls": agent_class, "around": around, "settings": self.spec.settings}
+                )
                 await runner.call(agent.setup, {})
         except TimeoutError:
-            raise Unavailable(f"{step} of {self.service} did not end within {limit:g} s (limits: start_s)") from None
+            if not limit.expired():  # the agent's own
+                raise
+            raise Unavailable(f"{step} of {self.service} did not end within {self.spec.limits.start_s:g} s "
+                              "(limits: start_s)") from None
         self._own_reason = await self._examine()
         self._tickings = [Ticking(timer, self._tick, self._house.clock) for timer in self.timers]
         return self._why_degraded()
@@ -214,14 +236,14 @@ class Cell:
     def crash(self, error: Exception) -> str:
         """Treat a running cell as crashed: what it answers ends, and it starts again within its budget.
 
-        Returns the error's id on the error bus, empty if the cell was not running any more.
+        Returns the error's id on the error bus; one that is stopping, or has crashed already, only reports it.
         """
         if not self.state.serving:
-            return ""
+            return self._house.report(error, severity="error", service=self.service)
         self._end_life()
         self._guard.cancel_all()
         delay, error_id = self._failed(error)
-        self._life = asyncio.get_running_loop().create_task(self._recover(delay), name=f"cell {self.service}")
+        self._life = self._task(self._recover(delay))
         return error_id
 
     async def _recover(self, delay: float | None) -> None:
@@ -241,7 +263,10 @@ class Cell:
 
     async def recheck(self) -> None:
         """Ask the agent how it is, and say so if that changed."""
-        self._own_reason = await self._examine()
+        try:
+            self._own_reason = await self._examine()
+        except AgentExit as error:
+            self.crash(error)
         self.reconsider()
 
     def reconsider(self) -> None:
@@ -270,7 +295,7 @@ class Cell:
             return f"check() did not answer within {CHECK_LIMIT:g} s"
 
     async def _close(self) -> None:
-        """Take the agent down, whatever state it is in; an error there is reported and stops nothing."""
+        """Take the agent down, whatever state it is in; returns when it is, also if that was begun before."""
         for ticking in self._tickings:
             ticking.close()
         for hearing in self.hearings:
@@ -278,20 +303,31 @@ class Cell:
         self._tickings = []
         agent, self._agent = self._agent, None
         runner, self._runner = self._runner, None
-        if runner is None:
-            return
-        if agent is not None:
-            try:
-                async with asyncio.timeout(self.spec.limits.stop_s):
+        if runner is not None:
+            self._ending = self._task(self._finish(agent, runner))
+        if self._ending is not None:
+            await asyncio.shield(self._ending)  # a teardown that was begun is not broken off by a new wish
+
+    async def _finish(self, agent: Agent | None, runner: Runner) -> None:
+        """Tear the agent down within `stop_s`; an error there is reported and stops nothing."""
+        limit = asyncio.timeout(self.spec.limits.stop_s)
+        try:
+            if agent is not None:
+                async with limit:
                     await runner.call(finish, {"agent": agent})
-            except Exception as error:
-                told = "teardown() did not end in time" if isinstance(error, TimeoutError) else error
-                self._house.report(told, severity="warning", service=self.service, operation="teardown")
-        runner.close()
+        except Exception as error:
+            told = f"teardown() did not end within {self.spec.limits.stop_s:g} s" if limit.expired() else error
+            self._house.report(told, severity="warning", service=self.service, operation="teardown")
+        finally:
+            runner.close()
 
     def _to(self, state: State, reason: str, *, by_operator: bool = False) -> None:
         self.lifecycle.to(state, reason, desired_running=self._desired, by_operator=by_operator)
         self._serving = state.serving
+        if state is State.STARTING:
+            self._left_start.clear()
+        else:
+            self._left_start.set()
         self._house.changed(self.service)
 
     # -- calls
@@ -309,7 +345,7 @@ class Cell:
             left = min(START_PATIENCE, request.deadline - self._house.clock.monotonic())
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(max(0.0, left)):
-                    await self.settled.wait()
+                    await self._left_start.wait()
         if self.state.serving:
             return None
         reason = f": {self.lifecycle.reason}" if self.lifecycle.reason else ""
@@ -408,3 +444,8 @@ class Cell:
             f"{count} events for {subscription.method} ({subscription.pattern}) were lost: it handles them too slowly",
             severity="warning", service=self.service, operation=subscription.method,
         )
+
+
+async def _bound(cls: type[Agent], around: AgentContext, settings: Mapping[str, Any]) -> Agent:
+    """Make the agent where its code runs, for its `__init__` is its own code too."""
+    return cls.bind(around, settings)

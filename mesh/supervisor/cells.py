@@ -34,6 +34,7 @@ class Cells:
         self._spawn = spawn
         self._inventory_changed = inventory_changed
         self._looking = False
+        self._resetting: set[str] = set()
 
     def create(self, house: House) -> None:
         """Make a cell for every agent of this host; none runs yet."""
@@ -129,21 +130,27 @@ class Cells:
             return
         if self._desired(service) == "stopped" and cell.state not in ("stopped", "draining"):
             self._spawn(cell.stop("stopped by an operator"))
-        elif self._desired(service) == "running" and cell.state == "stopped":
+        elif self._desired(service) == "running" and cell.state in ("stopped", "draining"):
             cell.launch(by_operator=True)
 
     def reset(self, service: str) -> None:
         """Start a service anew if its settings in force are not those it runs with."""
         cell = self.by_service.get(service)
-        if cell is not None and cell.spec.settings != self._in_force(service).settings:
+        if cell is None or service in self._resetting:  # the settings are read when it has stopped
+            return
+        if cell.spec.settings != self._in_force(service).settings:
+            self._resetting.add(service)
             self._spawn(self._restart(cell))
 
     async def _restart(self, cell: Cell) -> None:
-        running = cell.state.serving
-        await cell.stop("its settings have changed")
+        at_rest = cell.state == "stopped"
+        try:
+            await cell.stop("its settings have changed")
+        finally:
+            self._resetting.discard(cell.service)
         cell.spec = self._in_force(cell.service)
-        if running:
-            cell.launch()
+        if not at_rest and self._desired(cell.service) == "running":
+            cell.launch(by_operator=True)
 
     def _desired(self, service: str) -> str:
         return self._directory.view.desired.get((service, self._host), "running")

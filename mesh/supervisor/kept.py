@@ -31,7 +31,7 @@ class LauncherEvent:
 class Kept:
     """A child, its restart budget, and where it stands; moments are monotonic seconds.
 
-    `over` says why it will not be started again.
+    `leaving` is set once it was asked to stop; `over` says why it will not be started again.
     """
 
     child: Child
@@ -41,6 +41,7 @@ class Kept:
     was_ready: bool = False
     ready: Mapping[str, Any] | None = None
     failure: str = ""
+    leaving: bool = False
     over: Literal["stopped", "refused", "quarantined"] | None = None
 
     @property

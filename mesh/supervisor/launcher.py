@@ -1,18 +1,19 @@
 """The parent of a machine's mesh processes: starts the registry and the supervisors, restarts what dies, ends them all.
 
 It has one thread and one loop, no ZeroMQ and no agents, so that hardly anything can happen to it. Supervisors are
-stopped before the registry, all at the same time; what has not ended within the drain limit is killed.
+stopped before the registry, all at the same time; what has not ended within the drain limit is killed. The registry
+belongs to its host: whoever keeps that host keeps it too, and when that host alone is shut down it ends with it. A host
+that is over is no longer held, so that another launcher may start it while this one keeps the rest.
 """
 
 from __future__ import annotations
 
-import os
 import selectors
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import psutil
@@ -20,9 +21,10 @@ import psutil
 from mesh.errors import StartError
 from mesh.parent import KERNEL_LIMIT
 from mesh.supervisor.child import Child
-from mesh.supervisor.claim import Claim
+from mesh.supervisor.claim import LEAVE, Claim
 from mesh.supervisor.kept import REGISTRY, Kept, LauncherEvent, ready_event
 from mesh.supervisor.restart import Quarantine, Restarts
+from mesh.supervisor.signals import Signals
 
 if TYPE_CHECKING:  # whoever makes a launcher has loaded the config already
     from mesh.config import MeshConfig
@@ -34,15 +36,15 @@ OnEvent = Callable[[LauncherEvent], None]
 Commands = Mapping[str, Sequence[str]]
 
 
-def default_commands(config: MeshConfig, hosts: Sequence[str], *, with_registry: bool) -> dict[str, list[str]]:
-    """Return the command line of each child, by host name, and `registry` first if it is wanted."""
+def default_commands(config: MeshConfig, hosts: Sequence[str]) -> dict[str, list[str]]:
+    """Return the command line of each child, by host name, and `registry` first if its host is among them."""
     python, common = sys.executable, ["--config", str(config.root), "--environment", config.environment]
-    registry = {REGISTRY: [python, "-m", "registry", *common]} if with_registry else {}
+    registry = {REGISTRY: [python, "-m", "registry", *common]} if config.registry.host in hosts else {}
     return registry | {host: [python, "-m", "mesh.supervisor", "--host", host, *common] for host in hosts}
 
 
 class Launcher:
-    """Keeps the processes of `hosts` alive, and the registry where `with_registry`, until asked to stop.
+    """Keeps the processes of `hosts` alive, with the registry if that belongs to one of them, until asked to stop.
 
     `on_event` hears of everything and must not block. `commands` replaces `default_commands`. `began` is the
     monotonic time from which the seconds of the ready line count. Use it once, in the main thread.
@@ -53,7 +55,6 @@ class Launcher:
         config: MeshConfig,
         hosts: Sequence[str],
         *,
-        with_registry: bool,
         on_event: OnEvent,
         commands: Commands | None = None,
         drain_s: float = DRAIN_S,
@@ -63,7 +64,8 @@ class Launcher:
         self._drain_s = drain_s
         self._began = time.monotonic() if began is None else began
         self._claim = Claim(config.home, hosts)
-        commands = commands or default_commands(config, hosts, with_registry=with_registry)
+        commands = commands or default_commands(config, hosts)
+        self._registry_host = config.registry.host
         self._kept: dict[str, Kept] = {}
         for name, arguments in commands.items():
             folder = config.home / (config.registry.host if name == REGISTRY else name) / "logs"
@@ -71,19 +73,20 @@ class Launcher:
             self._kept[name] = Kept(Child(name, arguments, output), Restarts())
         self._hosts = [self._kept[host] for host in hosts]
         self._selector = selectors.DefaultSelector()
-        self._signals: list[int] = []
+        self._signals = Signals(_handled())
         self._stopping = self._asked = self._hurried = self._told_ready = False
 
     def run(self) -> int:
         """Start everything, keep it alive, and return the exit code once all of it has ended.
 
         0: stopped as asked, or every host was shut down; 1: killed by the second Ctrl-C, or given up; 2: something
-        cannot start. Raises `StartError` when another launcher lives here.
+        cannot start. Raises `StartError` when another launcher keeps one of the hosts.
         """
         left = self._claim.take()
         try:
             self._outwait(left)
-            with self._woken_by_signals():
+            with self._signals:
+                self._selector.register(self._signals.descriptor, selectors.EVENT_READ, None)
                 for kept in self._kept.values():
                     self._start(kept)
                 while not self._finished():
@@ -91,7 +94,8 @@ class Launcher:
         finally:
             for kept in self._kept.values():
                 kept.child.kill()
-            self._claim.release()
+            for host in self._claim.held:
+                self._claim.release(host)
             self._selector.close()
         return self._exit_code()
 
@@ -110,20 +114,17 @@ class Launcher:
     def _turn(self) -> None:
         """Wait for something to happen or fall due, and do what follows."""
         for key, _ in self._selector.select(self._pause()):
-            if key.data is None:
-                with suppress(BlockingIOError):
-                    os.read(key.fd, 4096)
-            else:
+            if key.data is not None:
                 self._listen(key.data)
-        while self._signals:
-            self._signalled(self._signals.pop(0))
+        for number in self._signals.take():
+            self._signalled(number)
         now = time.monotonic()
         for kept in self._kept.values():
             self._attend(kept, now)
         if not self._told_ready:
             self._tell_ready()
-        if all(host.over for host in self._hosts) and (self._hosts or self._stopping):
-            self._stop_registry(now)
+        self._attend_registry(now)
+        self._let_go()
 
     def _pause(self) -> float | None:
         """Return the seconds until something falls due, None if nothing will."""
@@ -187,7 +188,7 @@ class Launcher:
         """Decide what follows from the end of a child."""
         kept.kill_at = kept.ready = None
         how = f"(pid {pid}) {_how(code)}"
-        if self._stopping or code == 0:
+        if self._stopping or kept.leaving or code == 0:
             kept.over = "stopped"
             self._tell("ended", kept, how, pid=pid, code=code)
         elif code == REFUSED:
@@ -234,6 +235,9 @@ class Launcher:
             self._on(LauncherEvent("killing", None, "killed at once, as asked"))
             for kept in self._kept.values():
                 kept.child.kill()
+        elif number == LEAVE:
+            for host in self._claim.asked_to_leave():
+                self._leave(self._kept[host])
         elif number != signal.SIGCHLD:
             self._asked = True
             self._stop("Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name)
@@ -248,18 +252,40 @@ class Launcher:
         for kept in self._hosts:
             self._stop_child(kept, time.monotonic())
 
-    def _stop_registry(self, now: float) -> None:
-        self._stopping = True
-        registry = self._kept.get(REGISTRY)
-        if registry is not None and registry.kill_at is None and not registry.over:
+    def _leave(self, kept: Kept) -> None:
+        """Stop one host for good, whatever it is doing; the others stay."""
+        if kept.child.pid is not None:
+            self._tell("stopping", kept, f"drains and stops, as asked, within {self._drain_s:g} s")
+        kept.over = None  # one that was given up is shut down from now on
+        self._stop_child(kept, time.monotonic())
+
+    def _attend_registry(self, now: float) -> None:
+        """Stop the registry when every host is over, or when its own host was shut down and the others stay."""
+        registry, home = self._kept.get(REGISTRY), self._kept.get(self._registry_host)
+        over = all(host.over for host in self._hosts)
+        alone = home is not None and home.over == "stopped" and not self._stopping
+        self._stopping = self._stopping or over
+        if (over or alone) and registry is not None and not registry.over and not registry.leaving:
             self._stop_child(registry, now)
 
     def _stop_child(self, kept: Kept, now: float) -> None:
+        kept.leaving = True
         if kept.child.pid is None:
             kept.again_at, kept.over = None, kept.over or "stopped"
-        else:
+        elif kept.kill_at is None:
             kept.kill_at = now + self._drain_s
             kept.child.ask_to_stop()
+
+    def _let_go(self) -> None:
+        """Release the hosts whose processes are over, so that another launcher may start them."""
+        for host in self._claim.held:
+            if all(kept.over for kept in self._of(host)):
+                self._claim.release(host)
+
+    def _of(self, host: str) -> list[Kept]:
+        """Return what is kept for a host: its supervisor, and the registry if that belongs to it."""
+        names = (host, REGISTRY) if host == self._registry_host else (host,)
+        return [self._kept[name] for name in names if name in self._kept]
 
     # --- what others learn -------------------------------------------------------------------------------------------
 
@@ -279,32 +305,19 @@ class Launcher:
             self._on_event(event)
 
     def _write_down(self) -> None:
-        with suppress(OSError):  # a full disk must not either
-            self._claim.tell({name: kept.child.pid for name, kept in self._kept.items() if kept.child.pid is not None})
+        for host in self._claim.held:
+            pids = {kept.name: kept.child.pid for kept in self._of(host) if kept.child.pid is not None}
+            with suppress(OSError):  # a full disk must not either
+                self._claim.tell(host, pids)
 
     def _unwatch(self, descriptor: int) -> None:
         self._selector.unregister(descriptor)
 
-    @contextmanager
-    def _woken_by_signals(self) -> Iterator[None]:
-        """Have signals end the waiting of the loop, which then handles them in its turn."""
-        reading, writing = os.pipe()
-        os.set_blocking(reading, False)
-        os.set_blocking(writing, False)
-        self._selector.register(reading, selectors.EVENT_READ, None)
-        handled = [signal.SIGINT, signal.SIGTERM, signal.SIGCHLD]
-        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup
-            handled.append(signal.SIGHUP)
-        before = {number: signal.signal(number, lambda number, _: self._signals.append(number)) for number in handled}
-        wakeup = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
-        try:
-            yield
-        finally:
-            signal.set_wakeup_fd(wakeup)
-            for number, handler in before.items():
-                signal.signal(number, handler)
-            os.close(reading)
-            os.close(writing)
+
+def _handled() -> list[signal.Signals]:
+    """Return the signals that a launcher acts on; under nohup the loss of the terminal is none."""
+    hang_up = [] if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else [signal.SIGHUP]
+    return [signal.SIGINT, signal.SIGTERM, signal.SIGCHLD, LEAVE, *hang_up]
 
 
 def _how(code: int) -> str:

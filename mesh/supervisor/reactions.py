@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
+from contextvars import Context
 
 from mesh.agent.reaction import Subscription, Timer
 from mesh.clock import Clock
@@ -37,7 +38,8 @@ class Hearing:
             self._lost += 1
         self._waiting.append(event)
         if self._task is None:
-            self._task = asyncio.get_running_loop().create_task(self._work())
+            # a context of its own: the publisher may be a call, whose deadline and path are no concern of the handler
+            self._task = asyncio.get_running_loop().create_task(self._work(), context=Context())
 
     async def _work(self) -> None:
         try:

@@ -7,6 +7,7 @@ A step of an agent's coroutine is timed, so the loop's time can be billed to the
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import threading
 import types
@@ -19,6 +20,7 @@ from mesh.errors import MeshError
 from mesh.policy.measure import CallStats
 
 THREADS = 8
+LEFT_SECONDS = 1.0
 
 T = TypeVar("T")
 
@@ -107,7 +109,7 @@ class ThreadRunner:
         self._pool = _Pool(name)
         self._home = asyncio.get_running_loop()
         self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name=f"cell-{name}", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=f"cell-{name}", daemon=True)
         self._thread.start()
 
     at_home = False
@@ -132,8 +134,21 @@ class ThreadRunner:
 
     def close(self) -> None:
         """Stop the loop; a thread that is stuck in blocking code is left behind."""
-        self._loop.call_soon_threadsafe(self._loop.stop)
+        with contextlib.suppress(RuntimeError):  # the agent's code has ended the loop itself
+            self._loop.call_soon_threadsafe(self._loop.stop)
         self._pool.close()
+
+    def _run(self) -> None:
+        """Turn the cell's loop, and give back what it holds when it is stopped."""
+        try:
+            self._loop.run_forever()
+            left = asyncio.all_tasks(self._loop)
+            for task in left:
+                task.cancel()
+            if left:
+                self._loop.run_until_complete(asyncio.wait(left, timeout=LEFT_SECONDS))
+        finally:
+            self._loop.close()
 
 
 class _Pool:

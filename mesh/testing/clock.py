@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import heapq
 import itertools
 from collections.abc import Callable
@@ -11,14 +12,29 @@ from mesh.clock import Clock
 
 
 class FakeTimer:
-    """A callback that waits for the clock to be turned."""
+    """A callback that waits for the clock to be turned; it runs in the thread that asked for it."""
 
     def __init__(self, callback: Callable[[], object]) -> None:
         self.callback: Callable[[], object] | None = callback
+        self._loop: asyncio.AbstractEventLoop | None = None
+        with contextlib.suppress(RuntimeError):  # whoever has no loop is called at once
+            self._loop = asyncio.get_running_loop()
 
     def cancel(self) -> None:
         """Forget the callback."""
         self.callback = None
+
+    def fire(self) -> bool:
+        """Run the callback; tell whether there was one."""
+        callback, self.callback = self.callback, None
+        if callback is None:
+            return False
+        if self._loop is None or self._loop is asyncio.get_running_loop():
+            callback()
+        else:
+            with contextlib.suppress(RuntimeError):  # that thread has ended
+                self._loop.call_soon_threadsafe(callback)
+        return True
 
 
 class FakeClock(Clock):
@@ -51,9 +67,7 @@ class FakeClock(Clock):
         while self._timers and self._timers[0][0] <= until:
             moment, _, timer = heapq.heappop(self._timers)
             self._go_to(moment)
-            callback, timer.callback = timer.callback, None
-            if callback is not None:
-                callback()
+            if timer.fire():
                 await settle()
         self._go_to(until)
         await settle()

@@ -17,10 +17,10 @@ from typing import Any, Self
 
 from mesh.agent.agent import Agent
 from mesh.client import Client
-from mesh.config import AgentSpec, find_root, load
+from mesh.config import AgentSpec, Limits, find_root, load
 from mesh.directory import Directory
 from mesh.errorbus import ErrorDetail, Severity, describe, make_id, topic_of
-from mesh.errors import Unavailable, Unreachable
+from mesh.errors import InvalidArgument, Unavailable, Unreachable
 from mesh.message import Event, Reply, Request
 from mesh.policy.resolve import Resolver
 from mesh.policy.stack import outgoing
@@ -40,6 +40,7 @@ from mesh.transport.loopback import Loopback
 from mesh.transport.pending import Pending
 
 HOST = "mainpc"
+STOPPING_STEP = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,12 +89,16 @@ class InMemoryMesh:
     async def add(
         self, service: str, agent: type[Agent] | str | None = None, *, host: str | None = None,
         settings: Mapping[str, Any] | None = None, isolation: str = "coroutine",
+        limits: Mapping[str, Any] | None = None,
     ) -> Cell:
         """Start an agent and return its cell, once it has settled.
 
-        `agent` is a class, or `path/to/file.py:Class`, or None for the one in the project's `config/agents/`.
+        `agent` is a class, or `path/to/file.py:Class`, or None for the one in the project's `config/agents/`;
+        `settings` and `limits` are what that file could say of them.
         """
         spec, load_class = self._spec(service, agent, host, dict(settings or {}), isolation)
+        if limits:
+            spec = spec.model_copy(update={"limits": Limits(**{**spec.limits.model_dump(), **limits})})
         place = self._host(host or (spec.hosts[0] if spec.hosts else HOST))
         cell = Cell(spec, place.house, load_class)
         place.cells[service] = cell
@@ -130,7 +135,7 @@ class InMemoryMesh:
     async def restart(self, service: str) -> Cell:
         """Stop an agent and start it anew; what it saved is there again."""
         cell = self.cell(service)
-        await cell.stop("restarted by the test")
+        await self._stop(cell, "restarted by the test")
         cell.launch(by_operator=True)
         await cell.settled.wait()
         await settle()
@@ -138,10 +143,16 @@ class InMemoryMesh:
 
     def cell(self, service: str) -> Cell:
         """Return the cell of a service that was added."""
-        return next(host.cells[service] for host in self._hosts.values() if service in host.cells)
+        for host in self._hosts.values():
+            if service in host.cells:
+                return host.cells[service]
+        known = sorted({name for host in self._hosts.values() for name in host.cells})
+        raise InvalidArgument(
+            f"no agent {service} was added to this mesh; it has {', '.join(known) or 'none yet'}", path="service"
+        )
 
     def cut(self, host: str) -> None:
-        """Cut a host off: calls to it fail as `unreachable`."""
+        """Cut a host off: calls to it and from it fail as `unreachable`, events do not pass."""
         self._cut.add(host)
 
     def mend(self, host: str) -> None:
@@ -157,8 +168,8 @@ class InMemoryMesh:
         return await client.request(target, arguments, timeout, to_host=to_host, sampled=True)
 
     async def publish(self, topic: str, payload: Any = None, *, origin: str = f"test@{HOST}") -> None:
-        """Publish an event and let its listeners handle it."""
-        self._host(HOST).bus.publish(topic, payload, origin)
+        """Publish an event, on the host that `origin` names, and let its listeners handle it."""
+        self._host(origin.rpartition("@")[2]).bus.publish(topic, payload, origin)
         await settle()
 
     def events_on(self, pattern: str) -> list[RecordedEvent]:
@@ -185,10 +196,11 @@ class InMemoryMesh:
         self._changed.set()
         self._changed = asyncio.Event()
 
-    async def _carry(self, request: Request, host: str) -> Reply:
+    async def _carry(self, sender: str, request: Request, host: str) -> Reply:
         """Carry a call to another host, as a link would."""
-        if host in self._cut:
-            return Reply(error=Unreachable(f"{request.target}: {host} cannot be reached (cut off)", began="no"))
+        if self._cut & {sender, host}:
+            return Reply(error=Unreachable(f"{request.target}: {host} cannot be reached from {sender} (cut off)",
+                                           began="no"))
         if host not in self._hosts:
             return Reply(error=Unavailable(f"{request.target}: there is no host {host} in this test", retry_after=1.0))
         return await self._hosts[host].loopback.exchange(request)
@@ -198,10 +210,20 @@ class InMemoryMesh:
         changed, timer = self._changed, asyncio.Event()
         handle = self.clock.call_later(limit, timer.set)
         waits = [asyncio.ensure_future(changed.wait()), asyncio.ensure_future(timer.wait())]
-        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-        handle.cancel()
-        for wait in waits:
-            wait.cancel()
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            handle.cancel()
+            for wait in waits:
+                wait.cancel()
+
+    async def _stop(self, cell: Cell, reason: str) -> None:
+        """Stop a cell; while its running calls have their time to end, the clock goes on."""
+        stopping = asyncio.create_task(cell.stop(reason))
+        await settle()
+        while cell.inbox.running and not stopping.done():
+            await self.clock.advance(STOPPING_STEP)
+        await stopping
 
     def _report(
         self, host: _Host, error: BaseException | str, *, severity: str, service: str, operation: str | None = None,
@@ -219,7 +241,7 @@ class InMemoryMesh:
         self.events.append(RecordedEvent(event.topic, event.value(), event.origin))
         for name, host in self._hosts.items():
             if name != sender and name not in self._cut and sender not in self._cut:
-                host.bus.arrived(event, event.origin.rpartition("@")[2])
+                host.bus.arrived(event, sender)
 
 
 class _Host:
@@ -237,8 +259,8 @@ class _Host:
         self.bus = EventBus(name, mesh.clock, to_sessions=lambda topic, data: None,
                             to_operators=lambda topic, data: None, outside=lambda event: mesh._spread(name, event))
         self.outgoing = outgoing(Resolver(
-            mesh._directory, name, mesh.clock, local=self.loopback.exchange, remote=mesh._carry,
-            settling=lambda: False, changed=mesh._wait,
+            mesh._directory, name, mesh.clock, local=self.loopback.exchange,
+            remote=functools.partial(mesh._carry, name), settling=lambda: False, changed=mesh._wait,
         ))
         self.house = House(
             name=name, folder=folder, clock=mesh.clock, state=self.state, spans=mesh.spans,
@@ -258,7 +280,8 @@ class _Host:
 
     def inventory(self) -> list[InstanceRecord]:
         """Return the rows of this host's cells and fakes."""
-        rows = [InstanceRecord(cell.service, self.name, cell.incarnation, cell.state.value)
+        rows = [InstanceRecord(cell.service, self.name, cell.incarnation, cell.state.value, cell.lifecycle.reason,
+                               tuple(sorted(cell.operations)))
                 for cell in self.cells.values() if cell.service not in self.fakes]
         return rows + [InstanceRecord(name, self.name, 1, "ready") for name in self.fakes]
 
@@ -273,7 +296,7 @@ class _Host:
 
     async def close(self) -> None:
         for cell in self.cells.values():
-            await cell.stop("the test is over")
+            await self._mesh._stop(cell, "the test is over")
         self.loopback.cancel_all()
         await self.state.close()
 
@@ -293,5 +316,3 @@ def in_mesh(test: Callable[..., Awaitable[None]]) -> Callable[..., None]:
     rest = [parameter for name, parameter in signature.parameters.items() if name != "mesh"]
     run.__signature__ = signature.replace(parameters=rest, return_annotation=None)  # type: ignore[attr-defined]
     return run
-
-

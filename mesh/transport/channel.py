@@ -12,7 +12,7 @@ from abc import ABC, abstractmethod
 from collections import deque
 
 from mesh import wire
-from mesh.clock import Clock
+from mesh.clock import Clock, Timer
 from mesh.errors import ProtocolError
 from mesh.metrics import Traffic
 from mesh.transport.outbox import Outbox
@@ -23,6 +23,7 @@ AGE_SLOTS = 6
 MAX_UNFINISHED = 2 * wire.MAX_BODY
 BAD_FRAMES = 3
 BAD_SECONDS = 10.0
+RETRY = 0.05
 
 
 class FrameAge:
@@ -64,6 +65,7 @@ class Channel(ABC):
         self._bad: deque[float] = deque(maxlen=BAD_FRAMES)
         self._scheduled = False
         self._stuck: bytes | None = None
+        self._retry: Timer | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
     # -- what the two ends do differently
@@ -122,9 +124,15 @@ class Channel(ABC):
                 self._traffic.envelopes_out += len(envelopes)
             if not self.transmit(frame):
                 self._stuck = frame
+                if self._retry is None:
+                    self._retry = self._clock.call_later(RETRY, self._try_again)
                 return
             self._stuck = None
             self._traffic.frames_out += 1
+
+    def _try_again(self) -> None:
+        self._retry = None
+        self.flush()
 
     @property
     def blocked(self) -> bool:
@@ -205,6 +213,9 @@ class Channel(ABC):
         self._parts.clear()
         self._part_bytes = 0
         self._stuck = None
+        if self._retry is not None:
+            self._retry.cancel()
+            self._retry = None
         self._lost = 0
         self._age = FrameAge()
 

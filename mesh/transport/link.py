@@ -24,7 +24,7 @@ from mesh.errors import MeshError, ProtocolError, Unreachable
 from mesh.message import Event
 from mesh.metrics import Traffic
 from mesh.transport import profile
-from mesh.transport.channel import Channel
+from mesh.transport.channel import RETRY, Channel
 from mesh.transport.keys import KeyPair, fingerprint
 from mesh.transport.loop import TURN_ENVELOPES, TURN_SECONDS, LoopSocket
 from mesh.transport.pending import Waiter
@@ -175,7 +175,8 @@ class Link(Channel):
         if self.state == "up":
             self.dirty()
         else:
-            self.dial()
+            if self.state == "idle":  # a lost link is dialled by its timer: callers must not hurry it
+                self.dial()
             self._clock.call_later(GREETING_SECONDS, lambda: self._lose_patience(waiter))
 
     def _lose_patience(self, waiter: Waiter) -> None:
@@ -241,13 +242,6 @@ class Link(Channel):
             self.flush()
         return budget <= 0 and self._socket is not None
 
-    def retry(self) -> None:
-        """Try again what the peer could not take before."""
-        if self.state == "greeting" and self.answered_by is None:
-            self._greet()
-        elif self.blocked:
-            self.flush()
-
     def handle(self, envelope: Envelope, shift: float) -> None:
         """Take what the peer sent."""
         kind = envelope[0]
@@ -285,11 +279,13 @@ class Link(Channel):
 
     def _greet(self) -> None:
         """Send HELLO once the connection takes it; IMMEDIATE makes it refuse until it is complete."""
-        if self._told is not None or self._socket is None:
+        if self._told is not None or self._socket is None or self.state != "greeting":
             return
         mine = self._greeting()
         if self.transmit(wire.frame(int(self._clock.monotonic() * 1000), 0, [wire.hello(mine)])):
             self._told = mine
+        else:
+            self._clock.call_later(RETRY, self._greet)
 
     def _welcomed(self, who: Hello) -> None:
         mine = self._greeting()

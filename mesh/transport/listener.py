@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import zmq
 
 from mesh import wire
-from mesh.clock import Clock, Timer
+from mesh.clock import Clock
 from mesh.errors import MeshError, PermissionDenied, ProtocolError, StartError, Unavailable
 from mesh.message import Handler
 from mesh.metrics import Traffic
@@ -24,7 +24,6 @@ from mesh.transport.loop import TURN_ENVELOPES, TURN_SECONDS, LoopSocket
 from mesh.transport.session import Session
 from mesh.wire import Hello, PeerKind
 
-RETRY = 0.05
 LINGER = 200
 SESSIONS_PER_PEER = 64
 SESSIONS = 1024
@@ -63,7 +62,6 @@ class Listener:
         self._traffic = traffic
         self._router: LoopSocket | None = None
         self._monitor: LoopSocket | None = None
-        self._timer: Timer | None = None
         self._open: set[int] = set()
         self._seen = 0.0
         self._port = 0
@@ -83,15 +81,12 @@ class Listener:
             ) from None
         self._router = LoopSocket(socket, self._drain)
         self._monitor = LoopSocket(monitor, self._drain_monitor)
-        self._timer = self._clock.call_later(RETRY, self._retry)
         bound = profile.bound_to(socket)
         self._port = int(bound.rpartition(":")[2])
         return bound
 
     def close(self) -> None:
         """Stop listening; every session ends."""
-        if self._timer is not None:
-            self._timer.cancel()
         for session in list(self.sessions.values()):
             self._end(session, "this host stops")
         if self._router is not None:
@@ -264,15 +259,10 @@ class Listener:
         self._router.sent()
         return True
 
-    def _retry(self) -> None:
-        self._timer = self._clock.call_later(RETRY, self._retry)
-        self._retry_blocked()
-
     def _retry_blocked(self) -> None:
+        """Try all blocked peers: the socket's readiness says nothing about one of them."""
         for session in [session for session in self.sessions.values() if session.blocked]:
             session.flush()
-            if session.stalled():
-                self.sever(session, "it took nothing for 10 s while replies waited")
 
     # -- the end of a session
 
@@ -290,7 +280,7 @@ class Listener:
         self._callbacks.heartbeat(session, age_ms, inventory)
 
     def _on_bad_session(self, session: Session, reason: str) -> None:
-        self._callbacks.trouble("undecodable", f"{session.kind} {session.peer}: {reason}; its connection is closed")
+        self._callbacks.trouble("bad_session", f"{session.kind} {session.peer}: {reason}; its connection is closed")
         asyncio.get_running_loop().call_soon(self.sever, session, reason)
 
     def _drain_monitor(self) -> bool:

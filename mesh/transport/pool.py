@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from mesh import wire
-from mesh.clock import Clock, Timer
+from mesh.clock import Clock
 from mesh.errors import MeshError, Unreachable
 from mesh.message import Reply, Request
 from mesh.metrics import Traffic
@@ -14,8 +14,6 @@ from mesh.transport.keys import KeyPair
 from mesh.transport.link import Link, LinkCallbacks, Peer
 from mesh.transport.pending import Pending
 from mesh.wire import Hello
-
-RETRY = 0.05
 
 
 class Pool:
@@ -33,7 +31,6 @@ class Pool:
         self._callbacks = callbacks
         self._clock = clock
         self._traffic = traffic
-        self._timer: Timer | None = None
 
     def connect(self, peer: Peer) -> Link:
         """Return the link to `peer`, dialling if there is none yet and following it if it has moved."""
@@ -45,8 +42,6 @@ class Pool:
             link.dial()
         else:
             link.move(peer)
-        if self._timer is None:
-            self._timer = self._clock.call_later(RETRY, self._retry)
         return link
 
     def drop(self, host: str, reason: str) -> None:
@@ -81,12 +76,5 @@ class Pool:
 
     def close(self) -> None:
         """Close every link."""
-        if self._timer is not None:
-            self._timer.cancel()
         for host in list(self.links):
             self.drop(host, "this host stops")
-
-    def _retry(self) -> None:
-        self._timer = self._clock.call_later(RETRY, self._retry)
-        for link in self.links.values():
-            link.retry()

@@ -7,10 +7,10 @@ Rules this file holds to:
   peers at `rand()`, and libzmq aborts the process when a client claims the one it would hand out next.
 - libzmq's I/O thread waits for a monitor that nobody reads. So a monitor has no bound, and it is ended before either
   socket of it closes: a full or forsaken one stops every link of the process, ZMTP heartbeats included.
-- No socket both sends ZMTP heartbeats and has a bound on what it receives. libzmq 4.3.5 aborts the process
-  (`!_io_error`, issue 4364) when a connection whose bound is reached breaks before the next heartbeat leaves: a loop
-  that stood still for a second would die of any peer's death. So the end that dials sends them and has no bound (what
-  comes is answers it asked for and events), and the end that listens only answers them and goes by their TTL.
+- What is received has no bound (RCVHWM 0). With one, a loop that stands still lets the queue of a peer fill up, and
+  then libzmq stops reading: heartbeats go unanswered, so a host that is merely busy loses its links; and if that peer
+  dies before the next heartbeat leaves, libzmq 4.3.5 aborts this process (`!_io_error`, its issue 4364). To do without
+  heartbeats, or to go by the TTL of the peer's, does not do: any other message calls the TTL off.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ MAX_SUBSCRIPTION = 1024
 _EVERY: Mapping[int, int] = {
     zmq.LINGER: 0,
     zmq.SNDHWM: 64,
-    zmq.RCVHWM: 64,
+    zmq.RCVHWM: 0,
     zmq.HEARTBEAT_IVL: 500,
     zmq.HEARTBEAT_TIMEOUT: 2000,
     zmq.HEARTBEAT_TTL: 2000,
@@ -53,8 +53,8 @@ _EVERY: Mapping[int, int] = {
     zmq.MAXMSGSIZE: MAX_FRAME,
 }
 _OF_KIND: Mapping[Kind, Mapping[int, int]] = {
-    "router": {zmq.HEARTBEAT_IVL: 0, zmq.ROUTER_MANDATORY: 1, zmq.ROUTER_HANDOVER: 0},
-    "dealer": {zmq.RCVHWM: 0, zmq.IMMEDIATE: 1, zmq.RECONNECT_IVL: -1},
+    "router": {zmq.ROUTER_MANDATORY: 1, zmq.ROUTER_HANDOVER: 0},
+    "dealer": {zmq.IMMEDIATE: 1, zmq.RECONNECT_IVL: -1},
     # readers send nothing but subscriptions, so 1 KiB is plenty and a longer frame ends the connection
     "xpub": {zmq.SNDHWM: 1000, zmq.XPUB_NODROP: 0, zmq.XPUB_VERBOSER: 1, zmq.MAXMSGSIZE: MAX_SUBSCRIPTION},
 }

@@ -51,12 +51,11 @@ class Session(Channel):
         if self.ended is not None:
             return True
         taken = self._send(self.routing_id, frame)
-        self._blocked_since = None if taken else (self._blocked_since or self._clock.monotonic())
+        now = self._clock.monotonic()
+        self._blocked_since = None if taken else (self._blocked_since or now)
+        if self._blocked_since is not None and now - self._blocked_since > STALLED:
+            self._on_bad(self, f"it took nothing for {STALLED:.0f} s while replies waited")
         return taken
-
-    def stalled(self) -> bool:
-        """Tell whether the peer has taken nothing for 10 s while something waits."""
-        return self._blocked_since is not None and self._clock.monotonic() - self._blocked_since > STALLED
 
     def handle(self, envelope: Envelope, shift: float) -> None:
         """Do what the peer asks."""

@@ -207,7 +207,8 @@ class RawDealer:
     def __init__(self, to: Peer, name: str = "pc2", *, high_water: int | None = None) -> None:
         self.context = profile.new_context()
         self.socket = profile.dealer(self.context, own=KEYS[name], server_key=to.key)
-        if high_water is not None:
+        if high_water is not None:  # with heartbeats as well, libzmq may abort this process when the connection ends
+            self.socket.setsockopt(zmq.HEARTBEAT_IVL, 0)
             self.socket.setsockopt(zmq.RCVHWM, high_water)
             self.socket.setsockopt(zmq.RCVBUF, 8192)
         self.monitor = profile.monitor(self.socket, zmq.EVENT_DISCONNECTED)
@@ -227,9 +228,9 @@ class RawDealer:
         self.socket.send_multipart(parts, zmq.DONTWAIT)
 
     async def greet(self, kind: wire.PeerKind = "host", *, mesh: str = MESH, host: str = "", incarnation: int = 1,
-                    interest: tuple[str, ...] = ()) -> wire.Envelope:
+                    interest: tuple[str, ...] = (), stamp: int | None = None) -> wire.Envelope:
         """Say hello and return the answer."""
-        await self.send(wire.hello(wire.Hello(mesh, kind, host or self.name, incarnation, interest)))
+        await self.send(wire.hello(wire.Hello(mesh, kind, host or self.name, incarnation, interest)), stamp=stamp)
         return await self.next()
 
     async def next(self) -> wire.Envelope:

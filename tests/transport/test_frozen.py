@@ -1,4 +1,4 @@
-"""Programs that freeze: nothing is run for a caller that gave up meanwhile, and silence is found out."""
+"""Programs that freeze or stand still: nobody is served who gave up, silence is found out, no death is another's."""
 
 from __future__ import annotations
 
@@ -11,13 +11,15 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+import zmq
+
 from mesh import wire
 from mesh.clock import Clock
 from mesh.errors import DeadlineExceeded
-from mesh.message import Reply, Request, decode
+from mesh.message import Event, Reply, Request, decode, encode
 from mesh.transport.link import Peer
 from tests.eventually import eventually
-from tests.transport.ends import KEYS, ask, host, on_a_loop, outcome, raw_dealer, unreachable
+from tests.transport.ends import KEYS, RawRouter, ask, host, on_a_loop, outcome, raw_dealer, raw_router, unreachable
 
 HERE = "mainpc"
 TOLERANCE = 0.05  # what the fastest frame took, and a turn of the loop
@@ -126,3 +128,61 @@ async def test_a_peer_that_froze_is_found_out_by_its_silence_and_dialled_again()
             os.kill(child.pid, signal.SIGCONT)
             await eventually(lambda: link.state == "up")
             assert await caller.call(HERE, "again") == ["again"], "what came on the lost connection is not run"
+
+
+@on_a_loop
+async def test_a_caller_that_froze_is_found_out_by_its_silence() -> None:
+    async with host(HERE) as callee:
+        keys = KEYS[HERE], KEYS["pc2"]
+        with program("frozen_caller", callee.endpoint, keys[0].public, keys[1].public, keys[1].secret) as child:
+            await eventually(lambda: callee.sessions == [("pc2", True)])
+            os.kill(child.pid, signal.SIGSTOP)
+            await eventually(lambda: callee.sessions == [("pc2", True), ("pc2", False)], limit=3.5)
+            os.kill(child.pid, signal.SIGCONT)
+            await eventually(lambda: callee.sessions[2:] == [("pc2", True)])
+
+
+# --- loops that stand still -------------------------------------------------------------------------------------------
+
+
+@on_a_loop
+async def test_a_listener_that_stands_still_with_much_unread_survives_the_death_of_the_sender() -> None:
+    keys = KEYS[HERE], KEYS["pc2"]
+    with program("blocked_host", "listen", keys[0].public, keys[0].secret, keys[1].public) as child:
+        endpoint = await asyncio.to_thread(line, child)
+        peer = Peer(HERE, endpoint, keys[0].public)
+        with program("frozen_caller", endpoint, keys[0].public, keys[1].public, keys[1].secret) as busy:
+            async with raw_dealer(peer) as dealer:
+                await dealer.greet()
+                await dealer.send(wire.call(1, ask(2.5, timeout=20)))
+                assert await asyncio.to_thread(line, child) == "standing still"
+                await eventually(passed(1.0))  # by now far more waits than the listener takes in
+                busy.kill()
+                assert await asyncio.to_thread(line, child) == "going on"
+                assert wire.read_reply(await dealer.next())[1].value() == 2.5
+        assert child.poll() is None
+
+
+def taken(listener: RawRouter, routing_id: bytes, envelope: bytes) -> bool:
+    try:
+        listener.tell(routing_id, envelope)
+    except zmq.Again:
+        return False
+    return True
+
+
+@on_a_loop
+async def test_a_dialling_end_that_stands_still_with_much_unread_survives_the_death_of_the_listener() -> None:
+    keys = KEYS[HERE], KEYS["pc2"]
+    async with raw_router() as listener:
+        arguments = listener.endpoint, keys[0].public, keys[1].public, keys[1].secret
+        with program("blocked_host", "dial", *arguments) as child:
+            routing_id = await listener.welcome()
+            listener.tell(routing_id, wire.event(Event("stand.still", encode(2.0), "kb@mainpc", 0.0)))
+            assert await asyncio.to_thread(line, child) == "standing still"
+            happened = wire.event(Event("much.more", encode("x" * 100), "kb@mainpc", 0.0))
+            for _ in range(2000):
+                await eventually(lambda: taken(listener, routing_id, happened))
+            listener.socket.close(linger=0)
+            assert await asyncio.to_thread(line, child) == "going on"
+            assert child.poll() is None

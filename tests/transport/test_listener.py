@@ -205,16 +205,13 @@ async def test_a_stranger_gets_no_answer_at_all() -> None:
 @on_a_loop
 async def test_a_program_without_security_is_reported_and_harms_nobody() -> None:
     async with two_hosts() as (callee, caller):
-        context = zmq.Context()
-        plain = context.socket(zmq.DEALER)
-        plain.linger = 0
-        plain.connect(callee.endpoint)
-        await eventually(lambda: callee.troubles)
-        assert callee.troubles[0] == "a program without the mesh's security knocked at this port and was refused"
-        with socket.create_connection(("127.0.0.1", int(callee.endpoint.rpartition(":")[2]))) as raw:
-            raw.sendall(b"GET / HTTP/1.1\r\n\r\n")
+        where = "127.0.0.1", int(callee.endpoint.rpartition(":")[2])
+        with socket.create_connection(where) as plain, socket.create_connection(where) as browser:
+            plain.sendall(b"\xff" + bytes(8) + b"\x7f\x03\x00" + b"NULL".ljust(20, b"\0") + bytes(32))
+            browser.sendall(b"GET / HTTP/1.1\r\n\r\n")
+            await eventually(lambda: callee.troubles)
+            assert callee.troubles[0] == "a program without the mesh's security knocked at this port and was refused"
             assert await caller.call(HERE, "undisturbed") == "undisturbed"
-        context.destroy(linger=0)
 
 
 @on_a_loop

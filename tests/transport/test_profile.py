@@ -20,7 +20,7 @@ from tests.eventually import wait_until
 from tests.transport.resources import nothing_left
 
 EVERY = {
-    zmq.LINGER: 0, zmq.RCVHWM: 64, zmq.HEARTBEAT_IVL: 500, zmq.HEARTBEAT_TIMEOUT: 2000, zmq.HEARTBEAT_TTL: 2000,
+    zmq.LINGER: 0, zmq.RCVHWM: 0, zmq.HEARTBEAT_IVL: 500, zmq.HEARTBEAT_TIMEOUT: 2000, zmq.HEARTBEAT_TTL: 2000,
     zmq.TCP_KEEPALIVE: 1, zmq.TCP_KEEPALIVE_IDLE: 30, zmq.TCP_KEEPALIVE_INTVL: 5, zmq.TCP_KEEPALIVE_CNT: 3,
     zmq.HANDSHAKE_IVL: 3000, zmq.CONNECT_TIMEOUT: 2000,
 }

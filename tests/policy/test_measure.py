@@ -1,0 +1,95 @@
+"""Every outcome is counted, and sampled requests leave a span."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from mesh.errors import Unavailable
+from mesh.message import Reply, encode
+from mesh.policy.measure import CallStats, measure
+from mesh.testing import FakeClock
+from mesh.testing.clock import settle
+from mesh.tracing import Span, SpanRing, Trace
+from tests.policy.calls import Callee, ask, on_a_loop
+
+
+class Measured:
+    """A measured callee, and what was counted."""
+
+    def __init__(self) -> None:
+        self.clock = FakeClock()
+        self.callee = Callee()
+        self.stats = CallStats()
+        self.spans = SpanRing()
+        self._handle = measure(self.stats, self.spans, "pc2", self.clock, self.callee)
+
+    async def begin(self, name: object, trace: Trace | None = None) -> asyncio.Task[Reply]:
+        async def made() -> Reply:
+            return await self._handle(ask(name, trace=trace or Trace.new()))
+
+        task = asyncio.ensure_future(made())
+        await settle()
+        return task
+
+
+@on_a_loop
+async def test_calls_errors_and_latencies_are_counted() -> None:
+    it = Measured()
+    good = await it.begin(1)
+    await it.clock.advance(0.25)
+    await it.callee.answer(1)
+    assert (await good).value() == 1
+    bad = await it.begin(2)
+    await it.callee.answer(2, Reply(error=Unavailable("no")))
+    await bad
+    raising = await it.begin(3)
+    await it.callee.fail(3, KeyError("x"))
+    with pytest.raises(KeyError):
+        await raising
+    given_up = await it.begin(4)
+    given_up.cancel()
+    await settle()
+    assert (it.stats.calls, it.stats.errors, it.stats.latency.count) == (4, 3, 4)
+    assert it.stats.latency.quantile(1.0) == pytest.approx(0.25, rel=0.051)
+
+
+@on_a_loop
+async def test_the_reply_says_who_answered() -> None:
+    it = Measured()
+    first, second = await it.begin(1), await it.begin(2)
+    await it.callee.answer(1)
+    await it.callee.answer(2, Reply(encode(None), host="pc3"))
+    assert [(await first).host, (await second).host] == ["pc2", "pc3"]
+
+
+@on_a_loop
+async def test_a_sampled_request_leaves_a_span_and_another_none() -> None:
+    it = Measured()
+    trace = Trace.new(sampled=True).child()
+    wall = it.clock.time()
+    call = await it.begin(1, trace)
+    await it.clock.advance(2.0)
+    await it.callee.answer(1)
+    await call
+    other = await it.begin(2)
+    await it.callee.answer(2)
+    await other
+    assert it.spans.of(trace.trace_id.hex()) == [
+        Span(trace.trace_id.hex(), trace.span_id.hex(), trace.parent_id.hex(), "kb", "find", "pc2", wall, 2.0)
+    ]
+    assert len(it.spans._spans) == 1
+
+
+@on_a_loop
+async def test_a_span_tells_how_its_call_ended() -> None:
+    it = Measured()
+    traces = [Trace.new(sampled=True) for _ in range(3)]
+    calls = [await it.begin(number, trace) for number, trace in enumerate(traces)]
+    await it.callee.answer(0, Reply(error=Unavailable("no")))
+    calls[1].cancel()
+    await settle()
+    await it.callee.answer(2)
+    await asyncio.gather(*calls, return_exceptions=True)
+    assert [it.spans.of(trace.trace_id.hex())[0].error for trace in traces] == ["unavailable", "cancelled", None]
