@@ -1,11 +1,11 @@
-"""How much of what three users tell is recalled when they ask in other words, among a thousand distractors, after a restart.
+"""How much of what three users tell is recalled when they ask in other words, among a thousand distractors.
 
-    python -m benchmarks.recall            both sets of phrasings, in process
+    python -m benchmarks.recall            all sets of phrasings, with the agents in this process
     python -m benchmarks.recall --cli      through `mesh ask` of the running mesh, which is taken down and up in between
 
-The second set of phrasings was written by another mind and the engine was never tuned on it: its figures are the honest ones.
-`control` puts the answers against the expectations of other questions, `words` answers with the best match of plain words:
-both must do far worse.
+The set `held_out` was written before the engine was tuned and never looked at since: its figures are the honest ones.
+`control` puts the answers against the expectations of other questions, `words` answers with the best match of plain
+words: both must do far worse.
 """
 
 from __future__ import annotations
@@ -22,8 +22,7 @@ from pathlib import Path
 from random import Random
 from typing import Any, Protocol
 
-from benchmarks import recall_heldout
-from benchmarks.recall_facts import Phrasings, Question, World, Writer
+from benchmarks.recall_facts import Question, World, Writer, phrasings
 from mesh.testing import InMemoryMesh
 
 USERS = ("ann", "bob", "cem")
@@ -31,12 +30,10 @@ FACTS, DISTRACTORS, UNKNOWN = 100, 1000, 60
 ASKS = ("Remember that {}", "Please remember that {}", "Keep in mind that {}", "Don't forget that {}", "Note that {}")
 NOT_KNOWN = ("don't know", "do not know")
 SERVICES = (
-    "memory_orchestrator", "memory_client", "knowledge_base", "session_memory", "nlu", "chitchat", "responder", "request_coordinator",
+    "memory_orchestrator", "memory_client", "knowledge_base", "session_memory", "nlu", "chitchat", "responder",
+    "request_coordinator",
 )  # fmt: skip
-SETS = {
-    "first": Phrasings(),
-    "held out": Phrasings(recall_heldout.PEOPLE, recall_heldout.THINGS, recall_heldout.SENTENCES),
-}
+SETS = ("first", "tuned", "held_out")
 
 
 class Assistant(Protocol):
@@ -161,7 +158,9 @@ class ThroughCli:
         """Run `mesh call` once for all texts."""
         memories = [{"content": text, "user_id": user} for user, text in told]
         for start in range(0, len(memories), 100):
-            await self._mesh("call", "memory_client.batch_add_memories", f"memories={json.dumps(memories[start : start + 100])}")
+            await self._mesh(
+                "call", "memory_client.batch_add_memories", f"memories={json.dumps(memories[start : start + 100])}"
+            )
 
     async def restart(self) -> None:
         """Take the mesh down and up."""
@@ -179,15 +178,19 @@ class ThroughCli:
         return dict(json.loads(await self._plain(*words, "--json")))
 
     async def _plain(self, *words: str) -> str:
-        done = await asyncio.to_thread(subprocess.run, [self._command, *words], capture_output=True, text=True, check=False)
+        done = await asyncio.to_thread(
+            subprocess.run, [self._command, *words], capture_output=True, text=True, check=False
+        )
         if done.returncode:
             raise SystemExit(f"mesh {words[0]} failed: {done.stderr.strip() or done.stdout.strip()}")
         return done.stdout
 
 
-async def in_process(name: str, seed: int, facts: int = FACTS, distractors: int = DISTRACTORS, unknown: int = UNKNOWN) -> Outcome:
+async def in_process(
+    name: str, seed: int, facts: int = FACTS, distractors: int = DISTRACTORS, unknown: int = UNKNOWN
+) -> Outcome:
     """Run one set of phrasings in an in-memory mesh of its own."""
-    world = Writer(seed, SETS[name]).world(USERS, facts, distractors, unknown)
+    world = Writer(seed, phrasings(name)).world(USERS, facts, distractors, unknown)
     async with InMemoryMesh() as mesh:
         assistant = InProcess(mesh)
         await assistant.start()
@@ -196,12 +199,13 @@ async def in_process(name: str, seed: int, facts: int = FACTS, distractors: int 
 
 def report(name: str, seed: int, outcome: Outcome) -> str:
     """Return one line of the table."""
-    counts = outcome.counts
-    return (
-        f"{name:10} seed {seed:<3} right {counts['right']:3} wrong {counts['wrong']:3} missed {counts['missed']:3} of {outcome.known}"
-        f" | not known {counts['not known']:3} invented {counts['invented']:3} leaked {counts['leaked']:3} of {outcome.unknown}"
-        f" | control {outcome.control:3} words {outcome.words:3}"
-    )
+
+    def figures(names: tuple[str, ...], total: int) -> str:
+        return ", ".join(f"{each} {outcome.counts[each]}" for each in names) + f" of {total}"
+
+    told = figures(("right", "wrong", "missed"), outcome.known)
+    untold = figures(("not known", "invented", "leaked"), outcome.unknown)
+    return f"{name:8} seed {seed:2} | {told} | {untold} | control {outcome.control}, words {outcome.words}"
 
 
 def main() -> None:
@@ -209,14 +213,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--cli", action="store_true", help="talk to the running mesh instead of agents in this process")
     parser.add_argument("--mesh", default=str(Path(sys.executable).parent / "mesh"), help="the mesh command for --cli")
-    parser.add_argument("--set", choices=[*SETS, "both"], default="both")
+    parser.add_argument("--set", choices=[*SETS, "all"], default="all")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--show", action="store_true", help="print each question that was not answered right")
     told = parser.parse_args()
-    for name in SETS if told.set == "both" else [told.set]:
+    for name in SETS if told.set == "all" else [told.set]:
         for seed in told.seeds:
             if told.cli:
-                world = Writer(seed, SETS[name]).world(USERS, FACTS, DISTRACTORS, UNKNOWN)
+                world = Writer(seed, phrasings(name)).world(USERS, FACTS, DISTRACTORS, UNKNOWN)
                 outcome = asyncio.run(run(ThroughCli(told.mesh), world, seed))
             else:
                 outcome = asyncio.run(in_process(name, seed))

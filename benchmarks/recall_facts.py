@@ -1,12 +1,18 @@
-"""Invented people, things and facts about them, with the questions that ask for them; everything follows from one seed."""
+"""Invented people, things and facts about them, and the questions that ask for them; all from one seed."""
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from random import Random
 
-MONTHS = "January February March April May June July August September October November December".split()
+PHRASINGS = Path(__file__).parent / "phrasings"
+MONTHS = (
+    "January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November",
+    "December",
+)  # fmt: skip
 LISTS: dict[str, str] = {
     "colour": "teal|crimson|mauve|turquoise|ochre|lavender|burgundy|emerald|amber|navy blue|charcoal|coral",
     "job": "welder|beekeeper|notary|glassblower|baker|surveyor|dentist|plumber|translator|pilot|librarian|carpenter",
@@ -18,17 +24,50 @@ LISTS: dict[str, str] = {
     "fear": "spiders|heights|thunder|clowns|deep water|snakes|moths|needles|the dark|elevators",
     "hobby": "birdwatching|woodcarving|kite flying|pottery|fencing|stargazing|knitting|rock climbing|origami|fishing",
     "title": "The Glass Orchard|Nine Quiet Rivers|A Map of Salt|The Copper Heron|Winter Engines|The Last Lantern",
-    "spot": "attic|garden shed|blue cupboard|cellar|glove compartment|top drawer|hallway closet|garage|pantry|green box",
+    "spot": "attic|garden shed|blue cupboard|cellar|glove compartment|top drawer|hallway closet|garage|pantry",
     "material": "oak|brass|porcelain|copper|granite|bamboo|wool|steel|leather|glass",
     "dish": "mushroom risotto|lentil soup|fish tacos|apple pie|beef stew|pumpkin curry|potato dumplings|onion tart",
     "sport": "handball|curling|badminton|rowing|judo|volleyball|archery|water polo",
     "subject": "marine biology|economics|astronomy|law|medieval history|chemistry|architecture|linguistics",
+    "animal": "ferret|hamster|tortoise|iguana|goat|canary|rabbit|snake",
+    "medicine": "Tramolin|Orvex|Bentazil|aspirin|Quillox",
+    "blood type": "A positive|O negative|AB positive|B negative",
+    "part": "hinge|lens|handle|switch|hose",
+    "length": "4 metres|12 metres|80 centimetres|3 feet",
+    "fuel": "diesel|ethanol|petrol|hydrogen",
     "transport": "by tram|by bicycle|by bus|on foot|by ferry|by train",
 }
-SYLLABLES = "bra kel mo tar vin zor qui la ned pho mi rel da os ga thu ne ri xan vel dor fi lum pra sto wen jor ka eb".split()
-ENDINGS = "x n th ra l sk na m d ri ck s".split()
-KIN = ("sister", "brother", "mother", "father", "aunt", "uncle", "cousin", "boss", "neighbour", "best friend", "grandmother")
-OBJECTS = ("telescope", "boat", "clock", "lamp", "camera", "tractor", "printer", "violin case", "safe", "laptop", "tent")
+SYLLABLES = (
+    "bra", "kel", "mo", "tar", "vin", "zor", "qui", "la", "ned", "pho", "mi", "rel", "da", "os", "ga", "thu", "ne", "ri",
+    "xan", "vel", "dor", "fi", "lum", "pra", "sto", "wen", "jor", "ka", "eb",
+)  # fmt: skip
+ENDINGS = ("x", "n", "th", "ra", "l", "sk", "na", "m", "d", "ri", "ck", "s")
+KIN = (
+    "sister",
+    "brother",
+    "mother",
+    "father",
+    "aunt",
+    "uncle",
+    "cousin",
+    "boss",
+    "neighbour",
+    "best friend",
+    "grandmother",
+)
+OBJECTS = (
+    "telescope",
+    "boat",
+    "clock",
+    "lamp",
+    "camera",
+    "tractor",
+    "printer",
+    "violin case",
+    "safe",
+    "laptop",
+    "tent",
+)
 
 
 @dataclass(frozen=True)
@@ -149,81 +188,21 @@ class Inventor:
                 return self.name()
 
 
-PEOPLE = (
-    Relation("birthday", "date", ("{p} birthday is on {v}", "{s} was born on {v}", "{s} has a birthday on {v}"),
-             ("When is {p} birthday?", "When was {s} born?", "What day does {s} celebrate being born?")),
-    Relation("home", "place", ("{s} lives in {v}", "{s} has an apartment in {v}", "{p} house is in {v}"),
-             ("Where does {s} live?", "What is the name of the town where {s} lives?", "Where is {p} home?")),
-    Relation("job", "job", ("{s} works as a {v}", "{p} job is being a {v}", "{s} became a {v}"),
-             ("What does {s} do for a living?", "What is {p} profession?", "What line of work is {s} in?")),
-    Relation("colour", "colour", ("{p} favourite colour is {v}", "{s} loves the colour {v}"),
-             ("Which colour does {s} like most?", "What is {p} preferred color?", "What shade does {s} love?")),
-    Relation("allergy", "food", ("{s} is allergic to {v}", "{s} has an allergy to {v}"),
-             ("What can't {s} eat?", "What food does {s} have to avoid?", "What allergy does {s} have?")),
-    Relation("spouse", "name", ("{s} is married to {v}", "{p} husband is {v}", "{p} wife is called {v}"),
-             ("Who is {s} married to?", "Who is {p} spouse?", "What is the name of the person {s} married?")),
-    Relation("dog", "petname", ("{p} dog is called {v}", "{s} has a dog named {v}"),
-             ("What is the name of {p} dog?", "What is {p} dog called?", "What did {s} call the puppy?")),
-    Relation("phone", "phone", ("{p} phone number is {v}", "{p} mobile is {v}"),
-             ("How can I call {s}?", "What is {p} number?", "What is the telephone number of {s}?")),
-    Relation("instrument", "instrument", ("{s} plays the {v}", "{p} instrument is the {v}"),
-             ("What instrument does {s} play?", "Which musical instrument does {s} play?", "What does {s} play?")),
-    Relation("food", "dish", ("{p} favourite dish is {v}", "{s} likes {v} more than anything else to eat"),
-             ("What does {s} like to eat best?", "What is {p} favourite food?", "What meal should I cook for {s}?")),
-    Relation("hometown", "place", ("{s} comes from {v}", "{s} grew up in {v}", "{p} hometown is {v}"),
-             ("Where is {s} from?", "Where did {s} spend childhood?", "What town was {s} raised in?")),
-    Relation("sport", "sport", ("{s} does {v} twice a week", "{p} sport is {v}"),
-             ("Which sport does {s} practise?", "What sport is {s} doing?", "What kind of sport does {s} do?")),
-    Relation("study", "subject", ("{s} studied {v}", "{s} has a degree in {v}"),
-             ("What was {p} major?", "What subject did {s} study?", "What did {s} study at university?")),
-    Relation("doctor", "name", ("{p} doctor is {v}", "{s} goes to doctor {v}"),
-             ("Which doctor treats {s}?", "Who is {p} physician?", "What is {p} doctor called?")),
-    Relation("commute", "transport", ("{s} goes to work {v}", "{s} commutes {v}"),
-             ("How does {s} get to work?", "How does {s} commute?", "What means of transport takes {s} to work?")),
-    Relation("age", "count", ("{s} is {v} years old", "{p} age is {v}"),
-             ("How old is {s}?", "What age is {s}?", "How many years old is {s}?")),
-    Relation("employer", "company", ("{s} works for {v}", "{s} is employed at {v}"),
-             ("Who does {s} work for?", "What company does {s} work at?", "Who is {p} employer?")),
-    Relation("collects", "material", ("{s} collects things made of {v}", "{s} has a collection of {v} figures"),
-             ("What does {s} collect?", "What is in {p} collection?", "What kind of things does {s} gather?")),
-)
-
-THINGS = (
-    Relation("place", "spot", ("{s} is in the {v}", "I keep {s} in the {v}", "{s} is kept in the {v}"),
-             ("Where is {s}?", "Where do I keep {s}?", "Where did I put {s}?")),
-    Relation("price", "price", ("{s} cost {v}", "the price of {s} was {v}"),
-             ("How much did {s} cost?", "What did I pay for {s}?", "What was {s} sold for?")),
-    Relation("maker", "company", ("{s} was made by {v}", "the manufacturer of {s} is {v}"),
-             ("Who made {s}?", "Who built {s}?", "What company made {s}?")),
-    Relation("inventor", "name", ("{s} was invented by {v}", "the inventor of {s} is {v}"),
-             ("Who invented {s}?", "Whose invention is {s}?", "Who came up with {s}?")),
-    Relation("year", "year", ("{s} was built in {v}", "{s} was made in {v}"),
-             ("When was {s} built?", "What year was {s} made?", "In which year was {s} manufactured?")),
-    Relation("material", "material", ("{s} is made of {v}", "{s} is built from {v}"),
-             ("What is {s} made of?", "What material is {s} made out of?", "What is {s} built out of?")),
-    Relation("code", "code", ("the code for {s} is {v}", "{p} password is {v}"),
-             ("What is the code for {s}?", "What's the password of {s}?", "How do I unlock {s}?")),
-    Relation("owner", "name", ("{s} belongs to {v}", "the owner of {s} is {v}"),
-             ("Who owns {s}?", "Whose is {s}?", "To whom does {s} belong?")),
-    Relation("weight", "weight", ("{s} weighs {v}", "the weight of {s} is {v}"),
-             ("How heavy is {s}?", "What is the weight of {s}?", "How much does {s} weigh?")),
-    Relation("colour", "colour", ("{s} is {v}", "the colour of {s} is {v}"),
-             ("What colour is {s}?", "Which colour does {s} have?", "What color was {s} painted?")),
-)
-
-SENTENCES = (
-    "I met {n} at the market", "{n} told me a long story about {t}", "{n} wants to borrow {t} some day",
-    "{t} needs a new coat of paint", "we laughed a lot with {n} last night", "{n} and I talked about {t} for hours",
-)
-
-
 @dataclass(frozen=True)
 class Phrasings:
     """A set of relations and of sentences that tell nothing one could ask for."""
 
-    people: Sequence[Relation] = PEOPLE
-    things: Sequence[Relation] = THINGS
-    sentences: Sequence[str] = SENTENCES
+    people: Sequence[Relation]
+    things: Sequence[Relation]
+    sentences: Sequence[str]
+
+
+def phrasings(name: str) -> Phrasings:
+    """Return the set in `phrasings/<name>.toml`."""
+    with (PHRASINGS / f"{name}.toml").open("rb") as file:
+        data = tomllib.load(file)
+    people, things = ([Relation(**each) for each in data[group]] for group in ("people", "things"))
+    return Phrasings(people, things, data["sentences"])
 
 
 class Writer:
@@ -236,7 +215,7 @@ class Writer:
 
     def world(self, users: Sequence[str], facts: int, distractors: int, unknown: int) -> World:
         """Return a world with as many `facts`, `distractors` and questions nobody can answer as asked."""
-        world, told = World(), []
+        world, told = World(), list[Fact]()
         for number in range(facts):
             fact = self._new_fact(users[number % len(users)], told)
             told.append(fact)
@@ -272,11 +251,20 @@ class Writer:
         """Return somebody or something else that shares a word with `subject`."""
         words = subject.text.split()
         if words[0] == "my":
-            return Subject(self.random.choice((f"{self.inventor.name()}'s {' '.join(words[1:])}", f"{subject.text}'s friend")))
+            return Subject(
+                self.random.choice((f"{self.inventor.name()}'s {' '.join(words[1:])}", f"{subject.text}'s friend"))
+            )
         if words[0] == "the":
             return Subject(f"the {self.inventor.name()} {' '.join(words[2:])}")
-        return Subject(self.random.choice((f"{words[0]} {self.inventor.name()}", f"{self.inventor.name()} {words[1]}",
-                                           f"{subject.text}'s {self.random.choice(KIN)}")))
+        return Subject(
+            self.random.choice(
+                (
+                    f"{words[0]} {self.inventor.name()}",
+                    f"{self.inventor.name()} {words[1]}",
+                    f"{subject.text}'s {self.random.choice(KIN)}",
+                )
+            )
+        )
 
     def _relations(self, subject: Subject) -> Sequence[Relation]:
         return self.phrasings.things if subject.text.startswith("the ") else self.phrasings.people
@@ -287,18 +275,24 @@ class Writer:
         fact = self.random.choice(told)
         kind = number % 4
         if kind == 0:  # the same relation of somebody similar
-            other = Fact(fact.user, self._similar(fact.subject), fact.relation, self.inventor.value(fact.relation.value))
+            other = Fact(
+                fact.user, self._similar(fact.subject), fact.relation, self.inventor.value(fact.relation.value)
+            )
             return other.user, other.state(self.random)
         if kind == 1:  # another relation of the same subject
             relation = self.random.choice(list(self._relations(fact.subject)))
             if (fact.user, fact.subject, relation.name) not in known:
                 known.add((fact.user, fact.subject, relation.name))
-                return fact.user, Fact(fact.user, fact.subject, relation, self.inventor.value(relation.value)).state(self.random)
+                return fact.user, Fact(fact.user, fact.subject, relation, self.inventor.value(relation.value)).state(
+                    self.random
+                )
         if kind == 2:  # the same subject and relation, told by another user
             user = self.random.choice([user for user in users if user != fact.user])
             if (user, fact.subject, fact.relation.name) not in known:
                 known.add((user, fact.subject, fact.relation.name))
-                return user, Fact(user, fact.subject, fact.relation, self.inventor.value(fact.relation.value)).state(self.random)
+                return user, Fact(user, fact.subject, fact.relation, self.inventor.value(fact.relation.value)).state(
+                    self.random
+                )
         form = self.random.choice(list(self.phrasings.sentences))
         thing = f"the {self.inventor.name()} {self.random.choice(OBJECTS)}"
         who = fact.subject.text if self.random.random() < 0.5 else self.inventor.person()

@@ -49,7 +49,7 @@ def holder(address: str, port: int) -> str:
         pid = next((connection.pid for connection in listening if connection.pid), None)
         if pid is None:
             return unknown
-        command = " ".join(psutil.Process(pid).cmdline())
+        command = " ".join(" ".join(psutil.Process(pid).cmdline()).split())
     except psutil.Error:  # the system tells only root, or the process has just ended
         return unknown
     return f"process {pid} ({command if len(command) < 80 else command[:77] + '...'})"

@@ -26,7 +26,7 @@ def main() -> int:
         host = config.registry.host
         open_log("registry", config.home / host / "logs", host=host, service="registry")
         with asyncio.Runner(loop_factory=fastest_loop()) as runner:
-            runner.run(_serve(config, pipe))
+            runner.run(_serve(config, pipe, by_hand=arguments.status_fd is None))
     except MeshError as error:
         pipe.send("failed", message=error.message, code=error.exit_code)
         print(f"registry: {error.message}", file=sys.stderr)
@@ -34,7 +34,7 @@ def main() -> int:
     return 0
 
 
-async def _serve(config: MeshConfig, pipe: StatusPipe) -> None:
+async def _serve(config: MeshConfig, pipe: StatusPipe, *, by_hand: bool) -> None:
     stopping = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
@@ -42,6 +42,8 @@ async def _serve(config: MeshConfig, pipe: StatusPipe) -> None:
 
     def ready() -> None:
         pipe.send("ready", endpoint=daemon.endpoint)
+        if by_hand:
+            print(f"the registry of mesh {config.mesh} listens at {daemon.endpoint}", flush=True)
 
     await daemon.run(ready, stopping.wait)
 

@@ -33,8 +33,8 @@ class KnowledgeBase(Agent):
         """Store a fact under a topic and return its id."""
         _check(topic=topic, content=content)
         added = await self._ask(
-            "add_memory", content=content, memory_type=FACT, memory_tier="long", importance=0.8, tags=[topic.strip().lower()],
-            metadata={"topic": topic.strip()},
+            "add_memory", content=content, memory_type=FACT, memory_tier="long", importance=0.8,
+            tags=[topic.strip().lower()], metadata={"topic": topic.strip()},
         )  # fmt: skip
         return MemoryAdded.model_validate(added)
 

@@ -1,4 +1,4 @@
-"""The doorway to long-lived memory for agents on this host: each call goes to the memory orchestrator, wherever it runs."""
+"""The doorway to long-lived memory: each call goes to the memory orchestrator, on whatever host that runs."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ SortField = Literal["created_at", "updated_at", "last_accessed_at", "importance"
 
 
 class MemoryClient(Agent):
-    """Single doorway to the shared memory; it holds no data, and says which host is away when the memory cannot be reached."""
+    """Single doorway to the shared memory; it holds no data, and says which host is away when it cannot be reached."""
 
     class Config(AgentConfig):
         timeout_s: float = 5.0
@@ -47,8 +47,9 @@ class MemoryClient(Agent):
     ) -> SessionCreated:
         """Open a session of a user: a memory that its turns hang below. Return its id."""
         added = await self._ask(
-            "add_memory", content=f"A {session_type} with {user_id}", memory_type=SESSION, memory_tier="medium", importance=0.5,
-            tags=[session_type], metadata={**(metadata or {}), "session_type": session_type, "state": "active"}, user_id=user_id,
+            "add_memory", content=f"A {session_type} with {user_id}", memory_type=SESSION, memory_tier="medium",
+            importance=0.5, tags=[session_type], user_id=user_id,
+            metadata={**(metadata or {}), "session_type": session_type, "state": "active"},
         )  # fmt: skip
         return SessionCreated(session_id=added["memory_id"])
 
@@ -84,7 +85,12 @@ class MemoryClient(Agent):
 
     @operation(idempotent=True)
     async def search_memory(
-        self, query: str, memory_type: str | None = None, limit: Count = 10, parent_id: str | None = None, user_id: str = ""
+        self,
+        query: str,
+        memory_type: str | None = None,
+        limit: Count = 10,
+        parent_id: str | None = None,
+        user_id: str = "",
     ) -> MemoriesFound:
         """Return the memories of one user with the words of `query`, the best match first."""
         found = await self._ask(
@@ -96,27 +102,36 @@ class MemoryClient(Agent):
     async def semantic_search(
         self, query: str, k: Count = 5, filters: MemoryFilters | None = None, user_id: str = ""
     ) -> MemoryHits:
-        """Return the memories of one user that answer `query` or come near it, the best first, each with its evidence."""
-        return MemoryHits.model_validate(await self._ask("semantic_search", query=query, k=k, filters=filters, user_id=user_id))
+        """Return the memories of one user that answer `query` or come near it, best first, each with its evidence."""
+        return MemoryHits.model_validate(
+            await self._ask("semantic_search", query=query, k=k, filters=filters, user_id=user_id)
+        )
 
     @operation(idempotent=True)
     async def get_children(
-        self, parent_id: str, limit: Count = 50, sort_field: SortField = "created_at", sort_order: Literal["asc", "desc"] = "desc"
+        self,
+        parent_id: str,
+        limit: Count = 50,
+        sort_field: SortField = "created_at",
+        sort_order: Literal["asc", "desc"] = "desc",
     ) -> MemoryChildren:
         """Return the children of a memory, sorted."""
-        found = await self._ask("get_children", parent_id=parent_id, limit=limit, sort_field=sort_field, sort_order=sort_order)
+        found = await self._ask(
+            "get_children", parent_id=parent_id, limit=limit, sort_field=sort_field, sort_order=sort_order
+        )
         return MemoryChildren.model_validate(found)
 
     @operation
     async def update_memory(
-        self, memory_id: str, content: str | None = None, importance: Share | None = None, tags: list[str] | None = None,
-        metadata: dict[str, Any] | None = None, memory_tier: MemoryTier | None = None, expires_at: float | None = None,
+        self, memory_id: str, content: str | None = None, importance: Share | None = None,
+        tags: list[str] | None = None, metadata: dict[str, Any] | None = None,
+        memory_tier: MemoryTier | None = None, expires_at: float | None = None,
     ) -> Updated:  # fmt: skip
         """Change what is given of a memory; return whether it exists."""
         return Updated.model_validate(
             await self._ask(
-                "update_memory", memory_id=memory_id, content=content, importance=importance, tags=tags, metadata=metadata,
-                memory_tier=memory_tier, expires_at=expires_at,
+                "update_memory", memory_id=memory_id, content=content, importance=importance, tags=tags,
+                metadata=metadata, memory_tier=memory_tier, expires_at=expires_at,
             )
         )  # fmt: skip
 

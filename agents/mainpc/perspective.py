@@ -5,13 +5,19 @@ from __future__ import annotations
 import re
 
 _SWAPS = {
-    "i": "you", "me": "you", "my": "your", "mine": "yours", "myself": "yourself", "our": "your", "ours": "yours", "us": "you",
-    "we": "you", "ourselves": "yourselves", "i'm": "you're", "i've": "you've", "i'd": "you'd", "i'll": "you'll", "we're": "you're",
-    "we've": "you've", "we'd": "you'd", "we'll": "you'll", "your": "my", "yours": "mine", "yourself": "myself",
+    "i": "you", "me": "you", "my": "your", "mine": "yours", "myself": "yourself", "we": "you", "us": "you",
+    "our": "your", "ours": "yours", "ourselves": "yourselves", "i'm": "you're", "i've": "you've", "i'd": "you'd",
+    "i'll": "you'll", "we're": "you're", "we've": "you've", "we'd": "you'd", "we'll": "you'll", "your": "my",
+    "yours": "mine", "yourself": "myself",
 }  # fmt: skip
 _VERBS_AFTER_I = {"am": "are", "was": "were"}
-_OPENERS = frozenset("my our i we the a an there it this these those his her their your you it's in on at".split())
-_WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)*")
+_SUBJECTS = frozenset({"i", "i'm", "i've", "i'd", "i'll"})
+_OPENERS = frozenset({
+    "my", "our", "i", "we", "the", "a", "an", "there", "it", "this", "these", "those", "his", "her", "their", "your",
+    "you", "it's", "in", "on", "at",
+})  # fmt: skip
+_CURLY = "\u2019"
+_WORD = re.compile(f"[^\\W\\d_]+(?:['{_CURLY}][^\\W\\d_]+)*")
 _LEAD = re.compile(r"^\s*that\s+(?=\w)", re.IGNORECASE)
 
 
@@ -22,10 +28,10 @@ def turned(text: str) -> str:
     def swap(match: re.Match[str]) -> str:
         nonlocal before
         word = match.group()
-        plain = word.lower().replace("’", "'")
+        plain = word.lower().replace(_CURLY, "'")
         new = _SWAPS.get(plain) or (_VERBS_AFTER_I.get(plain) if before in ("i", "we") else None)
         before = plain
-        if new is None or (plain not in ("i", "i'm", "i've", "i'd", "i'll") and word.isupper() and len(word) > 1):
+        if new is None or (plain not in _SUBJECTS and word.isupper() and len(word) > 1):
             return word
         return new.capitalize() if word[0].isupper() and match.start() == 0 else new
 

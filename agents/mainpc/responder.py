@@ -25,9 +25,9 @@ class Responder(MLAgent):
         answer_s: float = 10.0
         """How long a language model server may take before the built-in engine answers."""
         system: str = (
-            "You answer the user of a household assistant in one or two short sentences. Use only the notes below: what the "
-            "user has told the assistant, in the user's own words, so that 'my' in them is the user's. If the notes do not hold "
-            "the answer, say that you do not know."
+            "You answer the user of a household assistant in one or two short sentences. Use only the notes below: "
+            "what the user has told the assistant, in the user's own words, so that 'my' in them is the user's. If the "
+            "notes do not hold the answer, say that you do not know."
         )
 
     config: Config
@@ -42,12 +42,12 @@ class Responder(MLAgent):
 
     @operation(idempotent=True)
     async def generate_response(
-        self, text: str, user: str = "", intent: str = "", memories: list[MemoryHit] | None = None, draft: str | None = None,
-        language: str = "en",
+        self, text: str, user: str = "", intent: str = "", memories: list[MemoryHit] | None = None,
+        draft: str | None = None, language: str = "en",
     ) -> ComposedReply:  # fmt: skip
         """Return the reply to `text`: from the memories that answer it, else the draft, else not knowing.
 
-        For intent `remember`, `memories` are what was just stored. `engine` is `builtin` or the model that worded the reply.
+        For intent `remember`, `memories` are what was just stored. `engine` is `builtin` or the model that worded it.
         """
         if not text.strip():
             raise InvalidArgument("text is empty; give the words the user said", path="text")
@@ -70,7 +70,9 @@ class Responder(MLAgent):
             {"role": "user", "content": text},
         ]
         try:
-            completion = await self.chat.complete(messages, temperature=0.2, max_tokens=300, timeout=self.config.answer_s)
+            completion = await self.chat.complete(
+                messages, temperature=0.2, max_tokens=300, timeout=self.config.answer_s
+            )
         except MeshError as error:
             self._trouble = f"the built-in engine answers, the language model server does not: {error.message}"
             await self.report(error, severity="warning")

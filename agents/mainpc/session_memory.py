@@ -82,7 +82,9 @@ class SessionMemory(Agent):
         """Add a turn to a session and return its id."""
         session = await self._use(session_id)
         if session is None:
-            raise InvalidArgument(f"there is no session {session_id!r}; open one with create_session", path="session_id")
+            raise InvalidArgument(
+                f"there is no session {session_id!r}; open one with create_session", path="session_id"
+            )
         added = await self._ask(
             "add_memory", content=content, memory_type=INTERACTION, memory_tier="short", importance=0.5, tags=[role],
             metadata={**(metadata or {}), "role": role}, parent_id=session_id, user_id=session.user_id,
@@ -115,7 +117,12 @@ class SessionMemory(Agent):
         if not found:
             found = (
                 await self._ask(
-                    "search_memory", query=query, memory_type=INTERACTION, limit=limit, parent_id=session_id, user_id=user_id
+                    "search_memory",
+                    query=query,
+                    memory_type=INTERACTION,
+                    limit=limit,
+                    parent_id=session_id,
+                    user_id=user_id,
                 )
             )["results"]
         return Interactions(results=[Memory.model_validate(each) for each in found])

@@ -37,7 +37,7 @@ class Flushed(BaseModel):
 
 
 class CacheManager(Agent):
-    """Shared cache: understanding results, model choices, summaries, tool answers and memory records, each with its lifetime."""
+    """Shared cache: understanding results, model choices, summaries, tool answers, memory records, with lifetimes."""
 
     class Config(AgentConfig):
         max_bytes: int = 64 * 1024 * 1024
@@ -52,7 +52,11 @@ class CacheManager(Agent):
     async def get(self, cache_type: Name, key: Key) -> Cached:
         """Return an entry of a namespace."""
         packed = self._store.get(cache_type, key)
-        return Cached(hit=False) if packed is None else Cached(hit=True, data=msgpack.unpackb(packed, strict_map_key=False))
+        return (
+            Cached(hit=False)
+            if packed is None
+            else Cached(hit=True, data=msgpack.unpackb(packed, strict_map_key=False))
+        )
 
     @operation(idempotent=True)
     async def put(self, cache_type: Name, key: Key, value: Any, ttl: Seconds | None = None) -> None:
@@ -63,8 +67,8 @@ class CacheManager(Agent):
             raise InvalidArgument(f"value cannot be cached ({error}); give plain values", path="value") from None
         if not self._store.put(cache_type, key, packed, ttl):
             raise MessageTooLarge(
-                f"the value of {key!r} has {len(packed)} bytes, the cache holds {self.config.max_bytes} in all; raise max_bytes",
-                size=len(packed), limit=self.config.max_bytes,
+                f"the value of {key!r} has {len(packed)} bytes, the cache holds {self.config.max_bytes} in all; "
+                "raise max_bytes", size=len(packed), limit=self.config.max_bytes,
             )  # fmt: skip
 
     @operation(idempotent=True)

@@ -43,7 +43,9 @@ class Entry:
 class CacheStore:
     """What is cached; within a namespace the least recently used goes first, across them the lower priority."""
 
-    def __init__(self, max_bytes: int, now: Callable[[], float], namespaces: Mapping[str, Namespace] = NAMESPACES) -> None:
+    def __init__(
+        self, max_bytes: int, now: Callable[[], float], namespaces: Mapping[str, Namespace] = NAMESPACES
+    ) -> None:
         self._max_bytes = max_bytes
         self._now = now
         self._namespaces = namespaces
@@ -64,7 +66,7 @@ class CacheStore:
         return entry.packed
 
     def put(self, name: str, key: str, packed: bytes, ttl: float | None) -> bool:
-        """Store an entry for `ttl` seconds (None: as long as its namespace says); false when it is too large for the store."""
+        """Store an entry for `ttl` seconds (None: as its namespace says); false when it is too large for the store."""
         rules = self._namespaces.get(name, ANY_OTHER)
         if len(packed) > self._max_bytes:
             return False
@@ -79,7 +81,7 @@ class CacheStore:
 
     def remove(self, name: str, key: str) -> bool:
         """Remove an entry; return whether it was there and still counted."""
-        entry = self._entries.get(name, {}).get(key)
+        entry = self._entries.get(name, OrderedDict[str, Entry]()).get(key)
         if entry is None:
             return False
         self._drop(name, key)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,7 +15,8 @@ from mesh import AgentConfig, DataAgent, InvalidArgument, operation
 Count = Annotated[int, Field(ge=1, le=1000)]
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS said (
-    id INTEGER PRIMARY KEY, text TEXT NOT NULL, timestamp REAL NOT NULL, speaker TEXT, importance REAL NOT NULL, metadata TEXT NOT NULL
+    id INTEGER PRIMARY KEY, text TEXT NOT NULL, timestamp REAL NOT NULL, speaker TEXT, importance REAL NOT NULL,
+    metadata TEXT NOT NULL
 );
 CREATE INDEX IF NOT EXISTS said_speaker ON said (speaker, id);
 """
@@ -72,10 +74,14 @@ class ContextManager(DataAgent):
         self._all = Window()
         self._of: dict[str, Window] = {}
         for row in await self._store.query("SELECT * FROM said ORDER BY id"):
-            self._take(Said(row["text"], row["timestamp"], row["speaker"], row["importance"], json.loads(row["metadata"])))
+            self._take(
+                Said(row["text"], row["timestamp"], row["speaker"], row["importance"], json.loads(row["metadata"]))
+            )
 
     @operation
-    async def add_to_context(self, text: str, speaker: str | None = None, metadata: dict[str, Any] | None = None) -> ItemAdded:
+    async def add_to_context(
+        self, text: str, speaker: str | None = None, metadata: dict[str, Any] | None = None
+    ) -> ItemAdded:
         """Add an utterance and return how much it matters."""
         if not text.strip():
             raise InvalidArgument("text is empty; give what was said", path="text")
@@ -92,12 +98,7 @@ class ContextManager(DataAgent):
     @operation(idempotent=True)
     async def get_context(self, speaker: str | None = None, max_items: Count | None = None) -> ContextItems:
         """Return what matters of what was said, by one speaker or by all, in the order it was said."""
-        return ContextItems(context=[
-            ContextItem(
-                text=said.text, timestamp=said.timestamp, speaker=said.speaker, importance=said.importance, metadata=said.metadata
-            )
-            for said in self._window(speaker).top(max_items)
-        ])  # fmt: skip
+        return ContextItems(context=[ContextItem(**asdict(said)) for said in self._window(speaker).top(max_items)])
 
     @operation(idempotent=True)
     async def get_context_text(self, speaker: str | None = None, max_items: Count | None = None) -> ContextText:

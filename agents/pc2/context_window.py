@@ -19,7 +19,7 @@ PRUNED_SHARE = 4
 FADING = 0.97
 """What is left of an item's importance with each later item."""
 LONG_UTTERANCE = 15
-_WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
+_WORD = re.compile("[^\\W_]+(?:['\u2019][^\\W_]+)*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +95,7 @@ def importance_of(text: str, before: Sequence[Said] = ()) -> float:
 
     It starts at 0.5; cues, questions, requests and length raise it, a mere "okay" or a repetition lowers it.
     """
-    words = [word.lower().replace("’", "'") for word in _WORD.findall(text)]
+    words = [word.lower().replace("\u2019", "'") for word in _WORD.findall(text)]
     plain = f" {' '.join(words)} "
     cues = _cues()
     score = 0.5

@@ -7,10 +7,10 @@ from pathlib import Path
 from sqlite3 import Connection
 from typing import Annotated, Any
 
-from agents_pc2 import memory_store as store
-from agents_pc2.memory_fading import reinforce
-from agents_pc2.memory_recall import Scope, said, search_meaning, search_text
-from agents_pc2.memory_sweep import Consolidation, condense, drop_expired, fade_some
+from agents_pc2.memory import store
+from agents_pc2.memory.fading import reinforce
+from agents_pc2.memory.recall import Scope, said, search_meaning, search_text
+from agents_pc2.memory.sweep import Consolidation, condense, drop_expired, fade_some
 from agents_shared.messages import (
     CONVERSATION,
     Deleted,
@@ -87,7 +87,12 @@ class MemoryOrchestrator(DataAgent):
 
     @operation(idempotent=True)
     async def search_memory(
-        self, query: str, memory_type: str | None = None, limit: Count = 10, parent_id: str | None = None, user_id: str = ""
+        self,
+        query: str,
+        memory_type: str | None = None,
+        limit: Count = 10,
+        parent_id: str | None = None,
+        user_id: str = "",
     ) -> MemoriesFound:
         """Return the memories of one user with the words of `query`, the best match first."""
         await self._prepare()
@@ -140,7 +145,9 @@ class MemoryOrchestrator(DataAgent):
             _check_content(content)
         await self._prepare()
         now = self.clock.time()
-        return Updated(updated=await self.store.write(lambda connection: store.update(connection, memory_id, changes, now)))
+        return Updated(
+            updated=await self.store.write(lambda connection: store.update(connection, memory_id, changes, now))
+        )
 
     @operation
     async def reinforce_memory(
@@ -166,7 +173,11 @@ class MemoryOrchestrator(DataAgent):
 
     @operation(idempotent=True)
     async def get_children(
-        self, parent_id: str, limit: Count = 50, sort_field: store.SortField = "created_at", sort_order: store.SortOrder = "desc"
+        self,
+        parent_id: str,
+        limit: Count = 50,
+        sort_field: store.SortField = "created_at",
+        sort_order: store.SortOrder = "desc",
     ) -> MemoryChildren:
         """Return the children of a memory, sorted."""
         now = self.clock.time()
@@ -197,19 +208,25 @@ class MemoryOrchestrator(DataAgent):
     async def create_context_group(self, name: str, description: str = "") -> GroupCreated:
         """Make a group that memories can be put into, and return its id."""
         now = self.clock.time()
-        return GroupCreated(group_id=await self.store.write(lambda connection: store.create_group(connection, name, description, now)))
+        return GroupCreated(
+            group_id=await self.store.write(lambda connection: store.create_group(connection, name, description, now))
+        )
 
     @operation(idempotent=True)
     async def add_to_group(self, group_id: str, memory_id: str) -> None:
         """Put a memory into a group; both must exist."""
         if not await self.store.write(lambda connection: store.add_to_group(connection, group_id, memory_id)):
-            raise InvalidArgument(f"group {group_id!r} or memory {memory_id!r} does not exist; create it first", path="group_id")
+            raise InvalidArgument(
+                f"group {group_id!r} or memory {memory_id!r} does not exist; create it first", path="group_id"
+            )
 
     @operation(idempotent=True)
     async def get_memories_by_group(self, group_id: str) -> MemoryList:
         """Return the memories of a group, the oldest first."""
         now = self.clock.time()
-        return MemoryList(memories=await self.store.write(lambda connection: store.group_members(connection, group_id, now)))
+        return MemoryList(
+            memories=await self.store.write(lambda connection: store.group_members(connection, group_id, now))
+        )
 
     @every(seconds=3600)
     async def sweep(self) -> None:

@@ -55,6 +55,13 @@ def text_of(annotation: Any) -> str:
         return annotation
     if annotation is None or annotation is type(None):
         return "None"
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return text_of(arguments[0])
+    if origin is Union or origin is types.UnionType:
+        return " | ".join(text_of(argument) for argument in arguments)
+    if arguments and origin in (list, dict, tuple, set, frozenset):
+        return f"{origin.__name__}[{', '.join('...' if item is Ellipsis else text_of(item) for item in arguments)}]"
     if isinstance(annotation, type) and not get_args(annotation):
         return annotation.__qualname__.rpartition("<locals>.")[2]
     return inspect.formatannotation(annotation)

@@ -84,7 +84,8 @@ class Operation:
     def describe(self) -> dict[str, Any]:
         """Return everything a caller needs to know, as plain values."""
         return {
-            "name": self.name, "doc": self.doc, "signature": self.signature.text, "idempotent": self.idempotent,
+            "name": self.name, "doc": self.doc, "signature": self.signature.text,
+            "returns": text_of(self.signature.returns), "idempotent": self.idempotent,
             "max_body": self.max_body, "arguments": self.arguments_schema, "result": self.result_schema,
         }
 

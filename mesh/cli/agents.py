@@ -79,5 +79,5 @@ def _ms(value: float | None) -> str | None:
 
 
 def _note(row: Row) -> str:
-    last = f"last error: {row['last_error']}" if row["last_error"] else ""
-    return "; ".join(text for text in (row["reason"], last) if text)
+    reason, last = row["reason"] or "", row["last_error"]
+    return "; ".join(text for text in (reason, f"last error: {last}" if last and last not in reason else "") if text)

@@ -35,7 +35,8 @@ def candidates(config: MeshConfig) -> Candidates:
     if config.security == "none":
         return Candidates(tuple(Peer(host.name, at) for host, at in _places(config)), None)
     if read_key(key_folder(config), OPERATOR) is None:
-        return Candidates((), None, (f"there is no {OPERATOR} key in {key_folder(config)}: it never ran here",))
+        return Candidates((), None, (f"there is no {OPERATOR} key in {key_folder(config)}: the mesh never ran here, or "
+                                     "the folder was deleted since",))
     keys = ensure_for(config, OPERATOR)
     peers: list[Peer] = []
     left_out: list[str] = []

@@ -129,21 +129,45 @@ def complain(text: str) -> None:
 
 def run_app(app: typer.Typer, arguments: Sequence[str] | None) -> int:
     """Parse a command line, run its command and return the exit code; a wrong call costs two lines and code 2."""
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="backslashreplace")
+    _ensure_streams()
+    words = list(sys.argv[1:] if arguments is None else arguments)
     program = typer.main.get_command(app)
     try:
-        code = program.main(args=None if arguments is None else list(arguments), prog_name="mesh",
-                            standalone_mode=False)
+        for word in words:
+            _check_text(word)
+        code = program.main(args=words, prog_name="mesh", standalone_mode=False)
+    except UsageError as error:
+        complain(error.message)
+        return 2
     except _WrongCall as error:
-        complain(_explained(error))
+        _explain(error)
         return 2
     return code if isinstance(code, int) else 0
 
 
-def _explained(error: Any) -> str:
-    """Return what is wrong with a call, and the command that shows how it is right."""
+def _ensure_streams() -> None:
+    """Have streams that take any text; one that was closed (`>&-`) leads nowhere."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115 - as long as the process
+        elif mode == "w" and hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _check_text(word: str) -> None:
+    try:
+        word.encode()
+    except UnicodeEncodeError:
+        raise UsageError(f"{word!r} is no UTF-8 text; is the terminal or the locale (LANG) set to something else?"
+                         ) from None
+
+
+def _explain(error: Any) -> None:
+    """Say what is wrong with a call, and the command that shows how it is right; help that was due stays as it is."""
     message = error.format_message()
     path = error.ctx.command_path if error.ctx is not None else "mesh"
-    return f"{message}\n`{path} --help` shows how it is called" if message else f"see `{path} --help`"
+    if message.startswith("Usage: "):
+        print(message, file=sys.stderr)
+    else:
+        complain(f"{message}\n`{path} --help` shows how it is called" if message else f"see `{path} --help`")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import textwrap
 from typing import Any
 
 from mesh.cli.hosts import checked, homes, names
 from mesh.cli.operator import connected
 from mesh.cli.scope import Scope
 from mesh.cli.screen import coloured, document, readable, say, state
+from mesh.cli.table import width
 from mesh.errors import MeshError
 
 Row = dict[str, Any]
@@ -57,29 +59,40 @@ def _print(told: Row) -> None:
 def _print_operations(operations: list[Row]) -> None:
     _print_rows("operations", [])
     for row in operations:
-        say(f"    {row['signature']}" + (coloured("  idempotent", "dim") if row["idempotent"] else ""))
+        say(f"    {row['signature']} -> {row['returns']}"
+            + (coloured("  idempotent", "dim") if row["idempotent"] else ""))
         for text in row["doc"].splitlines()[:1]:
             say(coloured(f"        {text}", "dim"))
-        for title in ("arguments", "result"):
-            for text in _fields(row[title]):
-                say(coloured(f"        {title}: {text}", "dim"))
-
-
-def _fields(schema: Row) -> list[str]:
-    """Return the models a signature names, one line each: their fields with types."""
-    return [f"{name} = {{{', '.join(_field(key, item) for key, item in model.get('properties', {}).items())}}}"
-            for name, model in {**schema.get("$defs", {}), **_own(schema)}.items()]
+    models = {name: model for row in operations for schema in (row["arguments"], row["result"])
+              for name, model in {**schema.get("$defs", {}), **_own(schema)}.items()}
+    _print_rows("types", [_folded(f"{name} = {_shape(model)}") for name, model in models.items()])
 
 
 def _own(schema: Row) -> Row:
-    return {schema["title"]: schema} if "title" in schema and "properties" in schema else {}
+    return {schema["title"]: schema} if _is_model(schema) else {}
 
 
-def _field(name: str, schema: Row) -> str:
-    return f"{name}: {_type(schema)}"
+def _is_model(schema: Row) -> bool:
+    return "title" in schema and "properties" in schema
+
+
+def _shape(model: Row) -> str:
+    """Return what a named type is: its fields with their types, or its values."""
+    if "properties" in model:
+        return f"{{{', '.join(f'{name}: {_type(item)}' for name, item in model['properties'].items())}}}"
+    return " | ".join(map(repr, model["enum"])) if "enum" in model else _type(model)
+
+
+def _folded(text: str) -> str:
+    """Return a row of `_print_rows` over as many lines as the terminal needs."""
+    columns = width()
+    return text if columns is None else textwrap.fill(text, max(20, columns - 4), subsequent_indent="        ",
+                                                      break_long_words=False)
 
 
 def _type(schema: Row) -> str:
+    if _is_model(schema):
+        return str(schema["title"])
     if "$ref" in schema:
         return str(schema["$ref"]).rpartition("/")[2]
     if "anyOf" in schema:

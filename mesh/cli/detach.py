@@ -9,9 +9,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from mesh.cli.progress import show_ready
+from mesh.cli.progress import nothing_started, show_ready
 from mesh.cli.scope import Scope
-from mesh.cli.screen import note
+from mesh.cli.screen import clean, note
 from mesh.config import MeshConfig
 from mesh.errors import StartError
 
@@ -46,8 +46,10 @@ def _waited(process: subprocess.Popen[bytes], reading: int, log: Path, end: str,
                 return 0
             if told["kind"] in ("refused", "quarantined"):
                 troubles.append(told["text"])
+            elif told["kind"] == "status":
+                note(clean(str(told["data"].get("message", ""))))
     code = process.wait()
-    note("mesh: nothing was started: " + "; ".join(troubles or [_last_words(log) or f"it ended with code {code}"]))
+    note(f"mesh: {nothing_started(troubles or [_last_words(log) or f'it ended with code {code}'])}")
     return code or 1
 
 
@@ -68,6 +70,6 @@ def _launched(config: MeshConfig, host: str | None, writing: int, log: Path) -> 
 
 def _last_words(log: Path) -> str:
     try:
-        return log.read_text(errors="replace").strip()[-2000:]
+        return log.read_text(errors="replace").strip()[-2000:].removeprefix("mesh: ")
     except OSError:
         return ""

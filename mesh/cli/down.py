@@ -11,6 +11,7 @@ import signal
 import socket
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -25,6 +26,7 @@ from mesh.cli.screen import document, say
 from mesh.config import MeshConfig
 from mesh.errors import DeadlineExceeded, MeshError, MeshUnreachable
 from mesh.supervisor.claim import Running, ask_to_leave, running, tell_launcher
+from mesh.supervisor.unlisted import unlisted
 
 PATIENCE = 3.0
 LIMIT = 30.0
@@ -65,7 +67,8 @@ async def _stop(scope: Scope, config: MeshConfig, host: str | None) -> tuple[lis
         try:
             others, deaf = await _order(scope, host, kept)
         except MeshUnreachable:
-            if not kept and _anything_listens(config, host):
+            others = _unlisted(config, host, kept)
+            if not kept and not others and _anything_listens(config, host):
                 raise  # something is there and will not talk to us
     ending = [one for one in launchers if {*one.hosts} <= {*kept}]
     for launcher in launchers:
@@ -92,6 +95,16 @@ async def _order(scope: Scope, host: str | None, kept: Sequence[str]) -> tuple[l
     targets = [_elsewhere(row["name"], row["address"], row["port"], row["pid"] if is_own(row["address"]) else None)
                for row in rows]
     return targets, {name: answer for name, answer in answers.items() if isinstance(answer, MeshError)}
+
+
+def _unlisted(config: MeshConfig, host: str | None, kept: Sequence[str]) -> list[Target]:
+    """Tell hosts to stop that run here, but whose keys and launcher are unknown since `.mesh` was deleted."""
+    found = {name: process for name, process in unlisted(config.root, config.home).items()
+             if host in (None, name) and name not in kept}
+    for process in found.values():
+        with suppress(psutil.NoSuchProcess):
+            process.terminate()
+    return [_elsewhere(name, "", 0, process.pid) for name, process in found.items()]
 
 
 def _kept(home: Path, launchers: Sequence[Running], hosts: Sequence[str]) -> list[Target]:

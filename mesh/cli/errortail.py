@@ -48,6 +48,8 @@ class ErrorTail:
         self._json = as_json
         self._story = Story()
         self._silent: set[str] = set()
+        self._shown = 0
+        self._said = False
 
     async def until_lost(self, follow: Follow) -> None:
         """Show what comes until the connection is lost."""
@@ -65,7 +67,15 @@ class ErrorTail:
                 if item is None:
                     break
                 self._print(self._told(item))
+                self._say_once(follow.operator.host)
         self._print(self._story.rest())
+
+    def _say_once(self, host: str) -> None:
+        """Say that the history is over, since silence may be all that follows."""
+        if self._story.opened and not self._said:
+            self._said = True
+            note(f"{'no errors' if not self._shown else 'these are the errors'} so far; new ones come here as they "
+                 f"happen, through {host}, until Ctrl-C")
 
     def _told(self, item: Event | Answer) -> list[Item]:
         try:
@@ -90,6 +100,7 @@ class ErrorTail:
                 self._print_record(item)
 
     def _print_record(self, record: ErrorRecord) -> None:
+        self._shown += 1
         if self._json:
             line(record.event())
             return

@@ -12,9 +12,10 @@ from mesh.cli.screen import clean, coloured, line, note, say
 from mesh.config import MeshConfig
 from mesh.supervisor.kept import REGISTRY, LauncherEvent
 
-READY = ("event", "ready", "total", "seconds", "degraded", "failed", "missing", "hosts")
+READY = ("event", "ready", "total", "seconds", "degraded", "failed", "missing", "alone", "hosts")
 _COLOURS = {"refused": "red", "quarantined": "red", "restarting": "yellow", "killing": "yellow"}
 _SILENT = frozenset({"ended"})
+_TOLD_STATUS = frozenset({"waiting"})
 
 
 class Progress:
@@ -25,36 +26,39 @@ class Progress:
         self._json = json
         self._status_fd = status_fd
         self._ready = False
-        self._troubles: list[str] = []
+        self._refusals: dict[str, str] = {}
+        self._given_up = False
         if status_fd is None and not json:
             say(f"starting mesh {config.mesh} ({config.environment}): {', '.join(hosts)}")
 
     def __call__(self, event: LauncherEvent) -> None:
-        if event.kind in ("refused", "quarantined"):
-            self._troubles.append(event.text)
+        self._given_up = self._given_up or event.kind == "quarantined"
         if self._status_fd is not None:
             self._pass_on(event)
         elif event.kind == "ready":
             self._show_ready(event)
+        elif event.kind == "refused" and not self._ready:
+            # ends the start, and is the last thing said of it: once, although others may say the same
+            self._refusals.setdefault(str(event.data.get("message")), event.text)
         elif self._json and self._ready:
             line({"event": event.kind, "child": event.child, "text": event.text, **event.data})
         else:
             self._show(event)
 
     def end(self, code: int) -> None:
-        """Say how it ended; a start that failed says why once more, as the last thing."""
+        """Say how it ended; a start that failed says why as the last thing."""
         if self._status_fd is not None:
             os.close(self._status_fd) if not self._ready else None
         elif code and not self._ready:
-            note(coloured("nothing was started: " + "; ".join(self._troubles or ["it was ended before it was ready"]),
-                          "red", sys.stderr))
+            why = list(self._refusals.values()) or ([] if self._given_up else ["it was ended before it was ready"])
+            note(coloured(clean(nothing_started(why)), "red", sys.stderr))
         elif not self._json:
             say("stopped")
 
     def _pass_on(self, event: LauncherEvent) -> None:
         """Tell the process that waits for the ready line, and close the pipe when it has it."""
         assert self._status_fd is not None
-        if self._ready or (event.kind == "status" and event.data.get("event") != "failed"):
+        if self._ready or (event.kind == "status" and event.data.get("event") not in _TOLD_STATUS):
             return
         told = {"kind": event.kind, "child": event.child, "text": event.text, "data": dict(event.data)}
         os.write(self._status_fd, json.dumps(told, default=str).encode() + b"\n")
@@ -70,13 +74,18 @@ class Progress:
                          "dim"))
 
     def _show(self, event: LauncherEvent) -> None:
-        if event.kind in _SILENT or (event.kind == "status" and event.data.get("event") != "failed"):
+        if event.kind in _SILENT or (event.kind == "status" and event.data.get("event") not in _TOLD_STATUS):
             return
-        text = event.text if event.kind != "status" else f"{event.text}: {event.data.get('message', '')}"
+        text = event.text if event.kind != "status" else str(event.data.get("message", ""))
         if self._json:
             note(clean(text))
         else:
             say(coloured(clean(text), _COLOURS.get(event.kind)))
+
+
+def nothing_started(why: Sequence[str]) -> str:
+    """Return the last line of a start that failed; several reasons stand below it."""
+    return "nothing was started" + (f": {why[0]}" if len(why) == 1 else "".join(f"\n    {text}" for text in why))
 
 
 def show_ready(text: str, data: Mapping[str, Any], as_json: bool) -> None:
@@ -84,7 +93,7 @@ def show_ready(text: str, data: Mapping[str, Any], as_json: bool) -> None:
     if as_json:
         line({key: data[key] for key in READY if key in data})
         return
-    whole = data["ready"] == data["total"] and not data["missing"]
+    whole = data["ready"] == data["total"] and not data["missing"] and not data["alone"]
     say(coloured(text, "green" if whole else "yellow"))
     for row in data["degraded"]:
         say(clean(f"    {row['service']}@{row['host']} is degraded: {row['reason']}"))
@@ -93,3 +102,6 @@ def show_ready(text: str, data: Mapping[str, Any], as_json: bool) -> None:
     for row in data["missing"]:
         name = "the registry" if row["host"] == REGISTRY else row["host"]
         say(clean(f"    {name} is not there: {row['reason']}"))
+    for row in data["alone"]:
+        say(clean(f"    {row['host']} is not in the mesh: the registry at {row['endpoint']} does not answer it "
+                  f"({row['reason']})"))

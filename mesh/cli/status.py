@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from mesh.cli.hosts import away, names
 from mesh.cli.operator import Operator, connected
 from mesh.cli.scope import Scope
-from mesh.cli.screen import coloured, document, duration, say, state
+from mesh.cli.screen import clean, coloured, document, duration, say, state
 from mesh.cli.table import Column, table
 from mesh.config import MeshConfig
 from mesh.errors import MeshError
@@ -111,9 +111,8 @@ def _required_on(config: MeshConfig, host: str) -> Iterable[str]:
 
 
 def _print(told: Row) -> None:
-    for row in told["required_down"]:
-        say(coloured(f"required agent {row['service']}@{row['host']} is {row['state'] or 'down'}"
-                     + (f": {row['reason']}" if row["reason"] else ""), "red"))
+    for text in troubles(told):
+        say(coloured(clean(text), "red"))
     registry = told["registry"]
     say(f"mesh {told['mesh']}   registry {state(registry['state'])} at {registry['endpoint']} ({registry['store']}), "
         f"epoch {registry['epoch']}, revision {registry['revision']}"
@@ -125,6 +124,18 @@ def _print(told: Row) -> None:
     say(f"{told['services']} services, "
         + coloured(f"{count} error{'' if count == 1 else 's'} in the last 5 minutes", "red" if count else None)
         + (" (mesh errors)" if count else ""))
+
+
+def troubles(told: Row) -> Iterator[str]:
+    """Yield a line per required agent that does not serve, and one for all of a host that is away."""
+    away = {row["name"] for row in told["hosts"] if row["uptime_s"] is None}
+    for host in sorted(away):
+        if down := [row["service"] for row in told["required_down"] if row["host"] == host]:
+            yield f"required agents of {host} are down with it: {', '.join(down)}"
+    for row in told["required_down"]:
+        if row["host"] not in away:
+            yield (f"required agent {row['service']}@{row['host']} is {row['state'] or 'down'}"
+                   + (f": {row['reason']}" if row["reason"] else ""))
 
 
 def _print_hosts(hosts: list[Row]) -> None:

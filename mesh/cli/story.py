@@ -41,6 +41,11 @@ class Story:
         self._answered.clear()
         self._heard.clear()
 
+    @property
+    def opened(self) -> bool:
+        """Whether every host has been heard once, so that what comes from now on is new."""
+        return not self._opening
+
     def to_ask(self, now: float) -> dict[str, str | None]:
         """Return the hosts to ask for their history now, each with the id since which (None: all of it)."""
         due = {host: since for host, since in self._joiner.wanted().items()

@@ -12,6 +12,7 @@ from typing import Any
 from mesh.cli.screen import clean, coloured, say, state
 
 GAP = 2
+INDENT = "    "
 
 
 def width() -> int | None:
@@ -23,7 +24,7 @@ def width() -> int | None:
 
 def fitted(text: str, columns: int | None) -> str:
     """Return one line of at most `columns` characters."""
-    text = clean(text).replace("\n", " ")
+    text = " ".join(clean(text).split()) if "\n" in text else clean(text)
     return text if columns is None or len(text) <= columns else text[: max(0, columns - 1)] + "…"
 
 
@@ -51,7 +52,7 @@ def table(columns: Sequence[Column], rows: Sequence[Sequence[Any]], notes: Mappi
     for number, row in enumerate(cells):
         say(_joined(columns, kept, sizes, row, state))
         if notes and number in notes:
-            say(coloured(fitted(f"    {notes[number]}", limit), "dim"))
+            say(coloured(INDENT + fitted(notes[number], None if limit is None else limit - len(INDENT)), "dim"))
 
 
 def _cell(value: Any) -> str:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import sys
 import time
+from collections.abc import Sequence
 
 from mesh.address import is_loopback
+from mesh.cli.candidates import is_own
 from mesh.cli.detach import start_detached
 from mesh.cli.hosts import checked
 from mesh.cli.progress import Progress
@@ -37,6 +39,8 @@ def up(scope: Scope, host: str | None, detach: bool, launcher: bool, status_fd: 
     if config.security == "none":
         note(coloured("security is none: nothing is encrypted and anybody may join; only for measuring", "red",
                       sys.stderr))
+    if host is not None:
+        _tell_unknown_keys(config, hosts)
     if not launcher:
         _become_supervisor(config, hosts[0])
     if detach:
@@ -45,6 +49,15 @@ def up(scope: Scope, host: str | None, detach: bool, launcher: bool, status_fd: 
     code = Launcher(config, hosts, on_event=progress, began=began).run()
     progress.end(code)
     return code
+
+
+def _tell_unknown_keys(config: MeshConfig, own: Sequence[str]) -> None:
+    """Say which machines will be refused until their keys are written down here."""
+    for host in config.hosts.values():
+        if config.security == "curve" and host.key is None and host.name not in own and not is_own(host.address):
+            note(coloured(f"{host.name} will be refused until its key is known here: run `mesh keys show` on "
+                          f"{host.name} and paste the line under hosts: {host.name}: in config/hosts.yaml", "yellow",
+                          sys.stderr))
 
 
 def _use_loopback(config: MeshConfig) -> None:

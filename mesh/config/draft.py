@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mesh.address import nearest
 from mesh.config.findings import Finding, found
 from mesh.config.layers import Layers
 from mesh.config.model import AgentSpec, Dependency, HostConfig, Limits, MeshConfig, RegistryConfig
@@ -25,7 +26,7 @@ from mesh.config.project import (
 )
 from mesh.config.schema import AgentSection, HostsSection, missing
 from mesh.config.source import Source
-from mesh.config.validation import alike, check, dotted
+from mesh.config.validation import check, dotted
 from mesh.config.variables import Known, Variable
 from mesh.config.variables import read as read_variables
 
@@ -101,7 +102,8 @@ def _unknown_environment(project: Project, environment: str) -> Iterator[Finding
     if project.hosts.readable and environment not in project.environments:
         place = base_place(project.hosts)(("environments",))
         message = f"unknown environment `{environment}`: {HOSTS_FILE} lists {', '.join(project.environments)}"
-        yield found(place, "unknown_environment", message, alike(environment, project.environments))
+        near = nearest(environment, project.environments)
+        yield found(place, "unknown_environment", message, f"did you mean `{near}`?" if near else None)
 
 
 def _missing(section: AgentSection | HostsSection, layers: Layers) -> Iterator[Finding]:

@@ -108,7 +108,7 @@ def _keys(draft: Draft) -> Iterator[Finding]:
             hint = "40 characters; `mesh keys show` on that machine prints the line to paste"
             yield found(place, "invalid_value", f"`hosts.{name}.key` is no key", hint)
         if host.key is None and config.security == "curve" and host.address and _is_far(draft, name):
-            hint = "paste the line that `mesh keys show` prints on that machine; `mesh up` refuses without it"
+            hint = "`mesh keys show` on that machine prints the line to paste; until then others refuse it"
             message = f"the public key of {name} ({host.address}) is not known"
             yield found(draft.hosts.place(("hosts", name)), "no_peer_key", message, hint, "note")
 

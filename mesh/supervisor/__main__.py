@@ -73,7 +73,10 @@ def _show(event: dict[str, Any]) -> None:
     if event["event"] == "ready":
         print(f"{event['ready']}/{event['total']} agents ready in {event['seconds']:.1f} s on {event['host']}",
               flush=True)
-    elif event["event"] == "blocked":
+        alone = event["alone"]
+        if alone:
+            print(f"the registry at {alone['endpoint']} does not answer ({alone['reason']})", flush=True)
+    elif event["event"] in ("blocked", "waiting"):
         print(event["message"], file=sys.stderr, flush=True)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from mesh import __version__
 from mesh.clock import Clock
+from mesh.config import AgentSpec
 from mesh.directory import Directory
 from mesh.supervisor.cell import Cell
 from mesh.supervisor.errorlog import ErrorLog
@@ -80,7 +81,7 @@ class Board:
         """Return everything there is to know about one agent of this host."""
         spec = cell.spec
         return {
-            **self._row(cell), "purpose": cell.purpose, "class": f"{spec.file.name}:{spec.class_name}",
+            **self._row(cell), "purpose": cell.purpose, "class": f"{_file(spec)}:{spec.class_name}",
             "required": spec.required,
             "operations": [cell.operations[name].describe() for name in sorted(cell.operations)],
             "subscriptions": [hearing.subscription.describe() for hearing in cell.hearings],
@@ -89,6 +90,12 @@ class Board:
             "settings": _settings(cell), "limits": spec.limits.model_dump(), "origin": dict(spec.origin),
             "instances": [row.to_wire() for row in self._directory.instances(cell.service)],
         }
+
+
+def _file(spec: AgentSpec) -> str:
+    """Return an agent's file as its config names it, below the project."""
+    root = spec.config_file.parents[2] if spec.config_file else spec.file.parent
+    return str(spec.file.relative_to(root) if spec.file.is_relative_to(root) else spec.file)
 
 
 def _settings(cell: Cell) -> list[dict[str, Any]]:

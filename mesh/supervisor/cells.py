@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from typing import Any
 
 from mesh.config import AgentSpec, MeshConfig, apply_overrides, waves
@@ -85,18 +85,27 @@ class Cells:
 
     def missing(self, spec: AgentSpec) -> str | None:
         """Say which soft dependency of an agent is configured somewhere and away, None if there is none."""
-        away = []
+        away = [_placed(service, hosts) for service, hosts in self._away(spec)]
+        return f"waiting for {', '.join(away)}" if away else None
+
+    def awaited(self) -> list[str]:
+        """Return what running cells miss and what may still come."""
+        return sorted({_placed(service, hosts) for cell in self.by_service.values() if cell.state.serving
+                       for service, hosts in self._away(cell.spec) if self._may_come(service, hosts)})
+
+    def _away(self, spec: AgentSpec) -> Iterator[tuple[str, tuple[str, ...]]]:
         for dependency in spec.depends_on:
             configured = self._config.agents.get(dependency.service)
             if configured is not None and configured.hosts and not any(
                 row.state in USABLE_STATES for row in self._directory.instances(dependency.service)
             ):
-                away.append(f"{dependency.service}@{','.join(configured.hosts)}")
-        return f"waiting for {', '.join(away)}" if away else None
+                yield dependency.service, configured.hosts
 
-    def anyone_waits(self) -> bool:
-        """Tell whether a running cell misses somebody."""
-        return any(cell.state.serving and self.missing(cell.spec) for cell in self.by_service.values())
+    def _may_come(self, service: str, hosts: Sequence[str]) -> bool:
+        """Tell whether a service may start yet: neither given up, nor stopped by an operator, on one of its hosts."""
+        states = {row.host: row.state for row in self._directory.instances(service)}
+        return any(states.get(host) != "quarantined" and self._desired(service, host) == "running"
+                   for host in hosts)
 
     async def dependencies_ready(self, spec: AgentSpec) -> None:
         """Wait until the services an agent cannot start without are ready on this host."""
@@ -152,10 +161,14 @@ class Cells:
         if not at_rest and self._desired(cell.service) == "running":
             cell.launch(by_operator=True)
 
-    def _desired(self, service: str) -> str:
-        return self._directory.view.desired.get((service, self._host), "running")
+    def _desired(self, service: str, host: str | None = None) -> str:
+        return self._directory.view.desired.get((service, host or self._host), "running")
 
     def _in_force(self, service: str) -> AgentSpec:
         overrides: Mapping[str, Any] = self._directory.view.overrides.get(service, {})
         spec = self._config.agents[service]
         return apply_overrides(spec, overrides) if overrides else spec
+
+
+def _placed(service: str, hosts: Sequence[str]) -> str:
+    return f"{service}@{','.join(hosts)}"

@@ -75,9 +75,9 @@ def ensure_unclaimed(home: Path, hosts: Sequence[str]) -> None:
 
 def ask_to_leave(home: Path, launcher: Running, host: str) -> None:
     """Have a launcher drain and stop one of its hosts and give it up; it ends when that was the last one."""
-    path = _folder(home) / f"{host}.leave"
+    path = _file(home, host).with_suffix(".leave")
     try:
-        path.touch()
+        path.write_text(str(launcher.pid))
     except OSError as error:
         raise StartError(f"{path} cannot be written: {error}; make its folder writable") from None
     tell_launcher(launcher, LEAVE)
@@ -119,16 +119,17 @@ class Claim:
             locks = {host: taken.enter_context(self._locked(host)) for host in sorted(self._hosts)}
             taken.pop_all()
         self._locks = locks
-        self.asked_to_leave()  # it was another launcher that was asked before now
         return [process for host in locks for process in _leftovers(self._home, host)]
 
     def asked_to_leave(self) -> list[str]:
         """Return the held hosts that `ask_to_leave` was called for since the last time."""
         asked = []
         for host in self._locks:
+            path = _file(self._home, host).with_suffix(".leave")
             with suppress(OSError):
-                (_folder(self._home) / f"{host}.leave").unlink()
-                asked.append(host)
+                if path.read_text() == str(self._pid):  # else another launcher was asked, which is gone
+                    path.unlink()
+                    asked.append(host)
         return asked
 
     def tell(self, host: str, children: Mapping[str, int]) -> None:

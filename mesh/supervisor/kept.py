@@ -67,6 +67,7 @@ def ready_event(hosts: Sequence[Kept], seconds: float) -> LauncherEvent:
         "degraded": [{**agent, "host": name} for name, status in told.items() for agent in status.get("degraded", ())],
         "failed": [{**agent, "host": name} for name, status in told.items() for agent in status.get("failed", ())],
         "missing": [{"host": host.name, "reason": host.failure or host.over} for host in hosts if host.ready is None],
+        "alone": [{**status["alone"], "host": name} for name, status in told.items() if status.get("alone")],
     }
     counts = [f"{data['ready']}/{data['total']} agents ready"]
     counts += [f"{len(data[kind])} {kind}" for kind in ("degraded", "failed") if data[kind]]

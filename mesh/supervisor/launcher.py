@@ -164,6 +164,10 @@ class Launcher:
         kept.failure = ""
         try:
             descriptor = kept.child.start()
+        except PermissionError as error:
+            self._refused(kept, f"{error.filename} cannot be written: {error.strerror}; make it writable, "
+                                "or set MESH_HOME to a folder that is")
+            return
         except OSError as error:
             self._restart(kept, f"cannot be started: {error}", None, None)
             return
@@ -187,8 +191,9 @@ class Launcher:
     def _ended(self, kept: Kept, pid: int, code: int) -> None:
         """Decide what follows from the end of a child."""
         kept.kill_at = kept.ready = None
-        how = f"(pid {pid}) {_how(code)}"
-        if self._stopping or kept.leaving or code == 0:
+        how = f"(pid {pid}) {_how(code)}" + (f": {kept.failure}" if kept.failure else "")
+        refused = code == REFUSED and not self._told_ready
+        if code == 0 or ((self._stopping or kept.leaving) and not refused):
             kept.over = "stopped"
             self._tell("ended", kept, how, pid=pid, code=code)
         elif code == REFUSED:

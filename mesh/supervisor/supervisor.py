@@ -45,7 +45,7 @@ from mesh.transport import profile
 from mesh.transport.deadlines import Deadlines
 from mesh.transport.heartbeat import Heartbeat
 from mesh.transport.keys import Keys, ensure_for
-from mesh.transport.link import LinkCallbacks
+from mesh.transport.link import LEFT, LinkCallbacks
 from mesh.transport.listener import Listener, ListenerCallbacks
 from mesh.transport.loopback import Loopback
 from mesh.transport.outside import Outside
@@ -56,6 +56,7 @@ from mesh.transport.session import Session
 log = logging.getLogger("mesh.supervisor")
 
 READY_LIMIT = 10.0
+SILENCE_LIMIT = 2.0
 REGISTRY_PATIENCE = 1.0
 FLUSH_SECONDS = 0.2
 PASSED_ON_SECONDS = 3.0
@@ -187,14 +188,26 @@ class Supervisor:
                 await self._membership.announced.wait()
         self._cells.launch()
         await self._cells.settled()
-        until = self._started + READY_LIMIT
-        while (not self._membership.announced.is_set() or self._cells.anyone_waits()) and (
-            self.clock.monotonic() < until
-        ):
-            await self._bell.wait(until - self.clock.monotonic())
+        await self._outwait()
         self._cells.look()
-        self._tell({"event": "ready", "host": self.name, "pid": os.getpid(), **self._cells.summary(),
+        alone = None if self._membership.announced.is_set() else self._registry_row()
+        self._tell({"event": "ready", "host": self.name, "pid": os.getpid(), **self._cells.summary(), "alone": alone,
                     "seconds": round(self.clock.monotonic() - self._started, 3)})
+
+    async def _outwait(self) -> None:
+        """Wait for the registry and for what cells miss of other hosts, and say so if that takes long."""
+        until, speak = self._started + READY_LIMIT, self._started + SILENCE_LIMIT
+        while (missed := self._missed()) is not None and (now := self.clock.monotonic()) < until:
+            if now >= speak:
+                self._tell({"event": "waiting", "host": self.name,
+                            "message": f"{self.name} waits {READY_LIMIT:g} s at most for {missed}"})
+                speak = until
+            await self._bell.wait(min(until, speak) - now)
+
+    def _missed(self) -> str | None:
+        if not self._membership.announced.is_set():
+            return f"the registry at {self._membership.endpoint} ({self._membership.reason or 'no answer yet'})"
+        return ", ".join(self._cells.awaited()) or None
 
     def shut_down(self) -> None:
         """Begin to stop this host."""
@@ -337,11 +350,14 @@ class Supervisor:
 
     def table(self) -> dict[str, Any]:
         """Return the directory as this host sees it."""
-        return self._board.table({
+        return self._board.table(self._registry_row())
+
+    def _registry_row(self) -> dict[str, Any]:
+        return {
             "state": "ok" if self._membership.connected else "unreachable",
             "endpoint": self._membership.endpoint, "store": self._config.registry.store,
             "reason": self._membership.reason,
-        })
+        }
 
     def status(self) -> dict[str, Any]:
         """Return this host's row of `mesh status`."""
@@ -392,7 +408,7 @@ class Supervisor:
             self._linked_hosts.add(host)
         elif host in self._linked_hosts:
             self._linked_hosts.discard(host)
-            if host != REGISTRY and not self.stopping.is_set():
+            if host != REGISTRY and not self.stopping.is_set() and reason != LEFT:
                 self.report.trouble(f"link:{host}", f"the link to {host} is lost: {reason}")
         self._bell.ring()
 

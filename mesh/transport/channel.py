@@ -21,6 +21,8 @@ from mesh.wire import Envelope
 AGE_WINDOW = 60.0
 AGE_SLOTS = 6
 MAX_UNFINISHED = 2 * wire.MAX_BODY
+OLD = 1.0
+GRACE = 0.05
 BAD_FRAMES = 3
 BAD_SECONDS = 10.0
 RETRY = 0.05
@@ -51,7 +53,13 @@ class FrameAge:
 
 
 class Channel(ABC):
-    """The part of a connection that both ends share."""
+    """The part of a connection that both ends share.
+
+    Where `waits_for_news`, a frame that was long under way is kept for a moment: this program stood still, and
+    libzmq's thread, which stood still as well, may still have to notice that whoever sent it is gone.
+    """
+
+    waits_for_news = False
 
     def __init__(self, peer: str, clock: Clock, traffic: Traffic) -> None:
         self.peer = peer
@@ -62,6 +70,8 @@ class Channel(ABC):
         self._lost = 0
         self._parts: dict[int, bytearray] = {}
         self._part_bytes = 0
+        self._held: list[tuple[list[Envelope], float]] = []
+        self._holding: Timer | None = None
         self._bad: deque[float] = deque(maxlen=BAD_FRAMES)
         self._scheduled = False
         self._stuck: bytes | None = None
@@ -161,7 +171,27 @@ class Channel(ABC):
             self.events_lost(frame.lost - self._lost)
             self._lost = frame.lost
         stamp = frame.stamp / 1000
-        shift = arrival - stamp - self._age.of(stamp, arrival)
+        age = self._age.of(stamp, arrival)
+        shift = arrival - stamp - age
+        if self._held or (age > OLD and self.waits_for_news):
+            self._hold(envelopes, shift)
+        else:
+            self._take(envelopes, shift, arrival)
+        return len(envelopes)
+
+    def _hold(self, envelopes: list[Envelope], shift: float) -> None:
+        """Keep a frame for a moment, and those that come after it."""
+        if not self._held:
+            self._holding = self._clock.call_later(GRACE, self._let_go)
+        self._held.append((envelopes, shift))
+
+    def _let_go(self) -> None:
+        held, self._held = self._held, []
+        for envelopes, shift in held:
+            self._take(envelopes, shift, self._clock.monotonic())
+
+    def _take(self, envelopes: list[Envelope], shift: float, arrival: float) -> None:
+        """Do what the envelopes of one frame ask."""
         for envelope in envelopes:
             try:
                 kind = envelope[0]
@@ -174,7 +204,6 @@ class Channel(ABC):
                     self.handle(envelope, shift)
             except ProtocolError as error:
                 self._count_bad(error, arrival)
-        return len(envelopes)
 
     def _count_bad(self, error: ProtocolError, now: float) -> None:
         self._traffic.undecodable += 1
@@ -212,6 +241,9 @@ class Channel(ABC):
         self.outbox = Outbox()
         self._parts.clear()
         self._part_bytes = 0
+        self._held.clear()
+        if self._holding is not None:
+            self._holding.cancel()
         self._stuck = None
         if self._retry is not None:
             self._retry.cancel()

@@ -219,7 +219,8 @@ class Listener:
                 "in config/hosts.yaml"
             )
         claimed = "operator" if hello.kind == "operator" else hello.host
-        if name is not None and name != claimed:
+        if name is not None and (name != claimed or (name == "operator") != (hello.kind == "operator")):
+            claimed = claimed if name != claimed else f"a {hello.kind}"
             raise PermissionDenied(f"the key of {name} may not speak for {claimed}", rule="identity")
         alike = [session for session in self.sessions.values() if session.kind == hello.kind]
         same = [session for session in alike if session.peer == hello.host]
@@ -267,9 +268,11 @@ class Listener:
     # -- the end of a session
 
     def sever(self, session: Session, reason: str) -> None:
-        """Close a peer's connection from this side."""
-        hang_up(session.descriptor, self._port)
-        self._end(session, reason)
+        """Close a peer's connection from this side, unless it is gone already."""
+        self._drain_monitor()  # if it is, its descriptor may mean another peer's connection by now
+        if session.ended is None:
+            hang_up(session.descriptor, self._port)
+            self._end(session, reason)
 
     def _end(self, session: Session, reason: str) -> None:
         if self.sessions.pop(session.routing_id, None) is not None:

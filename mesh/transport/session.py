@@ -21,6 +21,8 @@ STALLED = 10.0
 class Session(Channel):
     """A greeted peer; ends with its connection, and its running requests end with it."""
 
+    waits_for_news = True
+
     def __init__(
         self, hello: Hello, routing_id: bytes, descriptor: int, send: Callable[[bytes, bytes], bool],
         handler: Handler, on_heartbeat: Callable[[Session, int, bytes], None],

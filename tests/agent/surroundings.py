@@ -36,7 +36,7 @@ class Surroundings:
         self.state = StateStore(self.folder / "state.db", clock=self.clock)
 
     async def request(
-        self, target: str, arguments: dict[str, Any], timeout: float | None, options: CallOptions  # noqa: ASYNC109
+        self, target: str, arguments: dict[str, Any], timeout: float | None, options: CallOptions
     ) -> Any:
         self.requests.append((target, arguments, timeout, options))
         return self.answers[target]

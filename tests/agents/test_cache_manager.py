@@ -60,7 +60,10 @@ async def test_low_priority_makes_room_for_high(mesh: InMemoryMesh) -> None:
     await mesh.request("cache_manager.put", cache_type="memory", key="k", value=b"x" * 450)
     await mesh.request("cache_manager.put", cache_type="tool_responses", key="k", value=b"x" * 450)
     await mesh.request("cache_manager.put", cache_type="context_summaries", key="k", value=b"x" * 450)
-    hits = [(await mesh.request("cache_manager.get", cache_type=name, key="k"))["hit"] for name in ("memory", "tool_responses", "context_summaries")]
+    hits = [
+        (await mesh.request("cache_manager.get", cache_type=name, key="k"))["hit"]
+        for name in ("memory", "tool_responses", "context_summaries")
+    ]
     assert hits == [True, False, True]
     with pytest.raises(MessageTooLarge, match="max_bytes"):
         await mesh.request("cache_manager.put", cache_type="memory", key="k", value=b"x" * 2000)
@@ -81,6 +84,9 @@ async def test_removing_says_what_was_there(mesh: InMemoryMesh) -> None:
 async def test_memory_records_go_by_their_id(mesh: InMemoryMesh) -> None:
     await mesh.add("cache_manager", CACHE)
     await mesh.request("cache_manager.cache_memory", memory_id="mem-1", data={"content": "tea"})
-    assert await mesh.request("cache_manager.get_cached_memory", memory_id="mem-1") == {"hit": True, "data": {"content": "tea"}}
+    assert await mesh.request("cache_manager.get_cached_memory", memory_id="mem-1") == {
+        "hit": True,
+        "data": {"content": "tea"},
+    }
     assert await mesh.request("cache_manager.invalidate_memory_cache", memory_id="mem-1") == {"removed": True}
     assert await mesh.request("cache_manager.get_cached_memory", memory_id="mem-1") == MISS

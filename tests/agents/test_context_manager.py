@@ -88,7 +88,11 @@ async def test_the_window_survives_a_restart(mesh: InMemoryMesh) -> None:
     await mesh.request("context_manager.add_to_context", text="I like tea", speaker="ann", metadata={"mood": "calm"})
     await mesh.restart("context_manager")
     (item,) = (await mesh.request("context_manager.get_context", speaker="ann"))["context"]
-    assert (item["text"], item["metadata"], item["timestamp"]) == ("I like tea", {"mood": "calm"}, pytest.approx(mesh.clock.time(), abs=5))
+    assert (item["text"], item["metadata"], item["timestamp"]) == (
+        "I like tea",
+        {"mood": "calm"},
+        pytest.approx(mesh.clock.time(), abs=5),
+    )
 
 
 @in_mesh

@@ -26,7 +26,9 @@ async def fact(mesh: InMemoryMesh, topic: str) -> str | None:
 @in_mesh
 async def test_a_fact_is_kept_for_good_under_its_topic(mesh: InMemoryMesh) -> None:
     await start(mesh)
-    added = await mesh.request("knowledge_base.add_fact", topic="Brastov engine", content="It was built in 1931 by Olm Works.")
+    added = await mesh.request(
+        "knowledge_base.add_fact", topic="Brastov engine", content="It was built in 1931 by Olm Works."
+    )
     stored = (await mesh.request("memory_client.get_memory", memory_id=added["memory_id"]))["memory"]
     assert (stored["memory_type"], stored["memory_tier"], stored["importance"]) == ("knowledge_fact", "long", 0.8)
     assert stored["tags"] == ["brastov engine"]
@@ -39,7 +41,9 @@ async def test_answers_a_question_in_other_words(mesh: InMemoryMesh) -> None:
     await start(mesh)
     await mesh.request("knowledge_base.add_fact", topic="engine", content="The Brastov engine was built by Olm Works.")
     await mesh.request("knowledge_base.add_fact", topic="engine", content="The Brastov engine weighs 340 kilos.")
-    (best, *_) = (await mesh.request("knowledge_base.search_facts", query="How heavy is the Brastov engine?"))["results"]
+    (best, *_) = (await mesh.request("knowledge_base.search_facts", query="How heavy is the Brastov engine?"))[
+        "results"
+    ]
     assert "340" in best["content"]
     assert best["evidence"]["answers"]
 
@@ -60,7 +64,9 @@ async def test_updates_by_topic_or_by_id(mesh: InMemoryMesh) -> None:
     await mesh.request("knowledge_base.add_fact", topic="tea", content="Tea is green.")
     assert await mesh.request("knowledge_base.update_fact", topic="Tea", content="Tea is black.") == {"updated": True}
     assert await fact(mesh, "tea") == "Tea is black."
-    assert await mesh.request("knowledge_base.update_fact", memory_id=old["memory_id"], content="Tea is at five.") == {"updated": True}
+    assert await mesh.request("knowledge_base.update_fact", memory_id=old["memory_id"], content="Tea is at five.") == {
+        "updated": True
+    }
     assert await mesh.request("knowledge_base.update_fact", topic="coffee", content="x") == {"updated": False}
     assert await mesh.request("knowledge_base.update_fact", memory_id="mem-none", content="x") == {"updated": False}
 

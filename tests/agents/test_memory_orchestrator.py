@@ -52,7 +52,9 @@ async def test_nobody_finds_the_memories_of_another_user(mesh: InMemoryMesh) -> 
     await start(mesh)
     await tell(mesh, "the code of the safe is K1234", user_id="ann")
     for user in ("bob", ""):
-        found = await mesh.request("memory_orchestrator.semantic_search", query="What is the code of the safe?", user_id=user)
+        found = await mesh.request(
+            "memory_orchestrator.semantic_search", query="What is the code of the safe?", user_id=user
+        )
         assert found["results"] == []
         text = await mesh.request("memory_orchestrator.search_memory", query="safe", user_id=user)
         assert text == {"results": [], "count": 0}
@@ -115,11 +117,15 @@ async def test_reading_counts_and_nothing_is_null(mesh: InMemoryMesh) -> None:
 async def test_changed_text_is_found_by_its_new_words_only(mesh: InMemoryMesh) -> None:
     await start(mesh)
     memory_id = await tell(mesh, "Anna plays the oboe")
-    assert await mesh.request("memory_orchestrator.update_memory", memory_id=memory_id, content="Anna plays the harp") == {"updated": True}
+    assert await mesh.request(
+        "memory_orchestrator.update_memory", memory_id=memory_id, content="Anna plays the harp"
+    ) == {"updated": True}
     (hit,) = await recall(mesh, "What instrument does Anna play?")
     assert hit["content"] == "Anna plays the harp"
     assert (await mesh.request("memory_orchestrator.search_memory", query="oboe"))["count"] == 0
-    assert await mesh.request("memory_orchestrator.update_memory", memory_id="mem-none", importance=0.1) == {"updated": False}
+    assert await mesh.request("memory_orchestrator.update_memory", memory_id="mem-none", importance=0.1) == {
+        "updated": False
+    }
 
 
 @in_mesh
@@ -150,7 +156,9 @@ async def test_children_come_sorted(mesh: InMemoryMesh) -> None:
     parent = await tell(mesh, "the list")
     for content in ("b", "c", "a"):
         await tell(mesh, content, parent_id=parent)
-    found = await mesh.request("memory_orchestrator.get_children", parent_id=parent, sort_field="content", sort_order="asc", limit=2)
+    found = await mesh.request(
+        "memory_orchestrator.get_children", parent_id=parent, sort_field="content", sort_order="asc", limit=2
+    )
     assert [child["content"] for child in found["children"]] == ["a", "b"]
 
 
@@ -158,18 +166,29 @@ async def test_children_come_sorted(mesh: InMemoryMesh) -> None:
 async def test_links_are_found_from_both_ends_the_strongest_first(mesh: InMemoryMesh) -> None:
     await start(mesh)
     first, second, third = [await tell(mesh, text) for text in ("one", "two", "three")]
-    await mesh.request("memory_orchestrator.add_relationship", source_id=first, target_id=second, relation_type="before", strength=0.4)
-    await mesh.request("memory_orchestrator.add_relationship", source_id=third, target_id=first, relation_type="because")
+    await mesh.request(
+        "memory_orchestrator.add_relationship", source_id=first, target_id=second, relation_type="before", strength=0.4
+    )
+    await mesh.request(
+        "memory_orchestrator.add_relationship", source_id=third, target_id=first, relation_type="because"
+    )
     related = (await mesh.request("memory_orchestrator.get_related", memory_id=first))["related"]
-    assert [(link["memory"]["content"], link["relation_type"]) for link in related] == [("three", "because"), ("two", "before")]
+    assert [(link["memory"]["content"], link["relation_type"]) for link in related] == [
+        ("three", "because"),
+        ("two", "before"),
+    ]
     with pytest.raises(InvalidArgument, match="mem-none"):
-        await mesh.request("memory_orchestrator.add_relationship", source_id=first, target_id="mem-none", relation_type="x")
+        await mesh.request(
+            "memory_orchestrator.add_relationship", source_id=first, target_id="mem-none", relation_type="x"
+        )
 
 
 @in_mesh
 async def test_groups_hold_memories(mesh: InMemoryMesh) -> None:
     await start(mesh)
-    ids = (await mesh.request("memory_orchestrator.batch_add_memories", memories=[{"content": "one"}, {"content": "two"}]))["memory_ids"]
+    ids = (
+        await mesh.request("memory_orchestrator.batch_add_memories", memories=[{"content": "one"}, {"content": "two"}])
+    )["memory_ids"]
     group = (await mesh.request("memory_orchestrator.create_context_group", name="numbers"))["group_id"]
     for memory_id in ids:
         await mesh.request("memory_orchestrator.add_to_group", group_id=group, memory_id=memory_id)
@@ -213,7 +232,10 @@ async def test_the_sweep_fades_by_the_time_since_the_last_one(mesh: InMemoryMesh
 async def test_related_leftovers_are_condensed_into_one_memory(mesh: InMemoryMesh) -> None:
     await start(mesh)
     parent = await tell(mesh, "the journey")
-    ids = [await tell(mesh, f"Day {day} was sunny and we walked along the river.", parent_id=parent, importance=0.3) for day in range(3)]
+    ids = [
+        await tell(mesh, f"Day {day} was sunny and we walked along the river.", parent_id=parent, importance=0.3)
+        for day in range(3)
+    ]
     await mesh.clock.advance(3600)
     (event,) = await eventually(lambda: mesh.events_on("memory.consolidated"))
     assert sorted(event.payload["replaces"]) == sorted(ids)
@@ -250,6 +272,10 @@ async def test_a_new_memory_is_announced(mesh: InMemoryMesh) -> None:
 @in_mesh
 async def test_refuses_empty_text_and_impossible_importance(mesh: InMemoryMesh) -> None:
     await start(mesh)
-    for arguments in ({"content": "  "}, {"content": "x", "importance": 1.5}, {"content": "x", "memory_tier": "eternal"}):
+    for arguments in (
+        {"content": "  "},
+        {"content": "x", "importance": 1.5},
+        {"content": "x", "memory_tier": "eternal"},
+    ):
         with pytest.raises(InvalidArgument):
             await mesh.request("memory_orchestrator.add_memory", **arguments)

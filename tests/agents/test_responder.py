@@ -58,7 +58,12 @@ async def test_repeats_what_answers_and_nothing_else(mesh: InMemoryMesh) -> None
 @in_mesh
 async def test_does_not_know_what_nobody_told(mesh: InMemoryMesh) -> None:
     await mesh.add("responder", RESPONDER)
-    said = await reply(mesh, "When is my sister's birthday?", intent="recall", memories=[hit("my sister lives in Farnham", answers=False)])
+    said = await reply(
+        mesh,
+        "When is my sister's birthday?",
+        intent="recall",
+        memories=[hit("my sister lives in Farnham", answers=False)],
+    )
     assert said["known"] is False
     assert "don't know" in said["text"]
     assert "Farnham" not in said["text"]
@@ -67,7 +72,9 @@ async def test_does_not_know_what_nobody_told(mesh: InMemoryMesh) -> None:
 @in_mesh
 async def test_acknowledges_what_was_told(mesh: InMemoryMesh) -> None:
     await mesh.add("responder", RESPONDER)
-    said = await reply(mesh, "Remember that my locker is 12", intent="remember", memories=[{"content": "my locker is 12"}])
+    said = await reply(
+        mesh, "Remember that my locker is 12", intent="remember", memories=[{"content": "my locker is 12"}]
+    )
     assert said["text"] == "I will remember: your locker is 12."
 
 
@@ -83,7 +90,9 @@ async def test_hands_on_a_draft(mesh: InMemoryMesh) -> None:
 async def test_a_configured_server_words_the_answer_from_the_same_memories(mesh: InMemoryMesh) -> None:
     with OpenAIServer(reply=lambda messages: "On the third of June.") as server:
         await mesh.add("responder", RESPONDER, settings={"engine": {"base_url": server.base_url, "model": "small"}})
-        said = await reply(mesh, "When is my sister's birthday?", intent="recall", memories=[hit("my sister's birthday is on June 3")])
+        said = await reply(
+            mesh, "When is my sister's birthday?", intent="recall", memories=[hit("my sister's birthday is on June 3")]
+        )
         assert said == {"text": "On the third of June.", "engine": "small", "known": True}
         sent = server.asked[0].body["messages"]
         assert "my sister's birthday is on June 3" in sent[0]["content"]

@@ -56,7 +56,12 @@ async def test_turns_come_back_oldest_first(mesh: InMemoryMesh) -> None:
     assert await context(mesh, session) == ["user: Hello", "assistant: Good morning", "user: How are you?"]
     assert await context(mesh, session, limit=1) == ["user: How are you?"]
     stored = (await mesh.request("memory_client.get_memory", memory_id=turn))["memory"]
-    assert (stored["memory_type"], stored["importance"], stored["tags"], stored["user_id"]) == ("interaction", 0.5, ["user"], "ann")
+    assert (stored["memory_type"], stored["importance"], stored["tags"], stored["user_id"]) == (
+        "interaction",
+        0.5,
+        ["user"],
+        "ann",
+    )
 
 
 @in_mesh

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 
 import pytest
 
@@ -65,6 +66,38 @@ def test_a_failure_has_its_code_for_programs_and_says_what_to_do_for_people(
 def test_a_failure_names_the_host_that_answered_and_the_error_it_keeps(mesh: Project) -> None:
     error = run(mesh.root, "call", "torch.blow", "why=because", "--json").json()["error"]
     assert error["host"] == "pc2" and error["error_id"].startswith("pc2-") and error["type"] == "ValueError"
+
+
+def test_people_are_told_the_command_that_tells_more_of_what_an_operation_raised(mesh: Project) -> None:
+    said = run(mesh.root, "call", "torch.blow", "why=because").err.splitlines()
+    assert said[0].endswith("torch.blow raised ValueError: because")
+    found = re.fullmatch(r"`mesh errors show (pc2-\d+)` tells more", said[1])
+    assert found and run(mesh.root, "errors", "show", found[1], "--json").json()["message"] == "because"
+    assert "errors show" not in run(mesh.root, "call", "lamp.shien").err
+
+
+@pytest.mark.parametrize(("words", "exit_code", "code"), [
+    (["call", "lamp.shine", "name=a"], 3, "mesh_unreachable"),
+    (["call", "lamp", "name=a"], 2, "usage_error"),
+    (["ask", "hello"], 3, "mesh_unreachable"),
+    (["ask", " "], 2, "usage_error"),
+])
+def test_programs_get_a_document_also_where_no_call_could_be_made(
+    furnished: Project, words: list[str], exit_code: int, code: str
+) -> None:
+    result = run(furnished.root, *words, "--json")
+    told = result.json()
+    assert result.code == exit_code and result.err == ""
+    assert (told["ok"], told["error"]["code"], told["elapsed_ms"], told["trace_id"]) == (False, code, None, None)
+    assert told["error"]["message"] and told["error"]["host"] is None
+    plain = run(furnished.root, *words)
+    assert plain.code == exit_code and plain.out == "" and told["error"]["message"] in plain.err
+
+
+def test_a_config_that_is_wrong_is_a_document_too(furnished: Project) -> None:
+    (furnished.root / "config" / "agents" / "lamp.yaml").write_text("clas: agents/lamp.py:It\n")
+    result = run(furnished.root, "call", "lamp.shine", "--json")
+    assert result.code == 2 and result.json()["error"]["code"] == "config_error"
 
 
 def test_a_deadline_that_passes_has_an_exit_code_of_its_own(mesh: Project) -> None:

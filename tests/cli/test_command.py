@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -105,6 +106,26 @@ def test_without_a_host_to_talk_to_the_exit_code_is_3(made: Project, words: list
 def test_outside_a_project_the_way_into_one_is_told(tmp_path: Path, words: list[str]) -> None:
     result = run(tmp_path, *words)
     assert result.code == 2 and "there is no mesh project here" in result.err and "--config DIR" in result.err
+
+
+@pytest.mark.parametrize("group", COMMANDS)
+def test_without_a_command_the_help_is_the_answer(group: str) -> None:
+    if group == "errors":  # which is a command itself
+        return
+    result = run(None, *([group] if group else []))
+    assert result.code == 2 and result.err.startswith("Usage: mesh ") and listed(result.err) == COMMANDS[group]
+
+
+def test_text_in_another_encoding_is_refused_as_such() -> None:
+    result = run(None, "ask", os.fsdecode(b"caf\xe9"))
+    assert result.code == 2 and "is no UTF-8 text" in result.err and "LANG" in result.err
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-"])
+def test_streams_may_be_closed(made: Project, closed: str) -> None:
+    for command, code in (("check", 0), ("ask hello", 3)):
+        assert subprocess.run(f"{sys.executable} -m mesh.cli {command} {closed}", shell=True, cwd=made.root,
+                              capture_output=True, text=True).returncode == code
 
 
 def test_a_config_with_an_error_is_refused_with_file_and_line(made: Project) -> None:

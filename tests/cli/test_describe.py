@@ -23,9 +23,10 @@ def test_the_document_has_operations_with_schemas_and_settings_with_origins(mesh
 def test_people_see_signatures_and_origins(mesh: Project) -> None:
     text = run(mesh.root, "describe", "torch").out
     assert text.startswith("torch: Gives light.\n") and "  on pc2: ready\n" in text
-    assert "shine(name: str, times: int = 1, tags: list[str] = [])  idempotent\n        Shine for somebody." in text
+    shine = "shine(name: str, times: int = 1, tags: list[str] = []) -> dict[str, object]  idempotent"
+    assert f"{shine}\n        Shine for somebody." in text and "blow(why: str) -> None\n" in text
     assert "colour = red  (config/agents/torch.yaml:" in text and "concurrency = 1  (config/agents/torch.yaml:" in text
-    assert "lamp.switch → switched" in text
+    assert "lamp.switch → switched" in text and "\n  agents/torch.py:It, coroutine\n" in text
     assert "torch (soft)" in run(mesh.root, "describe", "request_coordinator").out
 
 

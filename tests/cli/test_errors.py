@@ -114,6 +114,11 @@ def test_a_tail_begins_with_history_goes_on_live_and_shows_each_error_once(mesh:
         assert tail.interrupt() in (0, 130) and "Traceback" not in tail.text
 
 
+def test_a_tail_says_when_there_is_nothing_yet(mesh: Project) -> None:
+    result = run(mesh.root, "errors", "tail", "--timeout", "0.7", "--service", "request_coordinator")
+    assert result.out == "" and result.err.startswith("no errors so far; new ones come here as they happen")
+
+
 def test_a_tail_can_be_of_one_service_host_or_severity(mesh: Project) -> None:
     mark = f"mark {uuid4()}"
     fail(mesh, "torch", mark)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from mesh.cli.status import CELL_STATES, summary
+from mesh.cli.status import CELL_STATES, summary, troubles
 from mesh.config import MeshConfig, load
 from mesh.errors import Unreachable
 from tests.project import project
@@ -128,3 +128,10 @@ def test_a_required_agent_that_does_not_serve_is_named_with_state_and_reason(mak
 def test_required_agents_of_a_host_that_is_away_are_down(make: Callable[..., Row]) -> None:
     (row,) = make(answers={"pc2": Unreachable("pc2 is away")})["required_down"]
     assert (row["service"], row["host"], row["reason"]) == ("torch", "pc2", "pc2 is away")
+
+
+def test_people_see_them_in_one_line(make: Callable[..., Row], config: MeshConfig) -> None:
+    document = make(answers={"pc2": Unreachable("pc2 is away"), "mainpc": told("mainpc", required_down=["lamp"])},
+                    instances=[instance("lamp", "mainpc", state="failed", reason="no bulb")])
+    assert list(troubles(document)) == ["required agents of pc2 are down with it: torch",
+                                        "required agent lamp@mainpc is failed: no bulb"]

@@ -37,6 +37,11 @@ def test_then_the_widest_text_is_cut(monkeypatch: pytest.MonkeyPatch, capsys: py
     assert printed(capsys) == ["service        calls", "a_service_wi…      1"]
 
 
+def test_text_of_several_lines_becomes_one(capsys: pytest.CaptureFixture[str]) -> None:
+    table([Column("service")], [["nlu"]], {0: "line 7 is wrong:\n    import nlx"})
+    assert printed(capsys)[2] == "    line 7 is wrong: import nlx"
+
+
 def test_into_a_pipe_nothing_is_cut(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("COLUMNS", raising=False)
     table([Column("text")], [["x" * 500]])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import signal
 import socket
@@ -50,8 +51,10 @@ def test_a_second_one_is_refused_with_the_pid_of_the_first(furnished: Project) -
     first = furnished.up()
     for words in (["up"], ["up", "--detach"]):
         result = run(furnished.root, *words)
-        assert result.code == 2 and f"already runs here as pid {first.pid}" in result.err
+        assert result.code == 2 and f"already runs here as pid {first.pid}, for mainpc, pc2" in result.err
         assert "`mesh down`" in result.err
+    one = run(furnished.root, "up", "--host", "pc2")
+    assert one.code == 2 and f"pid {first.pid}" in one.err and "`mesh down --host pc2`" in one.err
     assert run(furnished.root, "status").code == 0
 
 
@@ -72,8 +75,9 @@ def test_for_programs_the_ready_line_and_the_end_are_documents(furnished: Projec
     told = furnished.json("up", "--detach")
     assert (told["event"], told["ready"], told["total"], told["degraded"]) == ("ready", 3, 3, [])
     assert told["seconds"] > 0
-    assert furnished.json("down")["stopped"] == ["mainpc", "pc2"]
-    assert furnished.json("down") == {"stopped": [], "launcher": None}
+    launcher = json.loads((furnished.home / "run" / "pc2.json").read_text())["pid"]
+    assert furnished.json("down") == {"stopped": ["mainpc", "pc2"], "launchers": [launcher]}
+    assert furnished.json("down") == {"stopped": [], "launchers": []}
 
 
 def test_agents_that_are_not_ready_are_named_with_the_reason(furnished: Project) -> None:
@@ -140,6 +144,13 @@ def test_down_of_one_host_leaves_the_other(furnished: Project) -> None:
     assert up.wait(10) == 0 and furnished.processes() == []
 
 
+def test_down_of_the_only_host_of_a_launcher_ends_that_with_its_registry(furnished: Project) -> None:
+    started = furnished.mesh("up", "--host", "mainpc", "--detach")
+    assert started.returncode == 0 and "`mesh down --host mainpc`" in started.stderr
+    assert run(furnished.root, "down", "--host", "mainpc").out == "stopped: mainpc\n"
+    assert furnished.processes() == []
+
+
 def test_down_waits_for_running_calls_and_says_so_when_its_time_is_over(furnished: Project) -> None:
     up = furnished.up()
     glow = ("call", "lamp.glow", "seconds=3")  # one call at a time: that one waits tells that another runs
@@ -168,3 +179,9 @@ def test_what_was_told_before_a_restart_is_still_there_after_it(furnished: Proje
     assert run(furnished.root, "errors", "show", error["error_id"], "--json").json()["message"] == "because"
     wait_until(lambda: any(row["service"] == "request_coordinator" and row["state"] == "stopped"
                            for row in run(furnished.root, "agents", "--json").json()), 10)
+
+
+def test_a_host_says_what_it_waits_for_and_that_the_registry_never_answered(furnished: Project) -> None:
+    with following(furnished, "up", "--host", "pc2", until="pc2 waits 10 s at most for the registry at tcp://") as up:
+        wait_until(lambda: "    pc2 is not in the mesh: the registry at tcp://" in up.text, 20)
+        assert up.interrupt() == 0

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -16,6 +17,7 @@ import pytest
 from mesh.errors import MeshError, StartError
 from mesh.supervisor.claim import LEAVE, Claim, Running, ask_to_leave, ensure_unclaimed, running, tell_launcher
 
+DEAD = 1_999_999_999
 OTHER = """
 import sys
 from pathlib import Path
@@ -30,7 +32,7 @@ sys.stdin.read()
 """
 
 
-def write(home: Path, host: str = "pc2", **fields: object) -> None:
+def write(home: Path, fields: Mapping[str, object], host: str = "pc2") -> None:
     me = psutil.Process()
     told = {"pid": me.pid, "started": me.create_time(), "children": {}, **fields}
     (home / "run").mkdir(exist_ok=True)
@@ -54,7 +56,7 @@ def another(home: Path, *hosts: str) -> Iterator[int]:
 
 def test_who_holds_which_host_can_be_read_by_others(tmp_path: Path) -> None:
     claim = Claim(tmp_path, ["pc2", "mainpc"])
-    assert claim.take() == [] and claim.held == ("mainpc", "pc2")
+    assert claim.take() == []
     claim.tell("pc2", {"pc2": 77})
     claim.tell("mainpc", {"mainpc": 78, "registry": 79})
     began = psutil.Process().create_time()
@@ -63,7 +65,7 @@ def test_who_holds_which_host_can_be_read_by_others(tmp_path: Path) -> None:
     claim.release("pc2")
     assert running(tmp_path) == [Running(os.getpid(), began, ("mainpc",), {"mainpc": 78, "registry": 79})]
     claim.release("mainpc")
-    assert running(tmp_path) == [] and claim.held == ()
+    assert running(tmp_path) == [] and not claim.held
 
 
 def test_launchers_of_other_hosts_live_side_by_side(tmp_path: Path) -> None:
@@ -95,7 +97,7 @@ def test_of_several_hosts_all_are_held_or_none(tmp_path: Path) -> None:
         claim = Claim(tmp_path, ["mainpc", "pc2", "pc3"])
         with pytest.raises(StartError, match=f"as pid {pid}, for pc2"):
             claim.take()
-        assert claim.held == ()
+        assert not claim.held
         rest = Claim(tmp_path, ["mainpc", "pc3"])
         rest.take()
         released(rest)
@@ -134,9 +136,9 @@ def test_an_unreadable_file_is_no_launcher(tmp_path: Path, text: str) -> None:
     released(claim)
 
 
-@pytest.mark.parametrize("wrong", [{"started": 1_000_000.0}, {"pid": 1_999_999_999}, {"pid": -1}, {"pid": 10**30}])
+@pytest.mark.parametrize("wrong", [{"started": 1_000_000.0}, {"pid": DEAD}, {"pid": -1}, {"pid": 10**30}])
 def test_the_file_of_a_dead_launcher_is_ignored(tmp_path: Path, wrong: dict[str, object]) -> None:
-    write(tmp_path, **wrong)
+    write(tmp_path, wrong)
     assert running(tmp_path) == []
     claim = Claim(tmp_path, ["pc2"])
     claim.take()
@@ -148,13 +150,13 @@ def test_processes_a_dead_launcher_left_are_named_and_others_of_those_pids_are_n
     other = subprocess.Popen(["sleep", "1000"])
     try:
         began = psutil.Process(left.pid).create_time()
-        children = {"pc2": left.pid, "mainpc": other.pid, "registry": 1_999_999_999}
+        children = {"pc2": left.pid, "mainpc": other.pid, "registry": DEAD}
         for started, expected in ((began - 60, [left.pid]), (began + 60, [])):
-            write(tmp_path, pid=1_999_999_999, started=started, children=children)
+            write(tmp_path, {"pid": DEAD, "started": started, "children": children})
             claim = Claim(tmp_path, ["pc2"])
             assert [process.pid for process in claim.take()] == expected
             released(claim)
-        write(tmp_path, "mainpc", pid=1_999_999_999, started=began - 60, children=children)
+        write(tmp_path, {"pid": DEAD, "started": began - 60, "children": children}, "mainpc")
         claim = Claim(tmp_path, ["pc3"])
         assert claim.take() == []  # what was left of other hosts is in nobody's way
         released(claim)
@@ -165,7 +167,7 @@ def test_processes_a_dead_launcher_left_are_named_and_others_of_those_pids_are_n
 
 
 def test_what_is_left_of_a_host_stays_known_until_somebody_else_keeps_it(tmp_path: Path) -> None:
-    write(tmp_path, pid=1_999_999_999, children={"pc2": 1})
+    write(tmp_path, {"pid": DEAD, "children": {"pc2": 1}})
     claim = Claim(tmp_path, ["pc2"])
     claim.take()
     released(claim)
@@ -174,18 +176,29 @@ def test_what_is_left_of_a_host_stays_known_until_somebody_else_keeps_it(tmp_pat
 
 def test_a_launcher_can_be_asked_to_give_up_one_host(tmp_path: Path) -> None:
     claim = Claim(tmp_path, ["mainpc", "pc2"])
-    (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "mainpc.leave").touch()  # somebody asked a launcher that is gone
     claim.take()
-    assert claim.asked_to_leave() == []
-    claim.tell("pc2", {})
-    with subprocess.Popen(["sleep", "1000"]) as launcher:
-        ask_to_leave(tmp_path, Running(launcher.pid, 0.0, ("mainpc", "pc2"), {}), "pc2")
-        assert launcher.wait(5) == -LEAVE
+    came: list[int] = []
+    before = signal.signal(LEAVE, lambda number, _: came.append(number))
+    try:
+        ask_to_leave(tmp_path, Running(os.getpid(), 0.0, ("mainpc", "pc2"), {}), "pc2")
+    finally:
+        signal.signal(LEAVE, before)
+    assert came == [LEAVE]
     assert claim.asked_to_leave() == ["pc2"]
     assert claim.asked_to_leave() == []
     released(claim)
-    tell_launcher(Running(launcher.pid, 0.0, (), {}), LEAVE)  # which has ended
+
+
+def test_what_another_launcher_was_asked_for_is_not_done_by_the_next(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    with subprocess.Popen(["sleep", "1000"]) as gone:
+        ask_to_leave(tmp_path, Running(gone.pid, 0.0, ("pc2",), {}), "pc2")
+        assert gone.wait(5) == -LEAVE
+    tell_launcher(Running(gone.pid, 0.0, ("pc2",), {}), LEAVE)  # to ask one that has ended is no error
+    claim = Claim(tmp_path, ["pc2"])
+    claim.take()
+    assert claim.asked_to_leave() == []
+    released(claim)
 
 
 def test_a_launcher_of_another_user_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,7 +18,7 @@ import psutil
 import pytest
 
 from mesh.config import MeshConfig, RegistryConfig
-from mesh.supervisor.claim import running
+from mesh.supervisor.claim import ask_to_leave, running
 from mesh.supervisor.kept import LauncherEvent
 from mesh.supervisor.launcher import Launcher, default_commands
 from tests.eventually import wait_until
@@ -34,14 +34,14 @@ from mesh.supervisor.launcher import Launcher
 
 plan = json.loads(sys.argv[1])
 home = Path(plan["home"])
-config = MeshConfig(mesh="test", registry=RegistryConfig(host="mainpc", port=7400), hosts={}, root=home, home=home)
+registry = RegistryConfig(host=plan["registry_host"], port=7400)
+config = MeshConfig(mesh="test", registry=registry, hosts={}, root=home, home=home)
 
 def show(event):
     print(json.dumps([event.kind, event.child, event.text, dict(event.data)]), flush=True)
 
 try:
-    launcher = Launcher(config, plan["hosts"], with_registry="registry" in plan["commands"], on_event=show,
-                        commands=plan["commands"], drain_s=plan["drain_s"])
+    launcher = Launcher(config, plan["hosts"], on_event=show, commands=plan["commands"], drain_s=plan["drain_s"])
     sys.exit(launcher.run())
 except MeshError as error:
     print(json.dumps(["error", None, error.message, {}]), flush=True)
@@ -99,13 +99,14 @@ Told = tuple[str, str | None, str, dict[str, Any]]
 
 
 class Mesh:
-    """A launcher in a process of its own, with what it told so far."""
+    """A launcher in a process of its own, with what it told so far; the registry belongs to its first host."""
 
     def __init__(self, home: Path, children: dict[str, str], drain_s: float) -> None:
         commands = {name: [sys.executable, "-c", CHILD, name, behaviour, str(home)]
                     for name, behaviour in children.items()}
-        plan = {"home": str(home), "commands": commands, "drain_s": drain_s,
-                "hosts": [name for name in children if name != "registry"]}
+        hosts = [name for name in children if name != "registry"]
+        plan = {"home": str(home), "commands": commands, "drain_s": drain_s, "hosts": hosts,
+                "registry_host": hosts[0] if "registry" in children else "elsewhere"}
         self.process = subprocess.Popen([sys.executable, "-c", LAUNCHER, json.dumps(plan)], stdout=subprocess.PIPE)
         self.count = len(children)
         self.told: list[Told] = []
@@ -215,22 +216,34 @@ def test_what_children_print_goes_to_the_logs_of_their_host(start: Start, tmp_pa
 def test_who_runs_is_written_down_and_taken_back_at_the_end(start: Start, tmp_path: Path) -> None:
     mesh = start(ALL_GOOD)
     mesh.next("ready")
-    found = running(tmp_path)
-    assert found is not None
+    (found,) = running(tmp_path)
     assert (found.pid, found.hosts) == (mesh.process.pid, ("mainpc", "pc2"))
     assert found.children == {name: pids[0] for name, pids in mesh.pids.items()}
     mesh.send(signal.SIGTERM)
     mesh.exit_code()
-    assert running(tmp_path) is None and not (tmp_path / "run/launcher.json").exists()
+    assert running(tmp_path) == [] and not list((tmp_path / "run").glob("*.json"))
 
 
-def test_a_second_launcher_is_refused_naming_the_first(start: Start) -> None:
+@pytest.mark.parametrize("wanted", [ALL_GOOD, {"pc2": "good"}, {"pc2": "good", "pc3": "good"}])
+def test_a_second_launcher_of_a_host_is_refused_naming_the_first(start: Start, wanted: dict[str, str]) -> None:
     first = start(ALL_GOOD)
     first.next("ready")
-    second = start(ALL_GOOD)
+    second = start(wanted)
     assert f"already runs here as pid {first.process.pid}, for mainpc, pc2" in second.next("error")[2]
     assert second.exit_code() == 2
     assert all(not gone(pid) for (pid,) in first.pids.values())
+
+
+def test_a_second_launcher_of_other_hosts_lives_beside_the_first(start: Start, tmp_path: Path) -> None:
+    first, second = start({"registry": "good", "mainpc": "good"}), start({"pc2": "good"})
+    first.all_up()
+    second.all_up()
+    pids = {"mainpc": first.process.pid, "pc2": second.process.pid}
+    assert {one.hosts[0]: one.pid for one in running(tmp_path)} == pids
+    first.send(signal.SIGTERM)
+    assert first.exit_code() == 0
+    assert [one.hosts for one in running(tmp_path)] == [("pc2",)]
+    assert not gone(second.pids["pc2"][0])
 
 
 # --- restarts
@@ -266,8 +279,8 @@ def test_the_pid_written_down_follows_a_restart(start: Start, tmp_path: Path) ->
     mesh.next("ready")
     os.kill(mesh.pids["pc2"][0], signal.SIGKILL)
     mesh.next("up", "pc2")
-    found = running(tmp_path)
-    assert found is not None and found.children == {"pc2": mesh.pids["pc2"][1]}
+    (found,) = running(tmp_path)
+    assert found.children == {"pc2": mesh.pids["pc2"][1]}
 
 
 def test_a_host_that_fails_once_at_its_start_comes_up(start: Start) -> None:
@@ -322,11 +335,20 @@ def test_without_a_registry_that_ever_ran_nothing_is_left_running(start: Start, 
 
 def test_a_program_that_is_not_there_is_given_up(tmp_path: Path) -> None:
     told: list[LauncherEvent] = []
-    launcher = Launcher(config(tmp_path), ["pc2"], with_registry=False, on_event=told.append,
+    launcher = Launcher(config(tmp_path), ["pc2"], on_event=told.append,
                         commands={"pc2": ["/no/such/program"]})
     assert launcher.run() == 1
     assert [event.kind for event in told] == ["restarting", "restarting", "quarantined"]
     assert "the supervisor of pc2 cannot be started: [Errno 2]" in told[0].text
+
+
+def test_what_this_user_may_not_use_is_not_tried_again(tmp_path: Path) -> None:
+    program = tmp_path / "program"
+    program.touch(0o600)
+    told: list[LauncherEvent] = []
+    assert Launcher(config(tmp_path), ["pc2"], on_event=told.append, commands={"pc2": [str(program)]}).run() == 2
+    assert [event.kind for event in told] == ["refused", "stopping"]
+    assert f"{program} cannot be written: Permission denied; make it writable, or set MESH_HOME" in told[0].text
 
 
 def test_a_host_that_was_shut_down_stays_down(start: Start) -> None:
@@ -341,6 +363,82 @@ def test_when_every_host_was_shut_down_the_registry_stops_and_all_is_over(start:
     mesh = start({"registry": "good", "mainpc": "leave", "pc2": "leave"})
     assert mesh.exit_code() == 0
     assert mesh.kinds("registry") == ["started", "ended"]
+
+
+# --- one host of several
+
+
+def leave(mesh: Mesh, home: Path, host: str) -> None:
+    """Ask a launcher to give up a host, as `mesh down --host` does, and wait until it has."""
+    (found,) = [one for one in running(home) if one.pid == mesh.process.pid]
+    ask_to_leave(home, found, host)
+    wait_until(lambda: not any(host in one.hosts for one in running(home)), LIMIT)
+
+
+def test_a_host_that_was_shut_down_may_be_started_by_another_launcher(start: Start, tmp_path: Path) -> None:
+    first = start({"registry": "good", "mainpc": "good", "pc2": "leave"})
+    first.next("ended", "pc2")
+    wait_until(lambda: [one.hosts for one in running(tmp_path)] == [("mainpc",)], LIMIT)
+    second = start({"pc2": "good"})
+    second.all_up()
+    first.send(signal.SIGTERM)
+    assert first.exit_code() == 0
+    assert [one.pid for one in running(tmp_path)] == [second.process.pid] and not gone(second.pids["pc2"][0])
+
+
+def test_a_host_can_be_given_up_and_the_others_stay(start: Start, tmp_path: Path) -> None:
+    mesh = start(ALL_GOOD)
+    mesh.all_up()
+    leave(mesh, tmp_path, "pc2")
+    assert (tmp_path / "pc2.ended").exists() and gone(mesh.pids["pc2"][0])
+    assert not gone(mesh.pids["mainpc"][0]) and not gone(mesh.pids["registry"][0])
+    mesh.send(signal.SIGTERM)
+    assert mesh.exit_code() == 0
+    assert mesh.kinds("pc2") == ["started", "stopping", "ended"]
+
+
+def test_a_host_that_hears_nothing_is_killed_at_the_limit_and_stays_down(start: Start, tmp_path: Path) -> None:
+    mesh = start(ALL_GOOD, drain_s=0.3)
+    mesh.next("ready")
+    os.kill(mesh.pids["pc2"][0], signal.SIGSTOP)
+    leave(mesh, tmp_path, "pc2")
+    mesh.next("killing", "pc2")
+    assert "was killed by SIGKILL" in mesh.next("ended", "pc2")[2]
+    assert gone(mesh.pids["pc2"][0]) and mesh.process.poll() is None
+
+
+def test_a_host_that_crashes_again_and_again_can_be_given_up(start: Start, tmp_path: Path) -> None:
+    mesh = start({"registry": "good", "mainpc": "good", "pc2": "crash"})
+    mesh.next("restarting", "pc2")
+    leave(mesh, tmp_path, "pc2")
+    mesh.send(signal.SIGTERM)
+    assert mesh.exit_code() == 0
+
+
+def test_the_registry_ends_with_its_own_host_and_starts_with_it_elsewhere(start: Start, tmp_path: Path) -> None:
+    first = start(ALL_GOOD)
+    first.all_up()
+    leave(first, tmp_path, "mainpc")
+    assert gone(first.pids["mainpc"][0]) and gone(first.pids["registry"][0]) and not gone(first.pids["pc2"][0])
+    second = start({"registry": "good", "mainpc": "good"})
+    second.all_up()
+    assert first.process.poll() is None
+
+
+def test_a_host_that_was_given_up_is_free_unless_its_registry_runs(start: Start, tmp_path: Path) -> None:
+    mesh = start({"registry": "good", "mainpc": "crash", "pc2": "crash", "pc3": "good"})
+    mesh.next("ready")
+    wait_until(lambda: [one.hosts for one in running(tmp_path)] == [("mainpc", "pc3")], LIMIT)
+    leave(mesh, tmp_path, "mainpc")
+    assert gone(mesh.pids["registry"][0]) and not gone(mesh.pids["pc3"][0])
+
+
+def test_a_launcher_whose_last_host_is_given_up_ends(start: Start, tmp_path: Path) -> None:
+    mesh = start(ALL_GOOD)
+    mesh.all_up()
+    leave(mesh, tmp_path, "mainpc")
+    leave(mesh, tmp_path, "pc2")
+    assert mesh.exit_code() == 0
 
 
 # --- the end
@@ -410,7 +508,7 @@ def test_a_terminal_that_goes_away_does_not_take_the_mesh_along(start: Start, tm
     (old,) = mesh.pids["pc2"]
     os.dup2(os.open(os.devnull, os.O_RDONLY), reader)  # nobody reads the pipe any more
     os.kill(old, signal.SIGKILL)
-    wait_until(lambda: (found := running(tmp_path)) is not None and found.children.get("pc2") not in (None, old), LIMIT)
+    wait_until(lambda: [one for one in running(tmp_path) if one.children.get("pc2") not in (None, old)], LIMIT)
     assert mesh.process.poll() is None
 
 
@@ -450,6 +548,16 @@ def test_the_next_launcher_waits_for_what_a_killed_one_left(start: Start) -> Non
     second.next("ready")
 
 
+def test_what_a_killed_launcher_left_of_other_hosts_is_in_nobodys_way(start: Start) -> None:
+    first = start({"pc2": "stubborn"})
+    first.next("ready")
+    first.send(signal.SIGKILL)
+    first.process.wait()
+    second = start({"mainpc": "good"})
+    second.next("ready")
+    assert "waiting" not in [event[0] for event in second.told]
+
+
 # --- what it is made from
 
 
@@ -460,11 +568,12 @@ def config(home: Path) -> MeshConfig:
 
 def test_the_commands_name_project_environment_and_host(tmp_path: Path) -> None:
     common = ["--config", str(tmp_path), "--environment", "production"]
-    assert default_commands(config(tmp_path), ["pc2"], with_registry=True) == {
+    assert default_commands(config(tmp_path), ["mainpc"]) == {
         "registry": [sys.executable, "-m", "registry", *common],
-        "pc2": [sys.executable, "-m", "mesh.supervisor", "--host", "pc2", *common],
+        "mainpc": [sys.executable, "-m", "mesh.supervisor", "--host", "mainpc", *common],
     }
-    assert list(default_commands(config(tmp_path), ["pc2"], with_registry=False)) == ["pc2"]
+    assert list(default_commands(config(tmp_path), ["pc2", "mainpc"])) == ["registry", "pc2", "mainpc"]
+    assert list(default_commands(config(tmp_path), ["pc2"])) == ["pc2"]
 
 
 def test_the_launcher_imports_neither_zeromq_nor_agents() -> None:

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from agents_pc2.memory_lexicon import Sense, lexicon
-from agents_pc2.memory_questions import Question
-from agents_pc2.memory_reading import Unit, read
+from agents_pc2.memory.lexicon import Sense, lexicon
+from agents_pc2.memory.questions import Question
+from agents_pc2.memory.reading import read
+from agents_pc2.memory.units import Unit
 
 ASKER = "selfmention"
 
@@ -39,7 +40,7 @@ def search_terms(question: Question) -> list[str]:
 
 def anchor_terms(question: Question) -> list[list[str]]:
     """Return the names of the question, word by word: each must be in the memory."""
-    return [list(group) for group in question.name_groups]
+    return [list(group) for group in question.names]
 
 
 def match_any(terms: Iterable[str]) -> str:

@@ -8,8 +8,8 @@ import uuid
 from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
-from agents_pc2.memory_lexicon import lexicon
-from agents_pc2.memory_terms import index_terms
+from agents_pc2.memory.lexicon import lexicon
+from agents_pc2.memory.terms import index_terms
 from agents_shared.messages import Memory, MemoryFilters, NewMemory, Related
 
 SCHEMA = """
@@ -94,7 +94,8 @@ def get(connection: sqlite3.Connection, memory_ids: Sequence[str], now: float) -
     found = {}
     for memory_id in memory_ids:
         row = connection.execute(
-            f"SELECT {COLUMNS} FROM memories m WHERE memory_id = ? AND (expires_at IS NULL OR expires_at > ?)", (memory_id, now)
+            f"SELECT {COLUMNS} FROM memories m WHERE memory_id = ? AND (expires_at IS NULL OR expires_at > ?)",
+            (memory_id, now),
         ).fetchone()
         if row is not None:
             found[memory_id] = to_memory(row)
@@ -133,7 +134,9 @@ def delete(connection: sqlite3.Connection, memory_id: str, cascade: bool) -> int
     if cascade:
         doomed = [row[0] for row in connection.execute(_DESCENDANTS, (memory_id,))]
     for each in doomed:
-        connection.execute("DELETE FROM memory_index WHERE rowid = (SELECT id FROM memories WHERE memory_id = ?)", (each,))
+        connection.execute(
+            "DELETE FROM memory_index WHERE rowid = (SELECT id FROM memories WHERE memory_id = ?)", (each,)
+        )
         connection.execute("DELETE FROM memories WHERE memory_id = ?", (each,))
         connection.execute("DELETE FROM memory_relationships WHERE source_id = ? OR target_id = ?", (each, each))
         connection.execute("DELETE FROM memory_group_mappings WHERE memory_id = ?", (each,))
@@ -169,7 +172,8 @@ def children(
 def relate(connection: sqlite3.Connection, source_id: str, target_id: str, relation_type: str, strength: float) -> None:
     """Link two memories; the same link again changes its strength."""
     connection.execute(
-        "INSERT OR REPLACE INTO memory_relationships VALUES (?, ?, ?, ?)", (source_id, target_id, relation_type, strength)
+        "INSERT OR REPLACE INTO memory_relationships VALUES (?, ?, ?, ?)",
+        (source_id, target_id, relation_type, strength),
     )
 
 
@@ -233,5 +237,6 @@ def conditions(user_id: str, filters: MemoryFilters, now: float) -> tuple[str, l
 
 def _index(connection: sqlite3.Connection, row_id: int, content: str, tags: Sequence[str]) -> None:
     connection.execute(
-        "INSERT INTO memory_index (rowid, content, terms) VALUES (?, ?, ?)", (row_id, content, index_terms(content, tags))
+        "INSERT INTO memory_index (rowid, content, terms) VALUES (?, ?, ?)",
+        (row_id, content, index_terms(content, tags)),
     )

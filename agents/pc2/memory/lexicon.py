@@ -13,9 +13,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from agents_pc2.memory_tokens import Token, tokenise
+from agents_pc2.memory.tokens import Token, tokenise
 
-LEXICON = Path(__file__).resolve().parent.parent / "shared" / "lexicon.toml"
+LEXICON = Path(__file__).resolve().parents[2] / "shared" / "lexicon.toml"
 GAP = "~"
 LONGEST_GAP = 5
 SKIPPED = frozenset({"a", "an", "the", "my", "your", "his", "her", "their", "its", "our"})
@@ -35,7 +35,10 @@ class Sense:
     def merged(self, other: Sense) -> Sense:
         """Return both senses in one."""
         return Sense(
-            self.concepts | other.concepts, self.kinds | other.kinds, self.names | other.names, self.wants or other.wants
+            self.concepts | other.concepts,
+            self.kinds | other.kinds,
+            self.names | other.names,
+            self.wants or other.wants,
         )
 
 
@@ -65,6 +68,9 @@ class Lexicon:
         self._phrases: dict[str, list[tuple[tuple[str, ...], Sense]]] = {}
         self._collect_vocabulary(data)
         self.verbs = frozenset(_split(words["verbs"]))
+        self.grammar: dict[str, frozenset[str]] = {
+            name: frozenset(_split(line)) for name, line in data["grammar"].items()
+        }
         self.light = self._lemmas_of(_split(words["light"]))
         self.contrast = tuple(self._lemmas_of(_split(line)) for line in words["contrast"])
         for phrase in _split(words["filler"]):
@@ -72,13 +78,25 @@ class Lexicon:
         self.filler = frozenset(self._key(phrase) for phrase in _split(words["filler"]))
         self._add_concepts(data["concepts"])
         self._add_kinds(data["kinds"])
-        self.broader: dict[str, frozenset[str]] = {key: frozenset(_split(value)) for key, value in data["broader"].items()}
+        self.broader: dict[str, frozenset[str]] = {
+            key: frozenset(_split(value)) for key, value in data["broader"].items()
+        }
         self.answers: dict[str, str] = dict(data["answers"])
         self.wants: dict[str, str] = dict(data["wants"])
-        self.generic = frozenset(_split(data["generic"]["concepts"]))
-        self.many = frozenset(_split(data["many"]["concepts"]))
+        self.groups: dict[str, frozenset[str]] = {
+            name: frozenset(_split(line)) for name, line in data["groups"].items()
+        }
+        self.generic = self.groups["generic"]
         for phrases in self._phrases.values():
             phrases.sort(key=lambda entry: -sum(word != GAP for word in entry[0]))
+
+    def answered_by(self, concepts: Iterable[str]) -> frozenset[str]:
+        """Return the kinds of values that relations have: "plays" has an instrument, a sport or a game."""
+        return frozenset(self.answers[concept] for concept in concepts if concept in self.answers)
+
+    def is_broader(self, wide: Iterable[str], narrow: frozenset[str]) -> bool:
+        """Say whether one of the wide concepts takes in one of the narrow ones: a sibling is a sister."""
+        return any(self.broader.get(concept, frozenset()) & narrow for concept in wide)
 
     def lemmas(self, word: str) -> frozenset[str]:
         """Return the word itself and the forms it may be derived from: "lives" gives lives, life, live."""
@@ -127,15 +145,17 @@ class Lexicon:
         return None if found is None else Match(tuple(found), sense)
 
     def _lemmas(self, word: str) -> set[str]:
-        if word in self._bases:
-            return {word, *self._bases[word]}
         listed = word in self._vocabulary  # "drawer" is no person who draws
-        return {word, *(stem for stem in _stems(word, inflected_only=listed) if stem in self._vocabulary)}
+        bases = self._bases.get(word)
+        if bases is None:
+            return {word, *(stem for stem in _stems(word, inflected_only=listed) if stem in self._vocabulary)}
+        plural = {word[:-1]} & self._vocabulary if word.endswith("s") else set()  # "leaves" may be of leaf and of leave
+        return {word, *bases, *plural}
 
     def _collect_vocabulary(self, data: Mapping[str, Any]) -> None:
         lines: list[str] = [*data["concepts"].values()]
         lines += [line for kind in data["kinds"].values() for line in kind.values()]
-        lines += data["words"]["contrast"] + [data["words"]["light"], data["words"]["filler"]]
+        lines += data["words"]["contrast"] + [data["words"]["light"], data["words"]["filler"], data["words"]["verbs"]]
         for line in lines:
             for phrase in _split(line):
                 self._vocabulary.update(token.lower for token in tokenise(phrase.partition(":")[0]))

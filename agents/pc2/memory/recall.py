@@ -9,13 +9,13 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from agents_pc2.memory_judging import Verdict, judge
-from agents_pc2.memory_lexicon import lexicon
-from agents_pc2.memory_questions import Question, ask
-from agents_pc2.memory_reading import read
-from agents_pc2.memory_store import COLUMNS, conditions, to_memory
-from agents_pc2.memory_terms import anchor_terms, match_all, match_any, quoted, search_terms
-from agents_pc2.memory_tokens import tokenise
+from agents_pc2.memory.judging import Verdict, judge
+from agents_pc2.memory.lexicon import lexicon
+from agents_pc2.memory.questions import Question, ask
+from agents_pc2.memory.reading import read
+from agents_pc2.memory.store import COLUMNS, conditions, to_memory
+from agents_pc2.memory.terms import anchor_terms, match_all, match_any, quoted, search_terms
+from agents_pc2.memory.tokens import tokenise
 from agents_shared.messages import Evidence, Memory, MemoryFilters, MemoryHit
 
 CANDIDATES = 80
@@ -57,7 +57,10 @@ def search_text(connection: sqlite3.Connection, query: str, scope: Scope, limit:
 def search_meaning(connection: sqlite3.Connection, query: str, scope: Scope, limit: int) -> list[MemoryHit]:
     """Return the memories that answer `query` or come near it, the best first."""
     question = ask(query)
-    judged = [_Judged(row_id, memory, judge(question, read(memory.content))) for row_id, memory in _proposed(connection, question, scope)]
+    judged = [
+        _Judged(row_id, memory, judge(question, read(memory.content)))
+        for row_id, memory in _proposed(connection, question, scope)
+    ]
     answering = sorted((each for each in judged if each.verdict.answers), key=lambda each: -each.verdict.score)
     hits = list(_answers(answering))
     rest = sorted((each for each in judged if not each.verdict.answers), key=lambda each: -each.verdict.likeness)
@@ -88,7 +91,9 @@ def _answers(answering: Sequence[_Judged]) -> Iterator[MemoryHit]:
         if each.verdict.score >= best - SAME_QUALITY and not _many(each.verdict):
             newest[each.verdict.about] = max(newest.get(each.verdict.about, 0), each.row_id)
     ranked = sorted(
-        answering, key=lambda each: (each.row_id == newest.get(each.verdict.about), each.verdict.score, each.row_id), reverse=True
+        answering,
+        key=lambda each: (each.row_id == newest.get(each.verdict.about), each.verdict.score, each.row_id),
+        reverse=True,
     )
     for each in ranked:
         current = each.verdict.score >= best - SAME_QUALITY
@@ -98,7 +103,7 @@ def _answers(answering: Sequence[_Judged]) -> Iterator[MemoryHit]:
 
 def _many(verdict: Verdict) -> bool:
     """Say whether somebody may have many of what was asked: friends, but not birthdays."""
-    return bool(verdict.concepts) and verdict.concepts <= lexicon().many
+    return bool(verdict.concepts) and verdict.concepts <= lexicon().groups["many"]
 
 
 def _hit(judged: _Judged, score: float, *, answers: bool, superseded: bool = False) -> MemoryHit:

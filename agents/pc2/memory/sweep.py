@@ -7,8 +7,8 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from agents_pc2 import memory_store as store
-from agents_pc2.memory_fading import fade, shorten, summarise
+from agents_pc2.memory import store
+from agents_pc2.memory.fading import fade, shorten, summarise
 from agents_shared.messages import CONSOLIDATED, Memory, NewMemory
 
 CONSOLIDATED_INTO = "consolidated_into"
@@ -27,7 +27,9 @@ class Consolidation:
 
 def drop_expired(connection: sqlite3.Connection, now: float) -> int:
     """Remove memories whose time is over and return how many."""
-    rows = connection.execute("SELECT memory_id FROM memories WHERE expires_at IS NOT NULL AND expires_at <= ?", (now,)).fetchall()
+    rows = connection.execute(
+        "SELECT memory_id FROM memories WHERE expires_at IS NOT NULL AND expires_at <= ?", (now,)
+    ).fetchall()
     return sum(store.delete(connection, row[0], cascade=False) for row in rows)
 
 
@@ -60,7 +62,10 @@ def condense(connection: sqlite3.Connection, memory_ids: Sequence[str], now: flo
     made = []
     for group in _related_groups(connection, [store.to_memory(row) for row in rows]):
         if len(group) >= LEAST_RELATED:
-            made += [_consolidate(connection, group[start : start + MOST_MERGED], now) for start in range(0, len(group), MOST_MERGED)]
+            made += [
+                _consolidate(connection, group[start : start + MOST_MERGED], now)
+                for start in range(0, len(group), MOST_MERGED)
+            ]
         else:
             _shorten(connection, group, now)
     return made

@@ -19,7 +19,10 @@ FADING_PER_DAY: Mapping[MemoryTier, float] = {"short": 0.10, "medium": 0.05, "lo
 CONDENSED_BELOW: Mapping[MemoryTier, float] = {"short": 0.4, "medium": 0.2, "long": 0.0}
 RISES_AFTER: Mapping[MemoryTier, tuple[MemoryTier, int]] = {"short": ("medium", 3), "medium": ("long", 10)}
 """Tier above, and the number of readings it takes."""
-FALLS_AFTER: Mapping[MemoryTier, tuple[MemoryTier, float]] = {"medium": ("short", 30 * DAY), "long": ("medium", 90 * DAY)}
+FALLS_AFTER: Mapping[MemoryTier, tuple[MemoryTier, float]] = {
+    "medium": ("short", 30 * DAY),
+    "long": ("medium", 90 * DAY),
+}
 """Tier below, and how long nobody must have read the memory."""
 KEPT_TYPES = frozenset({"knowledge_fact"})
 KEPT_FROM = 0.7
@@ -63,7 +66,7 @@ def reinforce(importance: float, factor: float) -> float:
 
 
 def shorten(text: str, characters: int = SUMMARY_CHARACTERS) -> str:
-    """Return the sentences that say most of a text, in their order, within `characters`; a short text stays as it is."""
+    """Return the sentences that say most of a text, in order, within `characters`; a short text stays as it is."""
     if len(text) <= characters:
         return text
     return summarise([text], characters)
