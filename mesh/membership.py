@@ -124,7 +124,8 @@ class Membership:
         news = event.value()
         if not isinstance(news, dict):
             raise ProtocolError("the registry's changes are a map")
-        self._apply(news)
+        if not self._apply(news) or news.get("announce"):  # changes are missing, or it lost sight of this host
+            self._wake.set()
         return True
 
     # -- following
@@ -156,7 +157,8 @@ class Membership:
         if answer.get("announce"):
             await self._ask("announce", {"host": self._me().to_wire(),
                                          "instances": [row.to_wire() for row in instances]})
-        self._apply(answer)
+        if not self._apply(answer):
+            raise ProtocolError("the registry's answer does not follow what this host has of its table")
         self.announced.set()
 
     async def _ask(self, operation: str, arguments: Mapping[str, Any], timeout: float = TIMEOUT) -> dict[str, Any]:
@@ -165,24 +167,23 @@ class Membership:
             raise ProtocolError(f"the registry answered {operation} with {type(answer).__name__}, expected a map")
         return answer
 
-    def _apply(self, news: Mapping[str, Any]) -> None:
+    def _apply(self, news: Mapping[str, Any]) -> bool:
+        """Take news of the registry; returns False if changes before them are missing."""
         epoch, revision = news.get("epoch"), news.get("revision")
         if type(epoch) is not int or type(revision) is not int:
             raise ProtocolError("news from the registry is numbered by epoch and revision")
-        if news.get("announce") and not news.keys() & {"snapshot", "changes"}:
-            self._wake.set()  # the registry has lost sight of what this host offers
-            return
         if "snapshot" in news:
             difference = self._directory.replace(epoch, revision, unpack_snapshot(news["snapshot"]))
         elif "changes" in news:
+            if type(news["changes"]) is not list:
+                raise ProtocolError(f"the registry's changes are {type(news['changes']).__name__}, expected a list")
             difference = self._directory.apply(epoch, revision, news["changes"])
         else:
-            return
-        if difference.gap:
-            self._wake.set()
-        elif difference:
+            return True
+        if difference:
             self._connect(difference)
             self._differed(difference)
+        return not difference.gap
 
     def _connect(self, difference: Difference) -> None:
         """Dial hosts that came or moved, let go of those that are gone."""

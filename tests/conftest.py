@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,6 +19,9 @@ ALLOWED_SKIPS = (
 )
 
 _skipped: list[str] = []
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell started the tests in the background: the programs
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # they start would be deaf to Ctrl-C as well
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:

@@ -87,7 +87,7 @@ class Fact(BaseModel):
 
 
 @given(VALUES)
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=150)
 def test_plain_values_arrive_as_they_were_sent(value: Any) -> None:
     assert decode(encode(value)) == value
 
@@ -247,7 +247,7 @@ def test_any_bytes_give_a_value_or_a_protocol_error(body: bytes) -> None:
 
 
 @given(VALUES, st.integers(0, 10_000), st.integers(0, 255))
-@settings(deadline=None, max_examples=500)
+@settings(deadline=None, max_examples=250)
 def test_damaged_bodies_give_a_value_or_a_protocol_error(value: Any, place: int, byte: int) -> None:
     body = bytearray(encode({"a": value, "n": numpy.arange(3)}))
     body[place % len(body)] = byte

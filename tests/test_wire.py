@@ -288,7 +288,7 @@ def test_any_bytes_give_a_frame_or_a_protocol_error(data: bytes) -> None:
 
 
 @given(st.integers(0, 10_000), st.integers(0, 255), st.booleans(), st.sampled_from(sorted(ENVELOPES)))
-@settings(deadline=None, max_examples=1000)
+@settings(deadline=None, max_examples=500)
 def test_damaged_frames_give_a_frame_or_a_protocol_error(place: int, byte: int, cut: bool, name: str) -> None:
     data = bytearray(wire.frame(5, 0, [ENVELOPES["call"], ENVELOPES[name]]))
     place %= len(data)
@@ -298,7 +298,7 @@ def test_damaged_frames_give_a_frame_or_a_protocol_error(place: int, byte: int, 
 
 
 @given(st.lists(VALUES, max_size=5), st.integers(-1, 17), st.lists(VALUES, max_size=10))
-@settings(deadline=None, max_examples=250)
+@settings(deadline=None, max_examples=150)
 def test_any_values_give_a_frame_or_a_protocol_error(around: list[Any], kind: int, fields: list[Any]) -> None:
     settled(read_all, msgpack.packb([1, 0, [kind, *fields], *around]))
     settled(read_all, msgpack.packb(around))

@@ -87,6 +87,11 @@ class Cell:
         """Where the cell stands."""
         return self.lifecycle.state
 
+    @property
+    def at_rest(self) -> bool:
+        """Tell whether it neither runs nor is about to."""
+        return self.state is State.STOPPED and self._life is None
+
     def settings(self) -> dict[str, Any]:
         """Return the settings in force, secrets hidden; what the file says while the agent is not bound."""
         config = self._agent.config if self._agent is not None else None
@@ -104,7 +109,7 @@ class Cell:
             self._budget.renew()
         if self.state is State.DRAINING:
             self.settled.clear()
-        elif self.state is State.STOPPED and self._life is None:
+        elif self.at_rest:
             self._begin(by_operator)
         elif self.state in (State.BACKOFF, State.QUARANTINED) and by_operator:
             self._end_life()

@@ -73,7 +73,7 @@ class Cells:
 
     def summary(self) -> dict[str, Any]:
         """Return how many are ready, and which are not and why."""
-        rows = [(cell.service, cell.state.value, cell.lifecycle.reason) for cell in self.by_service.values()]
+        rows = [(cell.service, cell.state.value, _why(cell)) for cell in self.by_service.values()]
         return {
             "ready": sum(state == "ready" for _, state, _ in rows), "total": len(rows),
             "degraded": [{"service": service, "reason": why} for service, state, why in rows if state == "degraded"],
@@ -147,18 +147,20 @@ class Cells:
         cell = self.by_service.get(service)
         if cell is None or service in self._resetting:  # the settings are read when it has stopped
             return
-        if cell.spec.settings != self._in_force(service).settings:
+        fresh = self._in_force(service)
+        if cell.at_rest:
+            cell.spec = fresh
+        elif cell.spec.settings != fresh.settings:
             self._resetting.add(service)
             self._spawn(self._restart(cell))
 
     async def _restart(self, cell: Cell) -> None:
-        at_rest = cell.state == "stopped"
         try:
             await cell.stop("its settings have changed")
         finally:
             self._resetting.discard(cell.service)
         cell.spec = self._in_force(cell.service)
-        if not at_rest and self._desired(cell.service) == "running":
+        if self._desired(cell.service) == "running":
             cell.launch(by_operator=True)
 
     def _desired(self, service: str, host: str | None = None) -> str:
@@ -172,3 +174,8 @@ class Cells:
 
 def _placed(service: str, hosts: Sequence[str]) -> str:
     return f"{service}@{','.join(hosts)}"
+
+
+def _why(cell: Cell) -> str:
+    """Return why a cell is as it is; one that is being started again is so because of its last error."""
+    return cell.last_error if cell.state == "starting" and cell.last_error else cell.lifecycle.reason

@@ -31,9 +31,9 @@ class FakePeer:
             return Reply(error=UnknownOperation(f"the fake {self.service} has no operation {request.operation}"))
         try:
             return Reply(encode(await self._value(self.operations[request.operation], arguments)), host=self.host)
-        except MeshError as error:
-            return Reply(error=error, host=self.host)
         except Exception as error:
+            if isinstance(error, MeshError) and error.code:
+                return Reply(error=error, host=self.host)
             return Reply(error=RemoteFailure(f"{request.target} raised {type(error).__name__}: {error}",
                                              type=type(error).__name__), host=self.host)
 

@@ -209,7 +209,8 @@ class Link(Channel):
             self._socket.socket.send(frame, zmq.NOBLOCK)
         except zmq.Again:
             return False
-        self._socket.sent()
+        finally:
+            self._socket.sent()
         return True
 
     def _drain(self) -> bool:

@@ -242,12 +242,12 @@ class Listener:
 
     def _send_frame(self, routing_id: bytes, frame: bytes) -> bool:
         """Send to one peer; returns False if it cannot take more now. A peer that is gone loses its session."""
-        if self._router is None:
+        router = self._router
+        if router is None:
             return True
-        socket = self._router.socket
         try:
-            socket.send(routing_id, zmq.SNDMORE | zmq.NOBLOCK)
-            socket.send(frame, zmq.NOBLOCK)
+            router.socket.send(routing_id, zmq.SNDMORE | zmq.NOBLOCK)
+            router.socket.send(frame, zmq.NOBLOCK)
         except zmq.Again:
             return False
         except zmq.ZMQError as error:
@@ -256,8 +256,8 @@ class Listener:
             session = self.sessions.get(routing_id)
             if session is not None:
                 self._end(session, "the connection is gone")
-            return True
-        self._router.sent()
+        finally:
+            router.sent()
         return True
 
     def _retry_blocked(self) -> None:

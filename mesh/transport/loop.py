@@ -46,8 +46,8 @@ class LoopSocket:
             self._loop.call_soon(self._wake_again)
 
     def sent(self) -> None:
-        """Say that something was sent: that may have swallowed the descriptor's signal."""
-        if int(self.socket.get(zmq.EVENTS)) & zmq.POLLIN:
+        """Say that a send was tried: that may have swallowed the descriptor's signal, also if it did not succeed."""
+        if not self._closed and int(self.socket.get(zmq.EVENTS)) & zmq.POLLIN:
             self.look()
 
     def close(self, linger: int = 0) -> None:

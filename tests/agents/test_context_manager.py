@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from mesh import InvalidArgument
@@ -14,7 +16,7 @@ async def say(mesh: InMemoryMesh, text: str, speaker: str | None = "ann") -> flo
     return float((await mesh.request("context_manager.add_to_context", text=text, speaker=speaker))["importance"])
 
 
-async def texts(mesh: InMemoryMesh, **arguments: object) -> list[str]:
+async def texts(mesh: InMemoryMesh, **arguments: Any) -> list[str]:
     return [item["text"] for item in (await mesh.request("context_manager.get_context", **arguments))["context"]]
 
 

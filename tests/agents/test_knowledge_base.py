@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from mesh import InvalidArgument
@@ -74,6 +76,7 @@ async def test_updates_by_topic_or_by_id(mesh: InMemoryMesh) -> None:
 @in_mesh
 async def test_refuses_what_is_empty(mesh: InMemoryMesh) -> None:
     await start(mesh)
-    for arguments in ({"topic": "", "content": "x"}, {"topic": "x", "content": " "}):
+    empty: list[dict[str, Any]] = [{"topic": "", "content": "x"}, {"topic": "x", "content": " "}]
+    for arguments in empty:
         with pytest.raises(InvalidArgument):
             await mesh.request("knowledge_base.add_fact", **arguments)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from mesh import InvalidArgument
@@ -28,7 +30,7 @@ async def say(mesh: InMemoryMesh, session: str, content: str, role: str = "user"
     return str(added["interaction_id"])
 
 
-async def context(mesh: InMemoryMesh, session: str, **more: int) -> list[str]:
+async def context(mesh: InMemoryMesh, session: str, **more: Any) -> list[str]:
     found = await mesh.request("session_memory.get_context", session_id=session, **more)
     return [f"{turn['role']}: {turn['content']}" for turn in found["context"]]
 

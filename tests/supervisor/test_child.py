@@ -67,7 +67,7 @@ def test_it_can_be_started_again(tmp_path: Path) -> None:
 
 
 def test_last_words_are_those_of_the_last_start(tmp_path: Path) -> None:
-    process = child(tmp_path, "import sys; print('x' * 5000); sys.exit('port 7410 is taken')")
+    process = child(tmp_path, "import sys; print('x' * 5000, flush=True); sys.exit('port 7410 is taken')")
     process.start()
     ended(process)
     assert len(process.last_words()) <= LAST_WORDS and process.last_words().endswith("x\nport 7410 is taken")

@@ -61,7 +61,7 @@ def line_of(error: LoadError) -> int | None:
 def test_a_class_is_loaded_by_path_under_a_private_name(tmp_path: Path) -> None:
     cls = load_agent_class(written(tmp_path, LAMP))
     assert issubclass(cls, Agent) and cls.__name__ == "Lamp"
-    assert cls.__module__ == "_mesh_agent_lamp"
+    assert cls.__module__.startswith("_mesh_agent_lamp")  # and a number, where another lamp was loaded before
     assert sys.modules[cls.__module__].__dict__["Lamp"] is cls
 
 

@@ -237,6 +237,42 @@ async def test_the_third_fault_within_ten_seconds_is_told_as_such() -> None:
     assert [repeated for _, repeated in end.faults] == [False, False, False, True, False, False, True]
 
 
+@on_a_loop
+async def test_where_news_are_waited_for_an_old_frame_and_those_after_it_wait_a_moment() -> None:
+    end = End(FakeClock(now=500.0))
+    end.waits_for_news = True
+    end.take(wire.cancel(1), stamp=10_000)
+    await end.time.advance(3.0)
+    assert end.take(wire.cancel(2), wire.cancel(3), stamp=11_000) == 2
+    end.take(wire.cancel(4), stamp=13_000)
+    assert [envelope[1] for envelope, _ in end.handled] == [1]
+    await end.time.advance(module.GRACE)
+    assert [envelope[1] for envelope, _ in end.handled] == [1, 2, 3, 4]
+    end.take(wire.cancel(5), stamp=13_040)
+    assert end.handled[-1][0][1] == 5, "one that is in time waits for nothing"
+
+
+@on_a_loop
+async def test_an_old_frame_of_a_connection_that_turns_out_lost_is_dropped() -> None:
+    end = End(FakeClock(now=500.0))
+    end.waits_for_news = True
+    end.take(stamp=10_000)
+    await end.time.advance(3.0)
+    end.take(wire.cancel(1), stamp=11_000)
+    end.forget()
+    await end.time.advance(1.0)
+    assert end.handled == []
+
+
+@on_a_loop
+async def test_elsewhere_an_old_frame_is_taken_as_it_comes() -> None:
+    end = End(FakeClock(now=500.0))
+    end.take(stamp=10_000)
+    await end.time.advance(3.0)
+    end.take(wire.cancel(1), stamp=11_000)
+    assert len(end.handled) == 1
+
+
 # --- big envelopes ----------------------------------------------------------------------------------------------------
 
 

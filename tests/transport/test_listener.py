@@ -103,14 +103,12 @@ async def test_another_version_is_refused_with_both_numbers() -> None:
 
 @pytest.mark.parametrize(("key", "kind", "name", "claimed"), [
     ("pc2", "host", "pc3", "pc3"), ("pc2", "heartbeat", HERE, HERE), ("pc2", "operator", "pc2", "operator"),
-    ("operator", "host", "pc2", "pc2"), ("operator", "heartbeat", "operator", "operator"),
+    ("operator", "host", "pc2", "pc2"), ("operator", "host", "operator", "a host"),
+    ("operator", "heartbeat", "operator", "a heartbeat"),
 ])
 @on_a_loop
 async def test_a_key_speaks_for_its_own_name_only(key: str, kind: Any, name: str, claimed: str) -> None:
     async with host(HERE) as callee, raw_dealer(callee, key) as dealer:
-        if (key, kind, name) == ("operator", "heartbeat", "operator"):  # its name, but no host's
-            assert (await dealer.greet(kind, host=name))[0] == wire.WELCOME
-            return
         words = refusal(await dealer.greet(kind, host=name))
         assert words == f"the key of {key} may not speak for {claimed}"
         assert callee.listener.sessions == {}
@@ -286,7 +284,7 @@ async def test_a_connection_that_ends_right_after_its_hello_leaves_no_session() 
                 dealer.socket.send(hello)
             for dealer in dealers:
                 dealer.socket.close(linger=500)
-            wait_until(lambda: all_gone(callee.endpoint))
+            wait_until(lambda: not connected(callee.endpoint))
             for dealer in dealers:
                 dealer.close()
             async with raw_dealer(callee) as other:
@@ -295,12 +293,31 @@ async def test_a_connection_that_ends_right_after_its_hello_leaves_no_session() 
         assert [up for _, up in callee.sessions].count(True) == [up for _, up in callee.sessions].count(False)
 
 
-def all_gone(endpoint: str) -> bool:
-    """Tell whether nothing is connected to a port any more."""
+def connected(endpoint: str) -> int:
+    """Return how many connections a port has, as the operating system sees it."""
     port = f":{int(endpoint.rpartition(':')[2]):04X}"
     with open("/proc/net/tcp", encoding="ascii") as table:
         rows = [line.split() for line in table]
-    return not any(row[1].endswith(port) and row[3] == "01" for row in rows[1:])
+    return sum(1 for row in rows[1:] if row[1].endswith(port) and row[3] == "01")
+
+
+@on_a_loop
+async def test_ending_a_session_whose_connection_is_gone_ends_no_other_connection() -> None:
+    async with two_hosts() as (callee, caller):
+        for _ in range(10):
+            gone = RawDealer(callee.peer, "pc3")
+            await gone.greet()
+            session = callee.session_of("pc3")
+            before = connected(callee.endpoint)
+            gone.close()  # from here on the loop does not turn, so the listener does not know yet
+            wait_until(lambda: connected(callee.endpoint) < before)  # noqa: B023
+            newcomer = RawDealer(callee.peer, "operator")  # may well get the descriptor of the one that is gone
+            assert newcomer.socket.poll(5000, zmq.POLLOUT)
+            callee.listener.sever(session, "for the test")
+            assert (await newcomer.greet("operator"))[0] == wire.WELCOME
+            newcomer.close()
+            await eventually(lambda: len(callee.listener.sessions) == 1)
+        assert await caller.call(HERE, "undisturbed") == "undisturbed"
 
 
 @on_a_loop

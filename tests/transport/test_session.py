@@ -310,10 +310,10 @@ async def test_a_peer_that_does_not_read_stops_no_other_and_gets_nothing_more_be
 async def test_a_peer_that_takes_nothing_for_long_is_cut_off(
     no_heartbeats: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "STALLED", 0.3)
     async with host(HERE, large) as callee, raw_dealer(callee, high_water=1) as deaf, host("pc3") as caller:
         await caller.join(callee)
         await fill(callee, deaf)
+        monkeypatch.setattr(module, "STALLED", 0.3)
         await eventually(lambda: ("pc2", False) in callee.sessions)
         assert await caller.call(HERE, "undisturbed") == "undisturbed"
         await eventually(lambda: deaf.read() and deaf.closed_by_peer)

@@ -74,7 +74,9 @@ class Asking:
         return implied
 
     def limits(self) -> frozenset[str]:
-        """Return what "by when" and "until which day" ask for."""
+        """Return what "by when", "until which day" and "what is it for" ask for."""
+        if self.word == "what" and self.lowers[-1] == "for":
+            return frozenset({"purpose", "use"})
         limited = self.place > 0 and self.lowers[self.place - 1] in self.words.grammar["limits"]
         return frozenset({"deadline", "expiry"}) if limited else NOTHING
 
@@ -155,8 +157,9 @@ class Asking:
     def _usual(self) -> frozenset[str]:
         """Return the kind of value that the one relation asked for always has."""
         telling = [u for u in self.units if u.sense.concepts and not u.sense.kinds and not self._is_light(u)]
-        telling = [unit for unit in telling if unit.sense.concepts <= self.words.wants.keys()]
-        if len(telling) != 1:
+        nouns = [unit for unit in telling if not unit.lemmas & self.words.verbs]
+        telling = nouns or [unit for unit in telling if unit.sense.concepts <= self.words.wants.keys()]
+        if len(telling) != 1 or not telling[0].sense.concepts <= self.words.wants.keys():
             return NOTHING
         return frozenset(self.words.wants[concept] for concept in telling[0].sense.concepts)
 

@@ -96,6 +96,8 @@ class Alignment:
 
     def _likeness(self, asked: Unit, told: Unit) -> float:
         value = likeness(asked, told, self.words)
+        if value < 1.0 and asked in self.question.things and told.lemmas & self.words.verbs:
+            return 0.0  # "the engineer" is not what somebody engineered
         if value >= ALIKE:
             return value
         if asked in self.question.anchors:  # "my pet" may be "my dog", and the other way round

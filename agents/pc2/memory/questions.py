@@ -21,7 +21,8 @@ class Question:
     """What is asked.
 
     `units` leave out what says nothing; `weights` say how much each of them tells of the relation that is asked for;
-    `anchors` are those it is about and that must be found again, `chosen` the anchors right after "which";
+    `anchors` are those it is about and that must be found again, `chosen` the anchors right after "which", `things` what
+    an article points at;
     `focus` are words that only name the kind of value that is `wanted`; `implied` are relations it may mean without a
     word for them, `limits` those of "by when"; `leads` says that the first name is the subject, not "with Anna".
     """
@@ -30,6 +31,7 @@ class Question:
     units: tuple[Unit, ...]
     weights: tuple[float, ...]
     anchors: frozenset[Unit]
+    things: frozenset[Unit]
     chosen: frozenset[Unit]
     focus: frozenset[Unit]
     possessions: tuple[Possession, ...]
@@ -76,6 +78,7 @@ class _Asker:
             units=self.units,
             weights=tuple(self._weights(anchors | vague)),
             anchors=anchors,
+            things=frozenset(self._things()),
             chosen=frozenset(unit for unit in anchors if self.asking.chooses(unit)),
             focus=frozenset(self.asking.focus),
             possessions=self.possessions,
@@ -113,6 +116,19 @@ class _Asker:
                 continue
             if unit in subjects or self._is_anchor(unit) or (unit in mine and more):
                 yield unit
+
+    def _things(self) -> Iterator[Unit]:
+        """Yield what an article points at: "the back door", but not "the colour of", which is what is asked."""
+        at = {place: unit for unit in self.units for place in unit.positions}
+        for place, lower in enumerate(self.lowers):
+            if lower != "the":
+                continue
+            end = place + 1
+            while end in at and self.lowers[end] not in self.words.grammar["verbal"] | self.words.verbs:
+                end += 1
+            if end < len(self.lowers) and self.lowers[end] in self.words.grammar["frames"]:
+                continue
+            yield from (at[each] for each in range(place + 1, end) if not at[each].name)
 
     def _extends_name(self, name: Unit, unit: Unit) -> bool:
         """Say whether a noun belongs to a name: "the Xorn boat"."""

@@ -40,10 +40,12 @@ class _Relation:
         return self._score(), concepts
 
     def _score(self) -> float:
-        if not any(self.weights):
-            return PLAIN if self.pair.question.open_ended else self._plain()
         if not self.reached and self._is_implied():
             return 0.75 * self._says_little()
+        if not any(self.weights):
+            return PLAIN if self.pair.question.open_ended else self._plain()
+        if self.reached and self.pair.question.things.issuperset(self.reached) and len(self.reached) < len(self._telling()):
+            return 0.5  # the thing is there, but nothing of what is asked about it
         self._count_repetitions()
         total = score = 0.0
         for index in self._telling():
@@ -78,8 +80,18 @@ class _Relation:
         return any(unit.sense.concepts & other.sense.concepts or kinds & other.sense.names for other in others)
 
     def _plain(self) -> float:
+        if self.pair.question.limits:
+            return 0.3
+        if self.pair.question.asks_who and self._introduces():
+            return PLAIN
         told = any(unit.sense.concepts & self.pair.question.implied for unit in self.pair.memory.units)
         return (0.95 if told else PLAIN) * self._says_little() * self._identity()
+
+    def _introduces(self) -> bool:
+        """Say whether the memory says who a name is: "my sister Anna"."""
+        units = self.pair.memory.units
+        starts = {units[index].start for index in self.pair.covered if units[index].name}
+        return any(unit.is_person and unit.end in starts for unit in units)
 
     def _identity(self) -> float:
         """ "Who is her friend" is not answered by what her friend has."""
@@ -137,7 +149,7 @@ class _Relation:
     def _is_extra(self, unit: Unit, expected: frozenset[str]) -> bool:
         if unit.name or unit.number or unit.sense.kinds or unit.sense.concepts & expected:
             return False
-        if unit.lemmas & self.words.grammar["plain_verbs"]:
+        if len(unit.words) == 1 and unit.lemmas & self.words.grammar["plain_verbs"]:
             return False
         acts = unit.lemmas & self.words.verbs or (not unit.known and unit.words[0].endswith("ed"))
         return bool(unit.sense.concepts or acts)

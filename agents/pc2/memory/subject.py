@@ -60,7 +60,8 @@ def _anchors(pair: Alignment) -> float:
 def _owners(pair: Alignment) -> float:
     """What is said of "Anna's boss" is not said of Anna, and "my boat" is not "Anna's boat"."""
     trouble = pair.words.grammar["trouble"]
-    if not any(unit.words[0] in trouble for unit in pair.question.units):  # else a part of it is the answer
+    partly = pair.question.open_ended or any(unit.words[0] in trouble for unit in pair.question.units)
+    if not partly:  # else what is said of a part of it is an answer
         for mine in pair.memory.possessions:
             if _asks_of(pair, mine.owner) and not _asks_for(pair, mine) and not _stands_alone(pair, mine.owner):
                 return 0.0
@@ -71,7 +72,9 @@ def _owners(pair: Alignment) -> float:
 
 
 def _asks_of(pair: Alignment, owner: int | str) -> bool:
-    return pair.question.about_self if isinstance(owner, str) else owner in pair.covered
+    if isinstance(owner, str):
+        return pair.question.about_self
+    return any(index in pair.covered for index in pair.memory.whole(owner))
 
 
 def _asks_for(pair: Alignment, mine: Possession) -> bool:
@@ -132,16 +135,18 @@ def _same_owner(pair: Alignment, asked: Possession) -> float:
     heads = {index for index, value in enumerate(pair.rows[asked.head]) if value >= ALIKE}
     told = [each for each in pair.memory.possessions if heads & set(each.owned)]
     if told:
-        return 1.0 if any(_is_same(pair, asked.owner, each.owner) for each in told) else 0.0
+        return 1.0 if any(_is_same(pair, asked.owner, each) for each in told) else 0.0
     if asked.owner == SELF and not pair.memory.mentions_self:
         return 0.6 if heads and pair.memory.names else 0.9
     return 1.0
 
 
-def _is_same(pair: Alignment, asked: int | str, told: int | str) -> bool:
-    if isinstance(asked, str) or isinstance(told, str):
-        return asked == told
-    return pair.rows[asked][told] >= ALIKE
+def _is_same(pair: Alignment, asked: int | str, told: Possession) -> bool:
+    if isinstance(asked, str):
+        return asked == told.owner
+    owner = pair.memory.whole(told.owner) if isinstance(told.owner, int) else ()
+    owners = (*told.owned, *owner)  # the ice cream of "ice cream flavour" owns it, too
+    return any(pair.rows[asked][index] >= ALIKE for index in owners)
 
 
 def _opposites(pair: Alignment) -> float:

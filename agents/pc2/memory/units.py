@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from agents_pc2.memory.lexicon import NO_SENSE, SKIPPED, Sense, lexicon
 from agents_pc2.memory.tokens import Token
 
+PLACE = frozenset({"place"})
 SELF = "self"
 """The owner in "my boat"."""
 
@@ -92,6 +93,10 @@ class Reading:
         """Return the names in small letters, word by word."""
         return [tuple(self.units[index].text.lower() for index in group) for group in self.names]
 
+    def whole(self, index: int) -> tuple[int, ...]:
+        """Return the units of the name that a unit belongs to, or the unit alone."""
+        return next((group for group in self.names if index in group), (index,))
+
     def valued(self, index: int) -> bool:
         """Say whether a unit may be a value of its own: neither the boat of "the Xorn boat" nor the violin of "violin case"."""
         unit = self.units[index]
@@ -100,10 +105,13 @@ class Reading:
             return False
         return not (unit.end < len(self.tokens) and self.tokens[unit.end].lower in lexicon().grammar["holders"])
 
-    def placed(self, index: int, after: str = "places") -> bool:
-        """Say whether a unit stands after a word of place: "in the attic", "from Farnham"; `after` names the list."""
+    def placed(self, index: int, after: str = "places", among: frozenset[str] = PLACE) -> bool:
+        """Say whether a unit stands after a word of place: "in the attic", "from Farnham".
+
+        `after` names the list of words; what is known to be of other kinds than `among` is no place.
+        """
         unit = self.units[index]
-        if unit.number or (unit.sense.kinds and "place" not in unit.sense.kinds):
+        if unit.number or (unit.sense.kinds and not unit.sense.kinds & among):
             return False
         words = lexicon()
         at = {place: other for other in self.units for place in other.positions}

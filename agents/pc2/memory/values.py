@@ -7,6 +7,8 @@ from agents_pc2.memory.units import Unit
 
 FITS = 0.8
 MAY_FIT = 0.45
+OF_THINGS = frozenset({"colour", "material"})
+"""Kinds that stand as adjectives before things."""
 COUNTED = frozenset({"number", "time", "frequency", "unit"})
 
 
@@ -26,11 +28,11 @@ def of_kind(pair: Alignment, kind: str) -> float:
     """Return how sure it is that the memory has a value of this kind."""
     values = pair.news
     if any(kind in unit.sense.kinds and _is_value(pair, index, unit, kind) for index, unit in values):
-        return 0.95
+        return 0.9
     if kind == "place":
         return _place(pair)
     if kind in COUNTED:
-        return 0.95 if any(unit.has_digit for _, unit in values) else 0.0
+        return 0.95 if any(unit.number or (kind == "number" and unit.has_digit) for _, unit in values) else 0.0
     if kind in ("date", "year"):
         times = any(unit.is_year or (kind == "date" and unit.is_time) for _, unit in values)
         return 0.95 if times else 0.0
@@ -59,6 +61,8 @@ def _place(pair: Alignment) -> float:
 def _is_value(pair: Alignment, index: int, unit: Unit, kind: str) -> bool:
     if unit.name:
         return kind in pair.words.groups["capital_kinds"]
+    if kind in OF_THINGS and pair.memory.placed(index, among=OF_THINGS):
+        return False  # "in the blue cupboard" tells the colour of the cupboard
     titled = kind == "job" and any(
         other.name and other.start == unit.end for other in pair.memory.units
     )  # "doctor Bell"

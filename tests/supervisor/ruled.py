@@ -1,0 +1,91 @@
+"""A host as its control plane and its board see it: cells of an in-memory mesh, real errors, a real Context."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from mesh.directory import Directory
+from mesh.records import HostRecord
+from mesh.supervisor.board import Board
+from mesh.supervisor.cell import Cell
+from mesh.supervisor.errorlog import ErrorLog
+from mesh.supervisor.reporter import Reporter
+from mesh.supervisor.vitals import Pulse
+from mesh.testing import InMemoryMesh
+from mesh.transport import profile
+
+
+class RuledHost:
+    """The host `mainpc` without transport; `warning` is what its registry answers to wishes."""
+
+    name = "mainpc"
+
+    def __init__(self, mesh: InMemoryMesh, folder: Path) -> None:
+        self.mesh = mesh
+        self.cells: dict[str, Cell] = mesh._host(self.name).cells
+        self.spans = mesh.spans
+        self.errors = ErrorLog(folder / "errors", self.name, lambda *_: None, clock=mesh.clock)
+        self.report = Reporter(self.name, self.errors, mesh.clock, lambda *_: None)
+        self.context = profile.new_context()
+        self.pulse = Pulse(mesh.clock)
+        self.directory = Directory(known_names=("plain",), clock=mesh.clock)
+        self.board = Board(self.name, 4711, "curve", self.cells, self.directory, self.errors, self.pulse, self.context,
+                           mesh.clock)
+        self.warning: str | None = None
+        self.wishes: list[tuple[str, str]] = []
+        self.published: list[tuple[str, Any, str]] = []
+        self.leaving = False
+
+    def announces(self, *services: str) -> None:
+        """Have the directory show these cells."""
+        rows = [row for row in self.mesh._host(self.name).inventory() if row.service in services]
+        self.directory.set_own(HostRecord(self.name, 4711, "127.0.0.1", 1, 2, "", "", "ok", 1), rows)
+
+    def status(self) -> dict[str, Any]:
+        return self.board.status(self.leaving)
+
+    def rows(self) -> list[dict[str, Any]]:
+        return self.board.rows()
+
+    def row(self, service: str) -> dict[str, Any]:
+        """Return the row of one agent."""
+        return next(row for row in self.rows() if row["service"] == service)
+
+    def table(self) -> dict[str, Any]:
+        return self.board.table({"state": "ok", "endpoint": "tcp://127.0.0.1:7400", "store": "sqlite"})
+
+    def describe(self, cell: Cell) -> dict[str, Any]:
+        return self.board.describe(cell)
+
+    async def start_agent(self, cell: Cell) -> str | None:
+        self.wishes.append((cell.service, "running"))
+        cell.launch(by_operator=True)
+        await cell.settled.wait()
+        return self.warning
+
+    async def stop_agent(self, cell: Cell) -> str | None:
+        self.wishes.append((cell.service, "stopped"))
+        await cell.stop("stopped by an operator")
+        return self.warning
+
+    def publish(self, topic: str, payload: Any, origin: str) -> None:
+        self.published.append((topic, payload, origin))
+
+    def shut_down(self) -> None:
+        self.leaving = True
+
+
+@asynccontextmanager
+async def ruled_host(folder: Path) -> AsyncIterator[RuledHost]:
+    """Give a host whose error log is open."""
+    async with InMemoryMesh() as mesh:
+        host = RuledHost(mesh, folder)
+        host.errors.open()
+        try:
+            yield host
+        finally:
+            host.errors.close()
+            host.context.term()
