@@ -38,8 +38,8 @@ LISTS: dict[str, str] = {
     "transport": "by tram|by bicycle|by bus|on foot|by ferry|by train",
 }
 SYLLABLES = (
-    "bra", "kel", "mo", "tar", "vin", "zor", "qui", "la", "ned", "pho", "mi", "rel", "da", "os", "ga", "thu", "ne", "ri",
-    "xan", "vel", "dor", "fi", "lum", "pra", "sto", "wen", "jor", "ka", "eb",
+    "bra", "kel", "mo", "tar", "vin", "zor", "qui", "la", "ned", "pho", "mi", "rel", "da", "os", "ga", "thu", "ne",
+    "ri", "xan", "vel", "dor", "fi", "lum", "pra", "sto", "wen", "jor", "ka", "eb",
 )  # fmt: skip
 ENDINGS = ("x", "n", "th", "ra", "l", "sk", "na", "m", "d", "ri", "ck", "s")
 KIN = (

@@ -104,7 +104,7 @@ class MemoryOrchestrator(DataAgent):
     async def semantic_search(
         self, query: str, k: Count = 5, filters: MemoryFilters | None = None, user_id: str = ""
     ) -> MemoryHits:
-        """Return the memories of one user that answer `query` or come near it, the best first, each with its evidence."""
+        """Return the memories of one user that answer `query` or come near it, best first, with their evidence."""
         await self._prepare()
         now = self.clock.time()
         scope = Scope(user_id, filters or MemoryFilters(), now)
@@ -132,12 +132,14 @@ class MemoryOrchestrator(DataAgent):
 
     @operation
     async def update_memory(
-        self, memory_id: str, content: str | None = None, importance: Share | None = None, tags: list[str] | None = None,
+        self, memory_id: str, content: str | None = None, importance: Share | None = None,
+        tags: list[str] | None = None,
         metadata: dict[str, Any] | None = None, memory_tier: MemoryTier | None = None, expires_at: float | None = None,
     ) -> Updated:  # fmt: skip
         """Change what is given of a memory; return whether it exists."""
         given = {
-            "content": content, "importance": importance, "tags": tags, "metadata": metadata, "memory_tier": memory_tier,
+            "content": content, "importance": importance, "tags": tags, "metadata": metadata,
+            "memory_tier": memory_tier,
             "expires_at": expires_at,
         }  # fmt: skip
         changes = {name: value for name, value in given.items() if value is not None}
@@ -230,7 +232,7 @@ class MemoryOrchestrator(DataAgent):
 
     @every(seconds=3600)
     async def sweep(self) -> None:
-        """Let everything fade by the time since the last sweep, drop what has expired, condense what has become faint."""
+        """Let everything fade by the time since the last sweep, drop what has expired, condense what is faint."""
         now, after, leftovers = self.clock.time(), 0, list[str]()
         await self.store.write(lambda connection: drop_expired(connection, now))
         while True:

@@ -10,7 +10,7 @@ import pytest
 
 from mesh import RemoteFailure, Unavailable
 from mesh.supervisor import cell as cell_module
-from mesh.supervisor.restart import DELAYS, JITTER
+from mesh.supervisor.restart import DELAYS, JITTER, Restarts
 from mesh.testing import InMemoryMesh, in_mesh
 from mesh.testing.clock import settle
 from tests.eventually import eventually
@@ -180,13 +180,16 @@ def test_an_agent_that_exits_while_it_starts_fails_alone(place: str) -> None:
 
 
 @in_mesh
-async def test_a_start_is_tried_again_after_its_delay_and_not_before(mesh: InMemoryMesh) -> None:
+async def test_a_start_is_tried_again_after_its_delay_and_not_before(
+    mesh: InMemoryMesh, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cell_module, "Restarts", lambda: Restarts(lambda: 0.5))
     failing = fresh(Failing)
     cell = await mesh.add("plain", failing, settings={"times": 2})
     for restarts, delay in enumerate(DELAYS[:2], start=1):
-        await mesh.clock.advance(delay * (1 - JITTER) - 0.001)
+        await mesh.clock.advance(delay - 0.002)
         assert cell.state == "backoff" and cell.restarts == restarts - 1
-        await mesh.clock.advance(delay * 2 * JITTER + 0.002)
+        await mesh.clock.advance(0.003)
         await eventually(lambda so_far=restarts: cell.restarts == so_far)  # type: ignore[misc]
         await becomes(cell, "backoff", "ready")
     assert cell.state == "ready" and cell.restarts == 2

@@ -15,8 +15,9 @@ from mesh.errors import DeadlineExceeded, Overloaded
 from mesh.message import Event, Reply, Request, decode, encode
 from mesh.transport import profile
 from mesh.transport import session as module
-from tests.eventually import eventually
+from tests.eventually import eventually, wait_until
 from tests.transport.ends import Host, RawDealer, ask, echo, host, on_a_loop, raw_dealer, two_hosts, value_of
+from tests.transport.programs import passed
 
 HERE = "mainpc"
 MIB = 1024 * 1024
@@ -304,6 +305,21 @@ async def test_a_peer_that_does_not_read_stops_no_other_and_gets_nothing_more_be
         assert {type(wire.read_reply(one)[1].error) for one in deaf.of_kind(wire.ERROR)} == {Overloaded}
         assert len(deaf.of_kind(wire.REPLY)) > 250, "no answer was lost"
         assert deaf_session.outbox.call_bytes == 0
+
+
+@on_a_loop
+async def test_a_send_that_does_not_succeed_hides_nothing_that_came(no_heartbeats: None) -> None:
+    async with host(HERE, large) as callee, raw_dealer(callee, high_water=1) as deaf, \
+            raw_dealer(callee, "pc3") as other:
+        await greeted(other)
+        await fill(callee, deaf)
+        blocked = callee.session_of("pc2")
+        for number in range(10):
+            await other.send(wire.call(number, ask("heard")))
+            wait_until(passed(0.02))  # the loop stands still, libzmq's thread takes the call in
+            blocked.flush()
+            assert blocked.blocked
+            assert value_of(await other.next()) == "heard"
 
 
 @on_a_loop

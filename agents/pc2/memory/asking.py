@@ -27,7 +27,7 @@ CHOSEN_WITHIN = 3
 
 
 class Asking:
-    """The question word of one question and what follows from it; `word` is "" without one, `focus` as in `Question`."""
+    """The question word of a question and what follows from it; `word` is "" without one, `focus` as in `Question`."""
 
     def __init__(
         self, reading: Reading, units: Sequence[Unit], possessions: Sequence[Possession], words: Lexicon
@@ -157,11 +157,15 @@ class Asking:
     def _usual(self) -> frozenset[str]:
         """Return the kind of value that the one relation asked for always has."""
         telling = [u for u in self.units if u.sense.concepts and not u.sense.kinds and not self._is_light(u)]
-        nouns = [unit for unit in telling if not unit.lemmas & self.words.verbs]
+        nouns = [unit for unit in telling if not unit.lemmas & self.words.verbs and not self._describes(unit)]
         telling = nouns or [unit for unit in telling if unit.sense.concepts <= self.words.wants.keys()]
         if len(telling) != 1 or not telling[0].sense.concepts <= self.words.wants.keys():
             return NOTHING
         return frozenset(self.words.wants[concept] for concept in telling[0].sense.concepts)
+
+    def _describes(self, unit: Unit) -> bool:
+        """Say whether a noun stands right before another one: "the heating engineer"."""
+        return any(other.start == unit.end and not other.lemmas & self.words.verbs for other in self.units)
 
     def _is_light(self, unit: Unit) -> bool:
         return len(unit.words) == 1 and bool(unit.lemmas & self.words.light)

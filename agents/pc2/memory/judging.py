@@ -27,8 +27,8 @@ LEAST_SUBJECT = 0.3
 class Verdict:
     """How well a memory answers a question: each part from 0 to 1, and the score they make together.
 
-    `likeness` is the share of the question's words that the memory has in some way, `about` are the names both speak of,
-    `concepts` those of the question that were found.
+    `likeness` is the share of the question's words that the memory has in some way, `about` are the names both speak
+    of, `concepts` those of the question that were found.
     """
 
     subject: float

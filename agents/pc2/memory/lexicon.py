@@ -25,7 +25,7 @@ VOWELS = frozenset("aeiou")
 
 @dataclass(frozen=True, slots=True)
 class Sense:
-    """What a word or phrase stands for: concepts it expresses, kinds it is one of, kinds it names, a kind it asks for."""
+    """What a word or phrase stands for: concepts it expresses, kinds it is one of, names, or asks for."""
 
     concepts: frozenset[str] = frozenset()
     kinds: frozenset[str] = frozenset()

@@ -43,7 +43,7 @@ class _Finder:
         self.at = {position: index for index, unit in enumerate(units) for position in unit.positions}
 
     def owned(self, mark: int) -> tuple[int, ...]:
-        """Return the units of the noun phrase after a mark, up to a verb, a small word, a name after a noun, or a break."""
+        """Return the noun phrase after a mark, up to a verb, a small word, a name after a noun, or a break."""
         owned: list[int] = []
         aided = self._aided(mark)
         for place in range(mark + 1, len(self.tokens)):

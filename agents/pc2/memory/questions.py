@@ -9,6 +9,7 @@ from itertools import pairwise
 
 from agents_pc2.memory.asking import Asking
 from agents_pc2.memory.lexicon import Lexicon, lexicon
+from agents_pc2.memory.possessions import is_verb
 from agents_pc2.memory.reading import read
 from agents_pc2.memory.units import SELF, Possession, Reading, Unit
 
@@ -21,8 +22,8 @@ class Question:
     """What is asked.
 
     `units` leave out what says nothing; `weights` say how much each of them tells of the relation that is asked for;
-    `anchors` are those it is about and that must be found again, `chosen` the anchors right after "which", `things` what
-    an article points at;
+    `anchors` are those it is about and that must be found again, `chosen` the anchors right after "which", `things`
+    what an article points at;
     `focus` are words that only name the kind of value that is `wanted`; `implied` are relations it may mean without a
     word for them, `limits` those of "by when"; `leads` says that the first name is the subject, not "with Anna".
     """
@@ -70,7 +71,8 @@ class _Asker:
         vague = {unit for unit in self.asking.focus if unit.sense.names <= self.words.groups["vague_kinds"]}
         anchors = frozenset(self._anchors())
         relation = [unit for unit in self.units if unit not in anchors | vague and not unit.name]
-        alone = not names and not anchors
+        things = frozenset(self._things())
+        alone = not (names or anchors or things)
         about_self = any(each.owner == SELF for each in self.possessions) or (self._acts_self() and alone)
         wanted = self.asking.wanted()
         return Question(
@@ -78,7 +80,7 @@ class _Asker:
             units=self.units,
             weights=tuple(self._weights(anchors | vague)),
             anchors=anchors,
-            things=frozenset(self._things()),
+            things=things,
             chosen=frozenset(unit for unit in anchors if self.asking.chooses(unit)),
             focus=frozenset(self.asking.focus),
             possessions=self.possessions,
@@ -124,11 +126,17 @@ class _Asker:
             if lower != "the":
                 continue
             end = place + 1
-            while end in at and self.lowers[end] not in self.words.grammar["verbal"] | self.words.verbs:
+            while end in at and not self._starts_predicate(end):
                 end += 1
             if end < len(self.lowers) and self.lowers[end] in self.words.grammar["frames"]:
                 continue
-            yield from (at[each] for each in range(place + 1, end) if not at[each].name)
+            yield from (at[each] for each in range(place + 1, end) if at[each].start > place and not at[each].name)
+
+    def _starts_predicate(self, place: int) -> bool:
+        lower = self.lowers[place]
+        if lower in self.words.grammar["verbal"] or lower in self.words.verbs:
+            return True
+        return is_verb(self.reading.tokens[place], self.words)
 
     def _extends_name(self, name: Unit, unit: Unit) -> bool:
         """Say whether a noun belongs to a name: "the Xorn boat"."""

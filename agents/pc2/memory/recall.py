@@ -69,7 +69,7 @@ def search_meaning(connection: sqlite3.Connection, query: str, scope: Scope, lim
 
 
 def said(connection: sqlite3.Connection, statement: str, scope: Scope) -> list[Memory]:
-    """Return the memories that say what `statement` says, or all that answer it when it names a subject and relation only."""
+    """Return the memories that say what `statement` says, or all that answer it if it names no value."""
     question = ask(statement)
     if not question.units:
         return []
@@ -116,7 +116,7 @@ def _hit(judged: _Judged, score: float, *, answers: bool, superseded: bool = Fal
 
 
 def _proposed(connection: sqlite3.Connection, question: Question, scope: Scope) -> list[tuple[int, Memory]]:
-    """Return what is worth judging: everything about the names of the question, and what shares words and concepts with it."""
+    """Return what is worth judging: all about the names of the question, and what shares words and concepts."""
     found: dict[int, Memory] = {}
     for names in anchor_terms(question):
         found.update(_candidates(connection, match_all(names), scope, ABOUT_NAMES))

@@ -9,7 +9,7 @@ from agents_pc2.memory.likeness import ALIKE, SURE, Alignment
 from agents_pc2.memory.units import Unit
 
 PLAIN = 0.9
-"""A question without a word for the relation, such as "where is the boat", answered by a memory that says little else."""
+"""A question without a word for the relation, such as "where is the boat", and a memory that says little else."""
 SAID_AGAIN = 0.8
 BY_VALUE = 0.8
 PER_EXTRA = 0.6
@@ -44,7 +44,8 @@ class _Relation:
             return 0.75 * self._says_little()
         if not any(self.weights):
             return PLAIN if self.pair.question.open_ended else self._plain()
-        if self.reached and self.pair.question.things.issuperset(self.reached) and len(self.reached) < len(self._telling()):
+        only_things = self.reached and self.pair.question.things.issuperset(self.reached)
+        if only_things and len(self.reached) < len(self._telling()):
             return 0.5  # the thing is there, but nothing of what is asked about it
         self._count_repetitions()
         total = score = 0.0
@@ -122,7 +123,7 @@ class _Relation:
         return any(unit not in focus or self.pair.best_of(unit) >= SURE for unit in reached)
 
     def _by_value(self, unit: Unit) -> float:
-        """Return how well a value alone tells the relation: "a teal boat" has a colour, "my doctor is Anna Bell" a name."""
+        """Return how well a value alone tells the relation: "a teal boat" has a colour, "I am Anna Bell" a name."""
         if unit.sense.concepts & self.words.groups["named"] and values.has_name(self.pair):
             return SURE
         if "age" in unit.sense.concepts and any(told.number for _, told in self.pair.news):

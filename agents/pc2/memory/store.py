@@ -1,4 +1,4 @@
-"""The tables of the memory and what is done to them; every function takes the connection and runs inside one transaction."""
+"""The tables of the memory and what is done to them; each function runs on a connection inside one transaction."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from agents_shared.messages import Memory, MemoryFilters, NewMemory, Related
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS memories (
     id INTEGER PRIMARY KEY, memory_id TEXT NOT NULL UNIQUE, user_id TEXT NOT NULL DEFAULT '', content TEXT NOT NULL,
-    memory_type TEXT NOT NULL, memory_tier TEXT NOT NULL, importance REAL NOT NULL, tags TEXT NOT NULL, metadata TEXT NOT NULL,
+    memory_type TEXT NOT NULL, memory_tier TEXT NOT NULL, importance REAL NOT NULL, tags TEXT NOT NULL,
+    metadata TEXT NOT NULL,
     parent_id TEXT, created_at REAL NOT NULL, updated_at REAL NOT NULL, last_accessed_at REAL NOT NULL,
     access_count INTEGER NOT NULL DEFAULT 0, expires_at REAL, swept_at REAL NOT NULL
 );
@@ -43,7 +44,8 @@ CREATE TABLE IF NOT EXISTS facts_about_this_file (name TEXT PRIMARY KEY, value T
 CREATE VIRTUAL TABLE IF NOT EXISTS memory_index USING fts5 (content, terms, tokenize = 'unicode61 remove_diacritics 2');
 """
 _COLUMNS = (
-    "memory_id, content, memory_type, memory_tier, importance, tags, metadata, parent_id, user_id, created_at, updated_at, "
+    "memory_id, content, memory_type, memory_tier, importance, tags, metadata, parent_id, user_id, created_at, "
+    "updated_at, "
     "last_accessed_at, access_count, expires_at"
 )
 COLUMNS = ", ".join(f"m.{name.strip()}" for name in _COLUMNS.split(","))
@@ -80,8 +82,9 @@ def add(connection: sqlite3.Connection, new: NewMemory, now: float) -> str:
         json.dumps(new.metadata), new.parent_id, now, now, now, new.expires_at, now,
     )  # fmt: skip
     cursor = connection.execute(
-        "INSERT INTO memories (memory_id, user_id, content, memory_type, memory_tier, importance, tags, metadata, parent_id, "
-        "created_at, updated_at, last_accessed_at, expires_at, swept_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO memories (memory_id, user_id, content, memory_type, memory_tier, importance, tags, metadata, "
+        "parent_id, created_at, updated_at, last_accessed_at, expires_at, swept_at) "
+        "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         values,
     )
     assert cursor.lastrowid is not None  # an INSERT of one row always has one

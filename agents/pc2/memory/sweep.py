@@ -1,4 +1,4 @@
-"""One pass of fading over the store: what has expired goes, the rest fades, related leftovers are condensed into one."""
+"""One pass of fading over the store: what has expired goes, the rest fades, related leftovers are condensed."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def drop_expired(connection: sqlite3.Connection, now: float) -> int:
 
 
 def fade_some(connection: sqlite3.Connection, after: int, limit: int, now: float) -> tuple[int, list[str]]:
-    """Fade up to `limit` memories with a row id above `after`; return the last row id (0 at the end) and ids to condense."""
+    """Fade up to `limit` memories above row `after`; return the last row (0 at the end) and ids to condense."""
     rows = connection.execute(
         f"SELECT {store.COLUMNS}, m.swept_at, m.id FROM memories m WHERE m.id > ? ORDER BY m.id LIMIT ?", (after, limit)
     ).fetchall()

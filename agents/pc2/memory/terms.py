@@ -1,6 +1,7 @@
 """The words under which a memory is indexed and looked for: its own, their base forms, and the concepts they express.
 
-Concepts make the full text index find "resides in Farnham" for "where does she live": both carry the term `conceptresidence`.
+Concepts make the full text index find "resides in Farnham" for "where does she live": both carry the term
+`conceptresidence`.
 """
 
 from __future__ import annotations

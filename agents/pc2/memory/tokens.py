@@ -22,7 +22,8 @@ _IS_AFTER = frozenset({
 _NOT_POSSESSED = frozenset({
     "a", "an", "the", "not", "in", "on", "at", "from", "to", "of", "with", "by", "for", "my", "your", "his", "her",
     "their", "our", "so", "very", "always", "never", "now", "also", "only", "been", "being", "called", "named", "born",
-    "married", "allergic", "afraid", "scared", "going", "gonna", "about", "near", "due", "it", "that", "is", "and", "or",
+    "married", "allergic", "afraid", "scared", "going", "gonna", "about", "near", "due", "it", "that", "is", "and",
+    "or",
 })  # fmt: skip
 """Before these, too."""
 _ORDINAL = re.compile(r"^(\d+)(?:st|nd|rd|th)$")

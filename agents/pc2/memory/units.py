@@ -98,7 +98,7 @@ class Reading:
         return next((group for group in self.names if index in group), (index,))
 
     def valued(self, index: int) -> bool:
-        """Say whether a unit may be a value of its own: neither the boat of "the Xorn boat" nor the violin of "violin case"."""
+        """Say whether a unit may be a value: neither the boat of "the Xorn boat" nor the violin of "violin case"."""
         unit = self.units[index]
         before = next((other for other in self.units if other.end == unit.start), None)
         if before is not None and before.name and not unit.name:
@@ -129,7 +129,7 @@ class Reading:
 
 
 def _passes(unit: Unit, between: Unit) -> bool:
-    """Say whether a word may stand between "in" and the place: an adjective, but no phrase and, before a name, no noun."""
+    """Say whether a word may stand between "in" and the place: an adjective, no phrase and, before a name, no noun."""
     if len(between.positions) > 1 or between.number:
         return False
     return not unit.name or between.name or "place" in between.sense.names
