@@ -35,6 +35,15 @@ LISTS: dict[str, str] = {
     "part": "hinge|lens|handle|switch|hose",
     "length": "4 metres|12 metres|80 centimetres|3 feet",
     "fuel": "diesel|ethanol|petrol|hydrogen",
+    "flower": "tulips|orchids|peonies|sunflowers",
+    "icecream": "pistachio|vanilla|hazelnut|mango",
+    "weekday": "Monday|Tuesday|Thursday|Friday|Saturday",
+    "injury": "left ankle|right wrist|collarbone",
+    "condition": "asthma|migraine|diabetes",
+    "band": "The Velvet Otters|Nine Lanterns|Paper Comets",
+    "game": "chess|backgammon|poker|dominoes",
+    "award": "Golden Quill|Silver Anchor|Blue Ribbon",
+    "sauce": "chili oil|honey mustard|garlic sauce",
     "transport": "by tram|by bicycle|by bus|on foot|by ferry|by train",
 }
 SYLLABLES = (

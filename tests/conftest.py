@@ -20,8 +20,10 @@ ALLOWED_SKIPS = (
 
 _skipped: list[str] = []
 
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell started the tests in the background: the programs
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # they start would be deaf to Ctrl-C as well
+# A shell may have started the tests in the background: the programs they start would be deaf to Ctrl-C as well.
+for _number, _handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+    if signal.getsignal(_number) is signal.SIG_IGN:
+        signal.signal(_number, _handler)
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:

@@ -8,6 +8,7 @@ from mesh import Agent, operation
 from mesh.agent import AgentConfig
 from mesh.supervisor.cell import Cell
 from mesh.supervisor.restart import DELAYS, JITTER
+from mesh.testing import FakeClock
 from mesh.testing.clock import settle
 from tests.eventually import eventually
 
@@ -25,6 +26,13 @@ def fresh(cls: type[A], **fields: Any) -> type[A]:
 async def becomes(cell: Cell, *states: str) -> None:
     """Wait until a cell is in one of some states; its file is loaded in a thread, which takes real time."""
     await eventually(lambda: cell.state in states)
+
+
+async def asleep(clock: FakeClock, seconds: float) -> None:
+    """Wait until somebody has gone to sleep for so long by a test's clock."""
+    await eventually(lambda: any(
+        timer.callback is not None and moment == clock.monotonic() + seconds for moment, _, timer in clock._timers
+    ))
 
 
 async def torn_down(cell: Cell) -> None:

@@ -20,6 +20,7 @@ from mesh.supervisor.cells import Cells
 from mesh.testing import InMemoryMesh
 from mesh.testing.clock import settle
 from tests.eventually import eventually
+from tests.supervisor.plain import asleep
 
 AGENT = '''
 from mesh import Agent, AgentConfig, operation
@@ -191,7 +192,7 @@ def test_a_slow_start_holds_up_nobody_but_those_who_need_it(tmp_path: Path) -> N
         await rig.has("fond", "degraded")
         assert rig.cell("fond").lifecycle.reason == "waiting for slow@mainpc"
         assert rig.states() == {"slow": "starting", "user": "starting", "fond": "degraded", "apart": "ready"}
-        await eventually(lambda: rig.cell("slow").operations)
+        await asleep(rig.clock, 7.0)
         await rig.clock.advance(7)
         await rig.has("user", "ready")
         assert set(rig.states().values()) == {"ready"}
@@ -359,7 +360,8 @@ def test_a_setting_that_changes_starts_its_agent_anew_and_no_other(tmp_path: Pat
         await rig.has("one", "ready")
         assert {service for service, _ in rig.steps} == set(), "it is what it was"
         rig.registry_says(overrides=[override("one", "after", 7.0)])
-        await eventually(lambda: rig.cell("one").state == "starting" and rig.cell("one").settings()["after"] == 7.0)
+        await asleep(rig.clock, 7.0)
+        assert rig.cell("one").state == "starting" and rig.cell("one").settings()["after"] == 7.0
         await rig.clock.advance(7)
         await rig.has("one", "ready")
         rig.registry_says(overrides=[])
@@ -374,7 +376,7 @@ def test_a_setting_that_changes_also_helps_one_that_does_not_come_up(tmp_path: P
     async def scenario(rig: Rig) -> None:
         rig.cells.launch()
         if state == "starting":
-            await eventually(lambda: rig.cell("one").operations)
+            await asleep(rig.clock, 1000.0)
         else:
             await rig.settled()
         while state == "quarantined" and rig.cell("one").state != "quarantined":

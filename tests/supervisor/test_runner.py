@@ -19,7 +19,7 @@ from mesh.supervisor.runner import AgentExit, LoopRunner, Runner, ThreadRunner, 
 from mesh.testing import InMemoryMesh, in_mesh
 from mesh.testing.clock import settle
 from tests.eventually import eventually
-from tests.supervisor.plain import SOON, Plain, becomes, fresh, torn_down
+from tests.supervisor.plain import SOON, Plain, asleep, becomes, fresh, torn_down
 
 LIMIT = 5.0
 """Seconds a blocking function waits at most, so that a failing test ends."""
@@ -332,7 +332,7 @@ async def test_the_clock_of_a_test_turns_for_threads_too(mesh: InMemoryMesh) -> 
     mesh.fake("other", ask=lambda text: text.upper())
     await mesh.add("blocking", blocking(), isolation="thread")
     call = asyncio.create_task(mesh.request("blocking.ask_later", seconds=7.0))
-    await eventually(lambda: any(moment == mesh.clock.monotonic() + 7 for moment, *_ in mesh.clock._timers))
+    await asleep(mesh.clock, 7.0)
     await mesh.clock.advance(7)
     assert await call == "LATE"
 

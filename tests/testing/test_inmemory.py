@@ -24,7 +24,7 @@ from mesh import (
 )
 from mesh.testing import FakeClock, InMemoryMesh, RecordedEvent, in_mesh
 from mesh.testing.clock import settle
-from tests.eventually import eventually
+from tests.supervisor.plain import asleep
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -400,7 +400,7 @@ async def test_a_call_waits_for_one_that_is_about_to_be_ready(mesh: InMemoryMesh
             await super().setup()
 
     adding = asyncio.create_task(mesh.add("notes", Slow))
-    await eventually(lambda: any(moment == mesh.clock.monotonic() + 1 for moment, *_ in mesh.clock._timers))
+    await asleep(mesh.clock, 1.0)
     call = asyncio.create_task(mesh.request("notes.all"))
     given_up = asyncio.create_task(mesh.request("notes.all"))
     await settle()

@@ -157,7 +157,8 @@ class Asking:
     def _usual(self) -> frozenset[str]:
         """Return the kind of value that the one relation asked for always has."""
         telling = [u for u in self.units if u.sense.concepts and not u.sense.kinds and not self._is_light(u)]
-        nouns = [unit for unit in telling if not unit.lemmas & self.words.verbs and not self._describes(unit)]
+        telling = [unit for unit in telling if not self._describes(unit)]
+        nouns = [unit for unit in telling if not unit.lemmas & self.words.verbs]
         telling = nouns or [unit for unit in telling if unit.sense.concepts <= self.words.wants.keys()]
         if len(telling) != 1 or not telling[0].sense.concepts <= self.words.wants.keys():
             return NOTHING

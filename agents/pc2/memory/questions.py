@@ -130,7 +130,9 @@ class _Asker:
                 end += 1
             if end < len(self.lowers) and self.lowers[end] in self.words.grammar["frames"]:
                 continue
-            yield from (at[each] for each in range(place + 1, end) if at[each].start > place and not at[each].name)
+            phrase = [at[each] for each in range(place + 1, end) if at[each].start > place]
+            if not any(unit.name for unit in phrase):
+                yield from phrase
 
     def _starts_predicate(self, place: int) -> bool:
         lower = self.lowers[place]
