@@ -26,6 +26,7 @@ GRACE = 0.05
 BAD_FRAMES = 3
 BAD_SECONDS = 10.0
 RETRY = 0.05
+EAGER = 16
 
 
 class FrameAge:
@@ -76,6 +77,7 @@ class Channel(ABC):
         self._scheduled = False
         self._stuck: bytes | None = None
         self._retry: Timer | None = None
+        self._fresh = 0
         self._loop: asyncio.AbstractEventLoop | None = None
 
     # -- what the two ends do differently
@@ -103,8 +105,16 @@ class Channel(ABC):
     # -- out
 
     def dirty(self) -> None:
-        """Have the outbox leave at the end of this turn of the loop."""
-        if not self._scheduled:
+        """Have the outbox leave at the end of this turn of the loop, or as soon as it holds a good frame's worth.
+
+        A turn that puts 64 answers into one frame has its peer idle until the last is ready, and is idle itself
+        afterwards; in smaller frames both work at the same time.
+        """
+        self._fresh += 1
+        if self._fresh >= EAGER:
+            self._fresh = 0
+            self.flush()
+        elif not self._scheduled:
             self._scheduled = True
             if self._loop is None:  # kept, because to ask for it costs a system call before Python 3.12
                 self._loop = asyncio.get_running_loop()
@@ -112,6 +122,7 @@ class Channel(ABC):
 
     def _flush_scheduled(self) -> None:
         self._scheduled = False
+        self._fresh = 0
         self.flush()
 
     def send_event(self, envelope: bytes) -> None:

@@ -15,7 +15,7 @@ from mesh.metrics import Traffic
 from mesh.testing import FakeClock
 from mesh.testing.clock import settle
 from mesh.transport import channel as module
-from mesh.transport.channel import Channel, FrameAge
+from mesh.transport.channel import EAGER, Channel, FrameAge
 from mesh.wire import Envelope
 from tests.transport.ends import on_a_loop
 
@@ -190,9 +190,20 @@ async def test_a_frame_that_was_not_taken_is_sent_again_as_it_was() -> None:
 async def test_lost_events_are_told_in_the_next_frame() -> None:
     end = End()
     for _ in range(10_003):
-        end.send_event(wire.cancel(1))
+        end.outbox.put_event(wire.cancel(1))
+    end.dirty()
     await settle(1)
     assert {wire.decode_frame(frame).lost for frame in end.sent} == {3}
+
+
+@on_a_loop
+async def test_a_full_frame_does_not_wait_for_the_end_of_the_turn() -> None:
+    end = End()
+    for _ in range(EAGER + 1):
+        end.send_event(wire.cancel(1))
+    assert [len(wire.decode_frame(frame).envelopes) for frame in end.sent] == [EAGER]
+    await settle(1)
+    assert [len(wire.decode_frame(frame).envelopes) for frame in end.sent] == [EAGER, 1]
 
 
 # --- in ---------------------------------------------------------------------------------------------------------------
