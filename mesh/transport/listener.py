@@ -98,7 +98,7 @@ class Listener:
 
     def publish(self, topic: str, envelope: bytes, *, only: PeerKind | None = None) -> None:
         """Push an encoded event to every session (of a kind) that wants its topic."""
-        for session in self.sessions.values():
+        for session in list(self.sessions.values()):  # a send may find out that its peer is gone
             if topic in session.interest and only in (None, session.kind):
                 session.send_event(envelope)
 

@@ -78,6 +78,8 @@ class Session(Channel):
             raise ProtocolError(f"an envelope of kind {wire.Kind(kind).name} does not come from a {self.kind}")
 
     def _call(self, number: int, request: Request) -> None:
+        if self.ended is not None:  # by an earlier envelope of the same frame
+            return
         if number in self._running:
             raise ProtocolError(f"call {number} is running already")
         if request.deadline <= self._clock.monotonic():

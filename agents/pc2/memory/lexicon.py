@@ -90,6 +90,11 @@ class Lexicon:
         for phrases in self._phrases.values():
             phrases.sort(key=lambda entry: -sum(word != GAP for word in entry[0]))
 
+    def every_sense(self) -> Iterator[Sense]:
+        """Yield what each word and phrase stands for."""
+        for entries in self._phrases.values():
+            yield from (sense for _, sense in entries)
+
     def answered_by(self, concepts: Iterable[str]) -> frozenset[str]:
         """Return the kinds of values that relations have: "plays" has an instrument, a sport or a game."""
         return frozenset(self.answers[concept] for concept in concepts if concept in self.answers)

@@ -15,7 +15,7 @@ SHOUTED = 0.6
 """Share of capitalised words from which capitals say nothing."""
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=1024)
 def read(text: str) -> Reading:
     """Return the reading of a text; the same text always gives the same one."""
     return _Reader(text, lexicon()).reading()

@@ -5,6 +5,7 @@ The full text index proposes candidates (words, base forms and concepts, ranked 
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -24,6 +25,10 @@ SAME_QUALITY = 0.06
 """Answers closer than this in score are equally good: the newest counts."""
 UNANSWERING = 0.5
 """Highest score of a memory that does not answer."""
+SHORT = 160
+"""Characters up to which a memory is read as a whole."""
+MOST_SENTENCES = 60
+_SENTENCE = re.compile(r"[^.!?\n]+(?:[.!?](?!\s|$)[^.!?\n]*)*[.!?]*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +45,7 @@ class _Judged:
     row_id: int
     memory: Memory
     verdict: Verdict
+    excerpt: str = ""
 
 
 def search_text(connection: sqlite3.Connection, query: str, scope: Scope, limit: int) -> list[Memory]:
@@ -57,10 +63,7 @@ def search_text(connection: sqlite3.Connection, query: str, scope: Scope, limit:
 def search_meaning(connection: sqlite3.Connection, query: str, scope: Scope, limit: int) -> list[MemoryHit]:
     """Return the memories that answer `query` or come near it, the best first."""
     question = ask(query)
-    judged = [
-        _Judged(row_id, memory, judge(question, read(memory.content)))
-        for row_id, memory in _proposed(connection, question, scope)
-    ]
+    judged = [_judged(question, row_id, memory) for row_id, memory in _proposed(connection, question, scope)]
     answering = sorted((each for each in judged if each.verdict.answers), key=lambda each: -each.verdict.score)
     hits = list(_answers(answering))
     rest = sorted((each for each in judged if not each.verdict.answers), key=lambda each: -each.verdict.likeness)
@@ -79,6 +82,16 @@ def said(connection: sqlite3.Connection, statement: str, scope: Scope) -> list[M
         if verdict.subject >= 0.5 and verdict.likeness >= 0.99:
             found.append(memory)
     return found
+
+
+def _judged(question: Question, row_id: int, memory: Memory) -> _Judged:
+    """Judge a memory, a long one sentence by sentence: what one of them answers is not blurred by the others."""
+    sentences = [each.strip() for each in _SENTENCE.findall(memory.content) if each.strip()]
+    if len(memory.content) <= SHORT or len(sentences) < 2:
+        return _Judged(row_id, memory, judge(question, read(memory.content)))
+    verdicts = [(judge(question, read(each)), each) for each in sentences[:MOST_SENTENCES]]
+    verdict, excerpt = max(verdicts, key=lambda each: (each[0].score, each[0].likeness))
+    return _Judged(row_id, memory, verdict, excerpt)
 
 
 def _answers(answering: Sequence[_Judged]) -> Iterator[MemoryHit]:
@@ -110,7 +123,7 @@ def _hit(judged: _Judged, score: float, *, answers: bool, superseded: bool = Fal
     verdict = judged.verdict
     evidence = Evidence(
         subject=round(verdict.subject, 3), relation=round(verdict.relation, 3), kind=round(verdict.kind, 3),
-        answers=answers, superseded=superseded,
+        answers=answers, superseded=superseded, excerpt=judged.excerpt if answers else "",
     )  # fmt: skip
     return MemoryHit.model_construct(**dict(judged.memory), score=round(score, 4), evidence=evidence)
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from agents_pc2.memory import values
 from agents_pc2.memory.likeness import ALIKE, SURE, Alignment
+from agents_pc2.memory.questions import LIGHT
 from agents_pc2.memory.units import Unit
 
 PLAIN = 0.9
@@ -44,8 +45,7 @@ class _Relation:
             return 0.75 * self._says_little()
         if not any(self.weights):
             return PLAIN if self.pair.question.open_ended else self._plain()
-        only_things = self.reached and self.pair.question.things.issuperset(self.reached)
-        if only_things and len(self.reached) < len(self._telling()):
+        if self.reached and self.pair.question.things.issuperset(self.reached) and self._is_more_asked():
             return 0.5  # the thing is there, but nothing of what is asked about it
         self._count_repetitions()
         total = score = 0.0
@@ -55,6 +55,9 @@ class _Relation:
             total += weight
             score += weight * self.best[index] * (1.0 if found else 0.5)
         return score / total * (1.0 if self.worded else self._says_little()) * self._identity()
+
+    def _is_more_asked(self) -> bool:
+        return any(self.weights[index] > LIGHT and self.best[index] < ALIKE for index in self._telling())
 
     def _telling(self) -> list[int]:
         return [index for index, weight in enumerate(self.weights) if weight]
