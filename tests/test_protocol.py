@@ -13,10 +13,9 @@ import pytest
 import zmq
 
 from mesh import errorbus, records, wire
-from mesh.agent.schema import compile_operations
 from mesh.errors import WIRE_ERRORS, Overloaded
 from mesh.message import MAX_DEPTH, MAX_ITEMS, Event, Reply, Request, decode, encode
-from mesh.supervisor.control import Control
+from mesh.supervisor.control.control import operations
 from mesh.transport import outbox, outside, subscriptions
 from registry.service import RegistryService
 from tests.eventually import eventually
@@ -100,7 +99,7 @@ def test_every_field_of_a_greeting_stands_there() -> None:
 
 def test_every_operation_of_host_and_registry_stands_there() -> None:
     told = [name for row in table(section("The host's operations"), "operation") for name in names(row[0])]
-    assert sorted(told) == sorted(compile_operations(Control))
+    assert sorted(told) == sorted(operations())
     rows = table(section("The registry's operations"), "operation")
     assert {names(row[0])[0]: set(names(row[1])) for row in rows} == {
         name: set(model.model_fields) for name, (model, _) in RegistryService.OPERATIONS.items()
@@ -108,11 +107,11 @@ def test_every_operation_of_host_and_registry_stands_there() -> None:
 
 
 def test_every_argument_of_a_hosts_operation_stands_there() -> None:
-    compiled = compile_operations(Control)
+    compiled = operations()
     for cells in table(section("The host's operations"), "operation"):
         for name in names(cells[0]):
             assert names(cells[1]) == [
-                each.name + ("" if each.required else "?") for each in compiled[name].signature.parameters
+                each.name + ("" if each.required else "?") for each in compiled[name][1].signature.parameters
             ]
 
 

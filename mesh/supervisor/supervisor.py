@@ -33,7 +33,7 @@ from mesh.supervisor.board import Board
 from mesh.supervisor.bus import EventBus
 from mesh.supervisor.cell import Cell
 from mesh.supervisor.cells import Cells
-from mesh.supervisor.control import Control
+from mesh.supervisor.control.control import Control
 from mesh.supervisor.errorlog import ErrorLog
 from mesh.supervisor.house import House
 from mesh.supervisor.incarnation import counting, host_incarnation

@@ -12,7 +12,7 @@ import pytest
 from mesh import InvalidArgument, MeshError, RemoteFailure, UnknownOperation
 from mesh.errors import StoreError
 from mesh.message import Request, encode
-from mesh.supervisor.control import Control
+from mesh.supervisor.control.control import Control
 from mesh.tracing import Trace
 from tests.supervisor.plain import Failing, Plain, becomes, fresh
 from tests.supervisor.ruled import RuledHost, ruled_host

@@ -1,0 +1,1 @@
+"""What operators and other hosts may ask of a host: one file per family of operations, one that puts them together."""

@@ -1,0 +1,44 @@
+"""The life of one agent, and of the host."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mesh.agent.operation import operation
+from mesh.supervisor.cell import Cell
+from mesh.supervisor.control.ruled import Family
+
+
+class Life(Family):
+    """Start, stop and restart."""
+
+    @operation(idempotent=True)
+    async def agent_start(self, service: str) -> dict[str, Any]:
+        """Start an agent, also out of quarantine, with a fresh budget; waits for the outcome."""
+        cell = self._cell(service)
+        warning = await self._ruled.start_agent(cell)
+        return self._outcome(cell, warning)
+
+    @operation(idempotent=True)
+    async def agent_stop(self, service: str) -> dict[str, Any]:
+        """Drain and stop an agent; it stays stopped until an operator starts it."""
+        cell = self._cell(service)
+        warning = await self._ruled.stop_agent(cell)
+        return self._outcome(cell, warning)
+
+    @operation
+    async def agent_restart(self, service: str) -> dict[str, Any]:
+        """Stop an agent and start it anew with a fresh budget."""
+        cell = self._cell(service)
+        await cell.stop("restarted by an operator")
+        warning = await self._ruled.start_agent(cell)
+        return self._outcome(cell, warning)
+
+    @operation
+    async def shutdown(self) -> None:
+        """Drain and stop this host; answers when that has begun."""
+        self._ruled.shut_down()
+
+    def _outcome(self, cell: Cell, warning: str | None) -> dict[str, Any]:
+        return {"service": cell.service, "host": self._ruled.name, "state": cell.state.value,
+                "reason": cell.lifecycle.reason, "warning": warning}

@@ -1,0 +1,62 @@
+"""The supervisor as its control plane needs it, and how an operation finds the cell it is about."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from mesh.address import nearest
+from mesh.errors import InvalidArgument
+from mesh.supervisor.cell import Cell
+from mesh.supervisor.errorlog import ErrorLog
+from mesh.tracing import SpanRing
+
+
+class Ruled(Protocol):
+    """A host that can be asked and told."""
+
+    name: str
+    cells: dict[str, Cell]
+    errors: ErrorLog
+    spans: SpanRing
+
+    def status(self) -> dict[str, Any]:
+        """Return this host's row of `mesh status`."""
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return this host's rows of `mesh agents`."""
+
+    def table(self) -> dict[str, Any]:
+        """Return the directory as this host sees it."""
+
+    def describe(self, cell: Cell) -> dict[str, Any]:
+        """Return everything about one cell."""
+
+    async def start_agent(self, cell: Cell) -> str | None:
+        """Start a cell for an operator; returns a warning, if there is one."""
+
+    async def stop_agent(self, cell: Cell) -> str | None:
+        """Stop a cell for an operator; returns a warning, if there is one."""
+
+    def publish(self, topic: str, payload: Any, origin: str) -> None:
+        """Publish an event."""
+
+    def shut_down(self) -> None:
+        """Begin to stop this host."""
+
+
+class Family:
+    """Operations on one matter; its public coroutines marked `@operation` are the host's."""
+
+    def __init__(self, ruled: Ruled) -> None:
+        self._ruled = ruled
+
+    def _cell(self, service: str) -> Cell:
+        """Return the cell of a service; raises `InvalidArgument` with the nearest name if there is none."""
+        cell = self._ruled.cells.get(service)
+        if cell is None:
+            like = nearest(service, self._ruled.cells)
+            raise InvalidArgument(
+                f"{self._ruled.name} has no agent {service}" + (f"; did you mean {like}?" if like else ""),
+                path="service",
+            )
+        return cell
