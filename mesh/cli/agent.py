@@ -1,4 +1,4 @@
-"""`mesh agent start|stop|restart`: the life of one agent on one host; waits for the outcome."""
+"""`mesh agent start|stop|restart`: the life of one agent on one host; waits until it is so and every host knows."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from mesh.cli.hosts import checked, homes, names
 from mesh.cli.operator import connected
 from mesh.cli.scope import Scope
 from mesh.cli.screen import clean, document, note, say, state
+from mesh.cli.spread import spread
 from mesh.errors import UsageError
 
 Verb = Literal["start", "stop", "restart"]
@@ -39,4 +40,7 @@ async def _acted(scope: Scope, verb: Verb, service: str, host: str | None) -> di
         elif len(found) > 1:
             raise UsageError(f"{service} runs on {' and '.join(found)}; say which one with --host")
         outcome: dict[str, Any] = await operator.ask(f"supervisor.agent_{verb}", {"service": service}, host=found[0])
-        return outcome
+        unaware = await spread(operator, service, outcome["host"])
+    if unaware and outcome["warning"] is None:
+        outcome["warning"] = f"{' and '.join(unaware)} did not hear of it yet: is the registry well? see `mesh status`"
+    return outcome

@@ -273,12 +273,17 @@ async def fill(callee: Host, dealer: RawDealer) -> None:
     """Have a peer that reads nothing ask until its replies pile up."""
     await greeted(dealer)
     session = callee.session_of("pc2")
-    number = 0
+    before, number = callee.traffic.envelopes_in, 0
+
+    def answered() -> bool:
+        return callee.traffic.envelopes_in == before + number and len(session) == 0
+
     while not (session.blocked and session.outbox.call_bytes > 16 * MIB):
         number += 1
         await dealer.send(wire.call(number, ask(None, timeout=60)))
         if number % 20 == 0:
-            await eventually(lambda: len(session) == 0)
+            await eventually(answered)
+    await eventually(answered)
 
 
 async def large(request: Request) -> Reply:
