@@ -141,7 +141,9 @@ class InProcess:
 
     async def best_words(self, user: str, text: str) -> str:
         """Return the best match of plain words."""
-        found = await self._mesh.request("memory_client.search_memory", query=text, user_id=user, limit=1)
+        found = await self._mesh.request(
+            "memory_client.search_memory", query=text, user_id=user, limit=1, memory_type="general"
+        )
         return str(found["results"][0]["content"]) if found["results"] else ""
 
 
@@ -159,9 +161,7 @@ class ThroughCli:
         """Run `mesh call` once for all texts."""
         memories = [{"content": text, "user_id": user} for user, text in told]
         for start in range(0, len(memories), 100):
-            await self._mesh(
-                "call", "memory_client.batch_add_memories", f"memories={json.dumps(memories[start : start + 100])}"
-            )
+            await self._call("memory_client.batch_add_memories", memories=memories[start : start + 100])
 
     async def restart(self) -> None:
         """Take the mesh down and up."""
@@ -170,10 +170,14 @@ class ThroughCli:
 
     async def best_words(self, user: str, text: str) -> str:
         """Return the best match of plain words."""
-        arguments = (f"query={json.dumps(text)}", f"user_id={json.dumps(user)}", "limit=1")
-        found = await self._mesh("call", "memory_client.search_memory", *arguments)
+        found = await self._call(
+            "memory_client.search_memory", query=text, user_id=user, limit=1, memory_type="general"
+        )
         results = found.get("results", [])
         return str(results[0]["content"]) if results else ""
+
+    async def _call(self, target: str, **arguments: Any) -> dict[str, Any]:
+        return dict((await self._mesh("call", target, "--data", json.dumps(arguments)))["result"])
 
     async def _mesh(self, *words: str) -> dict[str, Any]:
         return dict(json.loads(await self._plain(*words, "--json")))
