@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import msgpack
 
@@ -36,7 +36,8 @@ MAX_PATTERNS = 4096
 MAX_INTEREST = 32 * 1024
 TRACE = 16 + 8 + 8 + 1
 
-PeerKind = Literal["host", "heartbeat", "operator"]
+PeerKind = Literal["host", "heartbeat", "operator", "cell"]
+PEER_KINDS: frozenset[str] = frozenset(get_args(PeerKind))
 Envelope = list[Any]
 
 
@@ -161,7 +162,7 @@ def read_greeting(envelope: Envelope) -> Hello:
     if (
         not all(isinstance(body.get(name), str) for name in ("mesh", "kind", "host"))
         or type(body.get("incarnation")) is not int
-        or body["kind"] not in ("host", "heartbeat", "operator")
+        or body["kind"] not in PEER_KINDS
     ):
         raise ProtocolError("a greeting names mesh, kind, host and incarnation")
     return Hello(body["mesh"], body["kind"], body["host"], body["incarnation"], _patterns(interest),

@@ -100,7 +100,7 @@ class Supervisor:
         pending = Pending(self._deadlines)
         self._listener = Listener(
             self._context, own, self._identity, self.handle,
-            ListenerCallbacks(self._session, lambda *_: None, self.report.trouble), self.clock, self.traffic,
+            ListenerCallbacks(self._session, lambda *_: None, self.report.trouble), self.clock, self.traffic, pending,
         )
         self._outside = Outside(self._context, own=own, host=name, boot=self._incarnation, clock=self.clock,
                                 on_refused=self._refused_outside)

@@ -21,13 +21,14 @@ import zmq
 from mesh import wire
 from mesh.clock import Clock, Timer
 from mesh.errors import MeshError, ProtocolError, Unreachable
-from mesh.message import Event
+from mesh.message import Event, Handler
 from mesh.metrics import Traffic
 from mesh.transport import profile
-from mesh.transport.channel import RETRY, Channel
+from mesh.transport.channel import RETRY
+from mesh.transport.exchange import Exchange
 from mesh.transport.keys import KeyPair, fingerprint
 from mesh.transport.loop import TURN_ENVELOPES, TURN_SECONDS, LoopSocket
-from mesh.transport.pending import Waiter
+from mesh.transport.pending import Pending, Waiter
 from mesh.wire import Envelope, Hello
 
 State = Literal["idle", "connecting", "greeting", "up", "lost", "closed"]
@@ -67,20 +68,24 @@ class LinkCallbacks:
     trouble: Callable[[str, str], None]
 
 
-class Link(Channel):
-    """One outgoing connection, whatever number of sockets it has used up so far."""
+class Link(Exchange):
+    """One outgoing connection, whatever number of sockets it has used up so far.
+
+    With a `handler` it also answers what the peer calls down.
+    """
 
     def __init__(
         self, peer: Peer, context: profile.Context, own: KeyPair | None,
-        greeting: Callable[[], Hello], callbacks: LinkCallbacks, clock: Clock, traffic: Traffic,
+        greeting: Callable[[], Hello], callbacks: LinkCallbacks, clock: Clock, traffic: Traffic, pending: Pending,
+        handler: Handler | None = None,
     ) -> None:
-        super().__init__(peer.host, clock, traffic)
+        super().__init__(peer.host, clock, traffic, pending=pending, handler=handler)
+        self.waits_for_news = handler is not None
         self.at = peer
         self.state: State = "idle"
         self.reason = "not connected yet"
         self.answered_by: Hello | None = None
         self.refusal: MeshError | None = None
-        self.waiters: dict[int, Waiter] = {}
         self._context = context
         self._own = own
         self._greeting = greeting
@@ -138,7 +143,7 @@ class Link(Channel):
         self._leaving = False
         self.state = "lost"
         self.reason = reason
-        self._fail_calls(reason)
+        self.end_calls(reason)
         self.forget()
         now = self._clock.monotonic()
         if self._gone_since is None:
@@ -150,14 +155,6 @@ class Link(Channel):
         self._timer = self._clock.call_later(min(self._delay, most) * random.uniform(0.8, 1.2), self.dial)
         self._delay = min(self._delay * 2, most)
         self._callbacks.state(self.peer, False, reason)
-
-    def _fail_calls(self, reason: str) -> None:
-        for waiter in list(self.waiters.values()):
-            began = "no" if self.outbox.holds(waiter.number) else "unknown"
-            known = "the call had not left" if began == "no" else "whether the call began is unknown"
-            waiter.fail(Unreachable(
-                f"{waiter.request.target}: the connection to {self.peer} is lost ({reason}); {known}", began=began
-            ))
 
     def _not_greeted(self) -> None:
         self.lose(f"no answer from {self.at.endpoint} within {GREETING_SECONDS:.0f} s")
@@ -185,15 +182,6 @@ class Link(Channel):
                 f"{waiter.request.target}: {self.peer} cannot be reached ({self.reason}); the call had not left",
                 began="no",
             ))
-
-    def give_up(self, number: int) -> bool:
-        """Take a call back, or have the peer cancel it; returns True if nothing of it had left."""
-        if self.outbox.withdraw(number):
-            return True
-        if self.state == "up":
-            self.outbox.put_control(wire.cancel(number))
-            self.dirty()
-        return False
 
     # -- frames
 
@@ -243,15 +231,10 @@ class Link(Channel):
             self.flush()
         return budget <= 0 and self._socket is not None
 
-    def handle(self, envelope: Envelope, shift: float) -> None:
-        """Take what the peer sent."""
+    def take(self, envelope: Envelope) -> None:
+        """Take news of the connection and events."""
         kind = envelope[0]
-        if kind == wire.REPLY or kind == wire.ERROR:
-            number, reply = wire.read_reply(envelope)
-            waiter = self.waiters.get(number)
-            if waiter is not None:  # else nobody waits any more
-                waiter.finish(reply)
-        elif kind == wire.EVENT:
+        if kind == wire.EVENT:
             self._callbacks.event(wire.read_event(envelope), self.peer)
         elif kind == wire.WELCOME:
             self._welcomed(wire.read_greeting(envelope))
@@ -263,6 +246,7 @@ class Link(Channel):
         elif kind == wire.LEAVING:
             self.reason = LEFT
             self._leaving = True
+            self.cancel_all()  # what a peer that stops has asked for, it does not wait for any more
         else:
             raise ProtocolError(f"an envelope of kind {wire.Kind(kind).name} does not come from a listener")
 

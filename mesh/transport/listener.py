@@ -21,6 +21,7 @@ from mesh.transport import profile
 from mesh.transport.descriptor import hang_up, peer_address
 from mesh.transport.keys import KeyPair
 from mesh.transport.loop import TURN_ENVELOPES, TURN_SECONDS, LoopSocket
+from mesh.transport.pending import Pending
 from mesh.transport.session import Session
 from mesh.wire import Hello, PeerKind
 
@@ -36,20 +37,23 @@ _MONITORED = zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED | zmq.EVENT_HANDSHAKE_F
 class ListenerCallbacks:
     """Whom a listener tells what: a session that came or went, a heartbeat, trouble worth an admin's eye.
 
-    `session` may raise a `MeshError` for one that came: it is refused with that reason.
+    `session` may raise a `MeshError` for one that came: it is refused with that reason. `cell` raises one for a
+    connection that is no cell of this host's; without it nothing is.
     """
 
     session: Callable[[Session, bool], None]
     heartbeat: Callable[[Session, int, bytes], None]
     trouble: Callable[[str, str], None]
+    cell: Callable[[Hello], None] | None = None
 
 
 class Listener:
-    """One ROUTER and its sessions."""
+    """One ROUTER and its sessions; with `pending`, those of cells can be called."""
 
     def __init__(
         self, context: profile.Context, own: KeyPair | None, identity: Callable[[], Hello],
         handler: Handler, callbacks: ListenerCallbacks, clock: Clock, traffic: Traffic,
+        pending: Pending | None = None,
     ) -> None:
         self.sessions: dict[bytes, Session] = {}
         self.accepting = True
@@ -60,6 +64,7 @@ class Listener:
         self._callbacks = callbacks
         self._clock = clock
         self._traffic = traffic
+        self._pending = pending
         self._router: LoopSocket | None = None
         self._monitor: LoopSocket | None = None
         self._open: set[int] = set()
@@ -176,7 +181,7 @@ class Listener:
             hello = wire.read_greeting(frame.envelopes[0])
             self._authorize(hello, self._name_of(first))
             session = Session(hello, routing_id, descriptor, self._send_frame, self._handler, self._on_heartbeat,
-                              self._on_bad_session, self._clock, self._traffic)
+                              self._on_bad_session, self._clock, self._traffic, self._pending)
             session.note_stamp(frame.stamp)
             self._begin(session)
         except MeshError as error:
@@ -218,6 +223,9 @@ class Listener:
                 f"this is mesh {mine.mesh!r}, the peer belongs to mesh {hello.mesh!r}; check `mesh:` and the ports "
                 "in config/hosts.yaml"
             )
+        if hello.kind == "cell":
+            self._authorize_cell(hello)
+            return
         claimed = "operator" if hello.kind == "operator" else hello.host
         if name is not None and (name != claimed or (name == "operator") != (hello.kind == "operator")):
             claimed = claimed if name != claimed else f"a {hello.kind}"
@@ -233,6 +241,11 @@ class Listener:
                     f"(incarnation {session.incarnation}, this one is {hello.incarnation}); two supervisors may not "
                     "share a host name: stop the other one or give this one another name", rule="one_supervisor",
                 )
+
+    def _authorize_cell(self, hello: Hello) -> None:
+        if self._callbacks.cell is None:
+            raise PermissionDenied("this host has no cells in processes of their own", rule="cell")
+        self._callbacks.cell(hello)
 
     # -- out
 

@@ -84,11 +84,11 @@ class Outbox:
         self._put(number, service, envelope)
 
     def put_reply(self, number: int, service: str, envelope: bytes) -> None:
-        """Queue an answer; it is never refused."""
+        """Queue the answer to the peer's call of that number; it is never refused."""
         if len(envelope) > wire.CHUNK:
-            self._put_transfer(number, envelope)
+            self._put_transfer(None, envelope)
         else:
-            self._put(number, service, envelope)
+            self._put(~number, service, envelope)  # below zero, for the peer's numbers are not this end's
 
     def put_event(self, envelope: bytes) -> None:
         """Queue an event; when 4 MiB or 10,000 wait, the oldest are lost and counted."""
@@ -120,7 +120,7 @@ class Outbox:
         self.bulk_bytes += len(envelope)
 
     def withdraw(self, number: int) -> bool:
-        """Take back a request or reply; returns True if nothing of it has left."""
+        """Take back a request; returns True if nothing of it has left."""
         service = self._lane_of.pop(number, None)
         if service is not None:
             lane = self._calls[service]

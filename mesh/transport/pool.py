@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
-from mesh import wire
 from mesh.clock import Clock
-from mesh.errors import MeshError, Unreachable
-from mesh.message import Reply, Request
+from mesh.errors import Unreachable
+from mesh.message import Handler, Reply, Request
 from mesh.metrics import Traffic
 from mesh.transport import profile
 from mesh.transport.keys import KeyPair
@@ -17,11 +16,14 @@ from mesh.wire import Hello
 
 
 class Pool:
-    """Links by the name of the peer; what a call needs is its host's name."""
+    """Links by the name of the peer; what a call needs is its host's name.
+
+    A `handler` answers what peers call down their links; hosts need none, for they are dialled by who calls them.
+    """
 
     def __init__(
         self, context: profile.Context, own: KeyPair | None, greeting: Callable[[], Hello],
-        pending: Pending, callbacks: LinkCallbacks, clock: Clock, traffic: Traffic,
+        pending: Pending, callbacks: LinkCallbacks, clock: Clock, traffic: Traffic, handler: Handler | None = None,
     ) -> None:
         self.links: dict[str, Link] = {}
         self._context = context
@@ -31,13 +33,14 @@ class Pool:
         self._callbacks = callbacks
         self._clock = clock
         self._traffic = traffic
+        self._handler = handler
 
     def connect(self, peer: Peer) -> Link:
         """Return the link to `peer`, dialling if there is none yet and following it if it has moved."""
         link = self.links.get(peer.host)
         if link is None:
             link = Link(peer, self._context, self._own, self._greeting, self._callbacks,
-                        self._clock, self._traffic)
+                        self._clock, self._traffic, self._pending, self._handler)
             self.links[peer.host] = link
             link.dial()
         else:
@@ -55,17 +58,10 @@ class Pool:
         link = self.links.get(host)
         return link is not None and link.state == "up"
 
-    async def exchange(self, request: Request, host: str) -> Reply:
+    def exchange(self, request: Request, host: str) -> Awaitable[Reply]:
         """Send `request` to `host` and return its reply; a call that cannot be made is answered with the reason."""
         link = self.links.get(host)
-        if link is None:
-            return Reply(error=Unreachable(f"{request.target}: this host has no connection to {host}", began="no"))
-        waiter = self._pending.open(request, link)
-        try:
-            link.send_call(waiter, wire.call(waiter.number, request))
-        except MeshError as error:
-            waiter.fail(error)
-        return await waiter.outcome()
+        return _not_connected(request, host) if link is None else link.exchange(request)
 
     def tell(self, envelope: bytes) -> None:
         """Send a control envelope to every peer that is connected."""
@@ -78,3 +74,7 @@ class Pool:
         """Close every link."""
         for host in list(self.links):
             self.drop(host, "this host stops")
+
+
+async def _not_connected(request: Request, host: str) -> Reply:
+    return Reply(error=Unreachable(f"{request.target}: this host has no connection to {host}", began="no"))

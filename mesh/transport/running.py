@@ -18,6 +18,7 @@ class Running:
         self._handler = handler
         self._answer = answer
         self._tasks: dict[int, tuple[asyncio.Task[None], Request]] = {}
+        self._abandoned: set[asyncio.Task[None]] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def __len__(self) -> int:
@@ -39,12 +40,13 @@ class Running:
             reply = _cancelled(request)
         except Exception as error:  # a handler answers errors as replies; whatever it let through must not be lost
             reply = Reply(error=RemoteFailure(f"{request.target}: {error}", type=type(error).__name__))
-        self._finish(number, reply)
+        self._finish(number, request, reply)
 
-    def _finish(self, number: int, reply: Reply) -> None:
-        entry = self._tasks.pop(number, None)
-        if entry is not None:
-            self._answer(number, entry[1], reply)
+    def _finish(self, number: int, request: Request, reply: Reply) -> None:
+        entry = self._tasks.get(number)
+        if entry is not None and entry[1] is request:  # else abandoned, and its number may be another call's by now
+            del self._tasks[number]
+            self._answer(number, request, reply)
 
     def cancel(self, number: int) -> None:
         """Cancel one request; its answer says so."""
@@ -52,13 +54,21 @@ class Running:
         if entry is not None:
             task, request = entry
             # a task that was cancelled before its first step never reaches `_run`
-            task.add_done_callback(lambda _: self._finish(number, _cancelled(request)))
+            task.add_done_callback(lambda _: self._finish(number, request, _cancelled(request)))
             task.cancel()
 
     def cancel_all(self) -> None:
-        """Cancel every request: the peer is gone, or this host stops."""
+        """Cancel every request, because this host stops."""
         for number in list(self._tasks):
             self.cancel(number)
+
+    def abandon(self) -> None:
+        """Cancel every request and answer none: the connection they came over is gone."""
+        for task, _ in self._tasks.values():
+            self._abandoned.add(task)
+            task.add_done_callback(self._abandoned.discard)
+            task.cancel()
+        self._tasks.clear()
 
 
 def _cancelled(request: Request) -> Reply:

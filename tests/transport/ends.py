@@ -88,13 +88,13 @@ class Host:
 
     def __init__(
         self, name: str, handler: Handler = echo, *, mesh: str = MESH, incarnation: int = 1, clock: Clock | None = None,
-        key: KeyPair | None = None, secure: bool = True,
+        key: KeyPair | None = None, secure: bool = True, kind: wire.PeerKind = "host",
     ) -> None:
         self.name = name
         self.clock = clock or Clock()
         self.key = key or KEYS[name]
         self._own = self.key if secure else None
-        self.hello = wire.Hello(mesh, "host", name, incarnation, (), "test")
+        self.hello = wire.Hello(mesh, kind, name, incarnation, (), "test")
         self.traffic = Traffic()
         self.endpoint = ""
         self.sessions: list[tuple[str, bool]] = []
@@ -115,7 +115,7 @@ class Host:
             self.context, self._own, lambda: self.hello, self.pending,
             LinkCallbacks(lambda *what: self.links.append(what), lambda event, _: self.events.append(event),
                           lambda *what: self.lost.append(what), lambda _, text: self.troubles.append(text)),
-            self.clock, self.traffic,
+            self.clock, self.traffic, handler if kind == "cell" else None,
         )
 
     @property
@@ -126,14 +126,17 @@ class Host:
     def _new_listener(self) -> Listener:
         return Listener(
             self.context, self._own, lambda: self.hello, self._handler,
-            ListenerCallbacks(self._session, self._beat, lambda _, text: self.troubles.append(text)),
-            self.clock, self.traffic,
+            ListenerCallbacks(self._session, self._beat, lambda _, text: self.troubles.append(text), self._cell),
+            self.clock, self.traffic, self.pending,
         )
 
     def _session(self, session: Session, up: bool) -> None:
         if up and self.refuses is not None:
             raise self.refuses
         self.sessions.append((session.peer, up))
+
+    def _cell(self, hello: wire.Hello) -> None:
+        """Let every cell in that has the key of a host."""
 
     def _beat(self, session: Session, age_ms: int, inventory: bytes) -> None:
         self.heartbeats.append((session.peer, age_ms, inventory))

@@ -29,7 +29,7 @@ from mesh.transport.loop import fastest_loop
 from mesh.transport.loopback import Loopback
 from mesh.transport.pending import Carrier, Pending
 from tests.eventually import eventually
-from tests.transport.ends import ask, echo, two_hosts
+from tests.transport.ends import ask, echo, host, two_hosts
 from tests.transport.resources import nothing_left
 
 LIMIT = 30.0
@@ -63,6 +63,14 @@ async def over_tcp(handler: Handler) -> AsyncIterator[Line]:
                    callee.session_of("pc2"))
 
 
+@asynccontextmanager
+async def down_to_a_cell(handler: Handler) -> AsyncIterator[Line]:
+    async with host("mainpc") as parent, host("pc2", handler, kind="cell", listens=False) as cell:
+        link = await cell.join(parent)
+        session = parent.session_of("pc2")
+        yield Line(session.exchange, session, link)
+
+
 class Stage:
     """One way of carrying calls on one kind of loop."""
 
@@ -87,6 +95,7 @@ class Stage:
 STAGES = {
     "in memory": Stage(in_memory, asyncio.new_event_loop),
     "over tcp": Stage(over_tcp, asyncio.new_event_loop),
+    "down to a cell": Stage(down_to_a_cell, asyncio.new_event_loop),
     "over tcp, fastest loop": Stage(over_tcp, fastest_loop()),
 }
 
