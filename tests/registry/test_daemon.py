@@ -23,6 +23,7 @@ from mesh.port import ensure_free, holder
 from tests.eventually import eventually, wait_until
 from tests.registry.disk import Disk, small_disk
 from tests.registry.fake_host import FakeHost
+from tests.slack import Slack
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -161,10 +162,12 @@ def test_the_death_of_a_host_is_known_everywhere_within_half_a_second(tmp_path: 
         async with hosts(registry.config, "mainpc", "pc2") as (mainpc, pc2):
             await eventually(lambda: mainpc.lists("pc2_service") and pc2.alive)
             pc2.closes_port()
-            begun = time.monotonic()
-            pc2.loses_links()
-            await eventually(lambda: mainpc.state_of("pc2") == "dead")
-            assert time.monotonic() - begun < 0.5
+            with Slack() as slack:
+                begun = time.monotonic()
+                pc2.loses_links()
+                await eventually(lambda: mainpc.state_of("pc2") == "dead")
+                took = time.monotonic() - begun
+            assert took < 0.5 + slack.lost
             dead = mainpc.directory.host("pc2")
             assert dead is not None and "refuses connections" in dead.reason and not mainpc.lists("pc2_service")
 
@@ -235,16 +238,18 @@ def test_a_registry_that_is_killed_and_started_again_takes_no_service_away(tmp_p
             await eventually(lambda: not mainpc.up)
             again = start(tmp_path)
             assert again.event()["event"] == "ready"
-            begun = time.monotonic()
-            await eventually(lambda: mainpc.up and pc2.up)
-            assert await mainpc.syncs()  # the new one knows nobody
-            assert mainpc.directory.position[0] > epoch
-            assert mainpc.lists("pc2_service") and mainpc.directory.view.desired
-            assert await pc2.syncs()
-            for one in (mainpc, pc2):
-                await one.announces(f"{one.name}_service")
-            await eventually(lambda: not mainpc.directory.view.carried and mainpc.lists("pc2_service"))
-            assert time.monotonic() - begun < 2
+            with Slack() as slack:
+                begun = time.monotonic()
+                await eventually(lambda: mainpc.up and pc2.up)
+                assert await mainpc.syncs()  # the new one knows nobody
+                assert mainpc.directory.position[0] > epoch
+                assert mainpc.lists("pc2_service") and mainpc.directory.view.desired
+                assert await pc2.syncs()
+                for one in (mainpc, pc2):
+                    await one.announces(f"{one.name}_service")
+                await eventually(lambda: not mainpc.directory.view.carried and mainpc.lists("pc2_service"))
+                took = time.monotonic() - begun
+            assert took < 2 + slack.lost
 
     run(work())
 
