@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from contextvars import ContextVar
+from dataclasses import dataclass, field
 from typing import Any
 
 from mesh.address import split_target
@@ -20,14 +21,47 @@ CURRENT: ContextVar[Request | None] = ContextVar("mesh_current_request", default
 """The request that the running task answers; what it calls inherits deadline, trace and path."""
 
 
-class Client:
-    """The calling side of one agent, or of an operator; `caller` is its name in messages."""
+TARGETS = 512
+"""Operations that are counted one by one per caller; a service name made up for each call must not fill the memory."""
 
-    def __init__(self, caller: str, handler: Handler, clock: Clock) -> None:
+
+@dataclass(slots=True)
+class Edge:
+    """What one caller has asked of one operation: how often, how often in vain, and the last error's code."""
+
+    service: str
+    operation: str
+    calls: int = 0
+    errors: int = 0
+    last_error: str | None = None
+
+
+@dataclass(slots=True)
+class Calls:
+    """The edges of one caller by target; `uncounted` are the calls to targets that found no room."""
+
+    edges: dict[str, Edge] = field(default_factory=dict)
+    uncounted: int = 0
+
+    def to(self, target: str) -> Edge:
+        """Return the edge to `service.operation`; raises `InvalidArgument` for what is no target."""
+        edge = Edge(*split_target(target))
+        if len(self.edges) < TARGETS:
+            self.edges[target] = edge
+        else:
+            self.uncounted += 1
+        return edge
+
+
+class Client:
+    """The calling side of one agent, or of an operator; `caller` is its name in messages, `calls` outlive it."""
+
+    def __init__(self, caller: str, handler: Handler, clock: Clock, calls: Calls | None = None) -> None:
         self._caller = caller
         self._handler = handler
         self._clock = clock
-        self._targets: dict[str, tuple[str, str]] = {}
+        self._calls = Calls() if calls is None else calls
+        self._edges = self._calls.edges
 
     async def request(
         self, target: str, arguments: Mapping[str, Any], timeout: float | None = None, *, to_host: str | None = None,
@@ -45,9 +79,9 @@ class Client:
         sampled: bool = False, trace: Trace | None = None,
     ) -> Reply:
         """Call `service.operation` and return the reply as it came; raises only for a call that cannot be made."""
-        names = self._targets.get(target)
-        if names is None:
-            names = self._targets[target] = split_target(target)
+        edge = self._edges.get(target)
+        if edge is None:
+            edge = self._calls.to(target)
         body = encode(arguments, name="arguments")
         if len(body) > MAX_BODY:
             raise MessageTooLarge(f"the arguments of {target} are {len(body)} bytes, the limit is {MAX_BODY}",
@@ -55,12 +89,17 @@ class Client:
         parent = CURRENT.get()
         deadline = self._deadline(target, parent, timeout)
         if parent is None:
-            request = Request(names[0], names[1], body, deadline, trace or Trace.new(sampled=sampled), self._caller,
-                              (), to_host)
+            request = Request(edge.service, edge.operation, body, deadline, trace or Trace.new(sampled=sampled),
+                              self._caller, (), to_host)
         else:
-            request = Request(names[0], names[1], body, deadline, parent.trace.child(), self._caller,
+            request = Request(edge.service, edge.operation, body, deadline, parent.trace.child(), self._caller,
                               (*parent.path, parent.target), to_host)
-        return await self._handler(request)
+        edge.calls += 1
+        reply = await self._handler(request)
+        if reply.error is not None:
+            edge.errors += 1
+            edge.last_error = reply.error.code
+        return reply
 
     def _deadline(self, target: str, parent: Request | None, timeout: float | None) -> float:
         now = self._clock.monotonic()

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from mesh import client as module
-from mesh.client import CURRENT, DEFAULT_TIMEOUT, Client, remaining
+from mesh.client import CURRENT, DEFAULT_TIMEOUT, TARGETS, Calls, Client, remaining
 from mesh.errors import DeadlineExceeded, InvalidArgument, MessageTooLarge, ProtocolError, Unavailable
 from mesh.message import Reply, Request, decode, encode
 from mesh.testing import FakeClock
@@ -189,3 +189,32 @@ def test_arguments_over_the_limit_are_not_sent(monkeypatch: pytest.MonkeyPatch) 
     assert caught.value.details["limit"] == 1000
     assert caught.value.details["size"] > 1000
     assert line.requests == []
+
+
+# --- what is counted --------------------------------------------------------------------------------------------------
+
+
+def test_calls_and_failures_are_counted_by_target() -> None:
+    line, calls = Line(Reply(encode(1)), Reply(error=Unavailable("away")), Reply(encode(2))), Calls()
+    client = Client("nlu@pc2", line._answer, line.clock, calls)
+    asyncio.run(client.exchange("kb.find", {}))
+    asyncio.run(client.exchange("kb.find", {}))
+    asyncio.run(client.exchange("kb.add", {}))
+    assert {target: (edge.calls, edge.errors, edge.last_error) for target, edge in calls.edges.items()} == {
+        "kb.find": (2, 1, "unavailable"), "kb.add": (1, 0, None)}
+
+
+def test_a_caller_that_makes_up_names_fills_no_memory() -> None:
+    line, calls = Line(), Calls()
+    client = Client("nlu@pc2", line._answer, line.clock, calls)
+    for number in range(TARGETS + 20):
+        asyncio.run(client.exchange(f"made_up_{number}.find", {}))
+    assert len(calls.edges) == TARGETS and calls.uncounted == 20
+    assert line.requests[-1].service == f"made_up_{TARGETS + 19}"
+
+
+def test_counts_outlive_the_client() -> None:
+    line, calls = Line(), Calls()
+    for _ in range(2):
+        asyncio.run(Client("nlu@pc2", line._answer, line.clock, calls).exchange("kb.find", {}))
+    assert calls.edges["kb.find"].calls == 2

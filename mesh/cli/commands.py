@@ -196,6 +196,19 @@ def check(scope: Scope) -> int:
     return run(scope)
 
 
+@command(app, "graph")
+def graph(
+    scope: Scope,
+    declared: Annotated[bool, typer.Option("--declared", help="Only what config and code say; needs no mesh.")] = False,
+    observed: Annotated[bool, typer.Option("--observed", help="Only the calls that were made.")] = False,
+    shape: Annotated[str, typer.Option("--format", metavar="NAME", help="text, dot or svg.")] = "text",
+) -> None:
+    """Who depends on whom, who really calls whom."""
+    from mesh.cli.graph import graph as run
+
+    run(scope, declared, observed, shape)
+
+
 app.add_typer(_agent, name="agent")
 
 

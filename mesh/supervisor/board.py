@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mesh import __version__
+from mesh.client import Calls
 from mesh.clock import Clock
 from mesh.config import AgentSpec
 from mesh.directory import Directory
@@ -75,6 +76,19 @@ class Board:
             "epoch": epoch, "revision": revision, "registry": dict(registry),
             "hosts": [row.to_wire() for row in self._directory.hosts()],
             "instances": [row.to_wire() for service in services for row in self._directory.instances(service)],
+        }
+
+    def edges(self, calls: Mapping[str, Calls]) -> dict[str, Any]:
+        """Return what each agent has called and with which outcome, and the topics it hears."""
+        return {
+            "calls": [
+                {"caller": caller, "host": self._name, "service": edge.service, "operation": edge.operation,
+                 "calls": edge.calls, "errors": edge.errors, "last_error": edge.last_error}
+                for caller, made in sorted(calls.items()) for _, edge in sorted(made.edges.items()) if edge.calls
+            ],
+            "uncounted": {caller: made.uncounted for caller, made in sorted(calls.items()) if made.uncounted},
+            "hears": [{"service": service, "host": self._name, "pattern": hearing.subscription.pattern}
+                      for service, cell in sorted(self._cells.items()) for hearing in cell.hearings],
         }
 
     def describe(self, cell: Cell) -> dict[str, Any]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from mesh.client import Calls
 from mesh.clock import Clock
 from mesh.config import AgentSpec
 from mesh.message import Handler
@@ -29,9 +30,9 @@ class Report(Protocol):
 class House:
     """The host as its cells see it.
 
-    `outgoing` carries the cells' calls; `publish` takes topic, payload and origin; `changed` is told of the
-    service that has a new state; `missing` says which soft dependency is away, or None; `dependencies_ready` waits
-    for the hard ones.
+    `outgoing` carries the cells' calls, which `calls` counts by service; `publish` takes topic, payload and origin;
+    `changed` is told of the service that has a new state; `missing` says which soft dependency is away, or None;
+    `dependencies_ready` waits for the hard ones.
     """
 
     name: str
@@ -47,3 +48,4 @@ class House:
     missing: Callable[[AgentSpec], str | None]
     dependencies_ready: Callable[[AgentSpec], Awaitable[None]]
     next_incarnation: Callable[[], int]
+    calls: dict[str, Calls] = field(default_factory=dict)

@@ -367,6 +367,10 @@ class Supervisor:
         """Return this host's rows of `mesh agents`."""
         return self._board.rows()
 
+    def edges(self) -> dict[str, Any]:
+        """Return who of this host has called what, and what its agents hear."""
+        return self._board.edges(self._house.calls)
+
     def describe(self, cell: Cell) -> dict[str, Any]:
         """Return everything about one cell."""
         return self._board.describe(cell)

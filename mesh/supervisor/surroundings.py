@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from mesh.agent.context import CallOptions
-from mesh.client import CURRENT, Client, remaining
+from mesh.client import CURRENT, Calls, Client, remaining
 from mesh.clock import Clock
 from mesh.errorbus import Severity
 from mesh.state import StateStore
@@ -25,7 +25,8 @@ class Surroundings:
         self._house = house
         self._runner = runner
         self._service = service
-        self._client = Client(f"{service}@{house.name}", house.outgoing, house.clock)
+        self._client = Client(f"{service}@{house.name}", house.outgoing, house.clock,
+                              house.calls.setdefault(service, Calls()))
         self._log = logging.getLogger(f"mesh.agent.{service}")
         self._folder = house.folder / service
 

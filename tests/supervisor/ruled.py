@@ -57,6 +57,9 @@ class RuledHost:
     def table(self) -> dict[str, Any]:
         return self.board.table({"state": "ok", "endpoint": "tcp://127.0.0.1:7400", "store": "sqlite"})
 
+    def edges(self) -> dict[str, Any]:
+        return self.board.edges(self.mesh._host(self.name).house.calls)
+
     def describe(self, cell: Cell) -> dict[str, Any]:
         return self.board.describe(cell)
 

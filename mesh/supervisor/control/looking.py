@@ -33,6 +33,11 @@ class Looking(Family):
         return self._ruled.describe(self._cell(service))
 
     @operation(idempotent=True)
+    async def edges(self) -> dict[str, Any]:
+        """What each agent of this host has called since the host started, and which topics it hears."""
+        return self._ruled.edges()
+
+    @operation(idempotent=True)
     async def spans(self, trace_id: str) -> list[dict[str, Any]]:
         """What this host kept of one trace, in order."""
         return [asdict(span) for span in self._ruled.spans.of(trace_id)]

@@ -31,6 +31,9 @@ class Ruled(Protocol):
     def describe(self, cell: Cell) -> dict[str, Any]:
         """Return everything about one cell."""
 
+    def edges(self) -> dict[str, Any]:
+        """Return who of this host has called what, and what its agents hear."""
+
     async def start_agent(self, cell: Cell) -> str | None:
         """Start a cell for an operator; returns a warning, if there is one."""
 
