@@ -28,6 +28,7 @@ down: install
 	@$(BIN)/mesh down
 
 test: install
+	@sh tools/test_servers.sh
 	@$(BIN)/python -m pytest
 
 lint: install

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.project import Project, project
+from tests.redis_server import RedisServer, redis_running
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -57,3 +58,10 @@ def clone(tmp_path: Path) -> Iterator[Project]:
         (made.root / "config" / "hosts.yaml").write_text(hosts)
         (made.root / "tests" / "agents").mkdir(parents=True)
         yield made
+
+
+@pytest.fixture
+def redis_server(tmp_path: Path) -> Iterator[RedisServer]:
+    """A redis-server of the test's own, without a password."""
+    with redis_running(tmp_path / "redis") as server:
+        yield server
