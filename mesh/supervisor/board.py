@@ -95,11 +95,11 @@ class Board:
         """Return everything there is to know about one agent of this host."""
         spec = cell.spec
         return {
-            **self._row(cell), "purpose": cell.purpose, "class": f"{_file(spec)}:{spec.class_name}",
+            **self._row(cell), "purpose": cell.offer.purpose, "class": f"{_file(spec)}:{spec.class_name}",
             "required": spec.required,
-            "operations": [cell.operations[name].describe() for name in sorted(cell.operations)],
-            "subscriptions": [hearing.subscription.describe() for hearing in cell.hearings],
-            "timers": [timer.describe() for timer in cell.timers],
+            "operations": [cell.offer.operations[name].describe() for name in sorted(cell.offer.operations)],
+            "subscriptions": [one.describe() for one in cell.offer.subscriptions],
+            "timers": [timer.describe() for timer in cell.offer.timers],
             "depends_on": [{"service": one.service, "soft": one.soft} for one in spec.depends_on],
             "settings": _settings(cell), "limits": spec.limits.model_dump(), "origin": dict(spec.origin),
             "instances": [row.to_wire() for row in self._directory.instances(cell.service)],

@@ -6,19 +6,19 @@ operators only, so none goes in circles.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 from mesh import wire
 from mesh.clock import Clock
 from mesh.message import Event, encode
-from mesh.supervisor.reactions import Hearing
 from mesh.topics import matches
 from mesh.tracing import Trace
 
 REMEMBERED = 10_000
 
 Send = Callable[[str, bytes], None]
+Hear = Callable[[Event], None]
 
 
 class EventBus:
@@ -32,22 +32,26 @@ class EventBus:
         self._to_sessions = to_sessions
         self._to_operators = to_operators
         self._outside = outside
-        self._hearings: dict[str, tuple[Hearing, ...]] = {}
-        self._listeners: dict[str, tuple[Hearing, ...]] = {}
+        self._patterns: dict[str, tuple[str, ...]] = {}
+        self._ears: dict[str, Hear] = {}
+        self._listeners: dict[str, tuple[Hear, ...]] = {}
 
-    def listen(self, service: str, hearings: Iterable[Hearing]) -> bool:
-        """Set what a service's cell listens to; returns whether that changed."""
-        wanted = tuple(hearings)
-        before = self._hearings.get(service, ())
-        if wanted == before:
+    def listen(self, service: str, patterns: tuple[str, ...], hear: Hear) -> bool:
+        """Set what a service's cell listens to; returns whether that changed.
+
+        `hear` is given each event that fits, once however many of the patterns it fits.
+        """
+        before = self._patterns.get(service, ())
+        if patterns == before and hear == self._ears.get(service):
             return False
-        self._hearings[service] = wanted
+        self._patterns[service] = patterns
+        self._ears[service] = hear
         self._listeners.clear()
-        return True
+        return patterns != before
 
     def patterns(self) -> set[str]:
         """Return every pattern a cell of this host listens to."""
-        return {hearing.subscription.pattern for hearings in self._hearings.values() for hearing in hearings}
+        return {pattern for patterns in self._patterns.values() for pattern in patterns}
 
     def publish(self, topic: str, payload: Any, origin: str, trace: Trace | None = None) -> None:
         """Send an event of this host to whoever listens, anywhere; raises `InvalidArgument` for what may not travel."""
@@ -65,16 +69,16 @@ class EventBus:
         return True
 
     def _deliver(self, event: Event) -> None:
-        for hearing in self._listeners_of(event.topic):
-            hearing.hear(event)
+        for hear in self._listeners_of(event.topic):
+            hear(event)
 
-    def _listeners_of(self, topic: str) -> tuple[Hearing, ...]:
+    def _listeners_of(self, topic: str) -> tuple[Hear, ...]:
         known = self._listeners.get(topic)
         if known is None:
             if len(self._listeners) >= REMEMBERED:
                 self._listeners.clear()
             known = self._listeners[topic] = tuple(
-                hearing for hearings in self._hearings.values() for hearing in hearings
-                if matches(hearing.subscription.pattern, topic)
+                self._ears[service] for service, patterns in self._patterns.items()
+                if any(matches(pattern, topic) for pattern in patterns)
             )
         return known

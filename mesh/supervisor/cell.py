@@ -6,26 +6,12 @@ import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextvars import Context
-from typing import Any, TypeVar
+from typing import Any
 
-from mesh.address import nearest
-from mesh.agent.agent import Agent, examine, finish
-from mesh.agent.context import AgentContext
-from mesh.agent.reaction import Subscription, Timer, compile_subscriptions, compile_timers
-from mesh.agent.schema import Operation, compile_operations
-from mesh.client import CURRENT
+from mesh.agent.agent import Agent
 from mesh.config import AgentSpec
-from mesh.errors import (
-    InvalidArgument,
-    InvalidResult,
-    MeshError,
-    MessageTooLarge,
-    ProtocolError,
-    RemoteFailure,
-    Unavailable,
-    UnknownOperation,
-)
-from mesh.message import Event, Reply, Request, decode
+from mesh.errors import Unavailable
+from mesh.message import Event, Reply, Request
 from mesh.policy.deadline import DeadlineGuard
 from mesh.policy.inbox import Inbox
 from mesh.policy.measure import CallStats
@@ -33,18 +19,15 @@ from mesh.policy.stack import incoming
 from mesh.supervisor.house import House
 from mesh.supervisor.lifecycle import Lifecycle, State
 from mesh.supervisor.loader import load_agent_class
-from mesh.supervisor.reactions import Hearing, Ticking
+from mesh.supervisor.resident import Resident
 from mesh.supervisor.restart import Backoff, Restarts
-from mesh.supervisor.runner import AgentExit, LoopRunner, Runner, ThreadRunner
-from mesh.supervisor.surroundings import Surroundings
-from mesh.tracing import Trace
+from mesh.supervisor.runner import AgentExit
+from mesh.supervisor.tenancy import Offer, Tenancy
 
 CHECK_SECONDS = 5.0
 CHECK_LIMIT = 5.0
 DRAIN_TICK = 0.02
 START_PATIENCE = 2.0
-
-T = TypeVar("T")
 
 
 class Cell:
@@ -59,19 +42,14 @@ class Cell:
         self.restarts = 0
         self.stats = CallStats()
         self.inbox = Inbox(waiting=spec.limits.inbox, concurrency=spec.limits.concurrency)
-        self.operations: dict[str, Operation] = {}
-        self.hearings: list[Hearing] = []
-        self.timers: tuple[Timer, ...] = ()
-        self.purpose = ""
+        self.offer = Offer()
         self.last_error: str | None = None
         self.settled = asyncio.Event()
         self._house = house
         self._load = load
         self._budget = Restarts()
         self._desired = True
-        self._agent: Agent | None = None
-        self._runner: Runner | None = None
-        self._tickings: list[Ticking] = []
+        self._tenancy: Tenancy | None = None
         self._life: asyncio.Task[None] | None = None
         self._ending: asyncio.Task[None] | None = None
         self._left_start = asyncio.Event()
@@ -94,8 +72,8 @@ class Cell:
 
     def settings(self) -> dict[str, Any]:
         """Return the settings in force, secrets hidden; what the file says while the agent is not bound."""
-        config = self._agent.config if self._agent is not None else None
-        return dict(self.spec.settings) if config is None else dict(config.model_dump(mode="json"))
+        settings = self._tenancy.settings() if self._tenancy is not None else None
+        return dict(self.spec.settings) if settings is None else settings
 
     # -- life, asked for
 
@@ -198,30 +176,17 @@ class Cell:
         limit = asyncio.timeout(self.spec.limits.start_s)
         try:
             async with limit:
-                agent_class = await asyncio.to_thread(self._load, self.spec)
-                self._compile(agent_class)
+                tenancy = self._tenancy = Resident(self.spec, self._house, self, self.stats, self._load)
+                self.offer = await tenancy.load()
                 step = "setup()"
-                runner = (ThreadRunner if self.spec.isolation == "thread" else LoopRunner)(self.service, self.stats)
-                self._runner = runner
-                around = Surroundings(self.service, self._house, runner)
-                agent = self._agent = await runner.call(
-                    _bound, {"cls": agent_class, "around": around, "settings": self.spec.settings}
-                )
-                await runner.call(agent.setup, {})
+                await tenancy.set_up()
         except TimeoutError:
             if not limit.expired():  # the agent's own
                 raise
             raise Unavailable(f"{step} of {self.service} did not end within {self.spec.limits.start_s:g} s "
                               "(limits: start_s)") from None
         self._own_reason = await self._examine()
-        self._tickings = [Ticking(timer, self._tick, self._house.clock) for timer in self.timers]
         return self._why_degraded()
-
-    def _compile(self, agent_class: type[Agent]) -> None:
-        self.operations = compile_operations(agent_class)
-        self.hearings = [Hearing(one, self._heard, self._events_dropped) for one in compile_subscriptions(agent_class)]
-        self.timers = compile_timers(agent_class)
-        self.purpose = (agent_class.__doc__ or "").strip().partition("\n")[0]
 
     def _failed(self, error: Exception) -> tuple[float | None, str]:
         """Note a crash and decide what follows: seconds until the next start, None to give up, and the error's id."""
@@ -290,41 +255,21 @@ class Cell:
         return "; ".join(reason for reason in reasons if reason) or None
 
     async def _examine(self) -> str | None:
-        agent, runner = self._agent, self._runner
-        if agent is None or runner is None:
+        if self._tenancy is None:
             return None
         try:
             async with asyncio.timeout(CHECK_LIMIT):
-                return await runner.call(examine, {"agent": agent})
+                return await self._tenancy.check()
         except TimeoutError:
             return f"check() did not answer within {CHECK_LIMIT:g} s"
 
     async def _close(self) -> None:
         """Take the agent down, whatever state it is in; returns when it is, also if that was begun before."""
-        for ticking in self._tickings:
-            ticking.close()
-        for hearing in self.hearings:
-            hearing.close()
-        self._tickings = []
-        agent, self._agent = self._agent, None
-        runner, self._runner = self._runner, None
-        if runner is not None:
-            self._ending = self._task(self._finish(agent, runner))
+        tenancy, self._tenancy = self._tenancy, None
+        if tenancy is not None:
+            self._ending = self._task(tenancy.close())
         if self._ending is not None:
             await asyncio.shield(self._ending)  # a teardown that was begun is not broken off by a new wish
-
-    async def _finish(self, agent: Agent | None, runner: Runner) -> None:
-        """Tear the agent down within `stop_s`; an error there is reported and stops nothing."""
-        limit = asyncio.timeout(self.spec.limits.stop_s)
-        try:
-            if agent is not None:
-                async with limit:
-                    await runner.call(finish, {"agent": agent})
-        except Exception as error:
-            told = f"teardown() did not end within {self.spec.limits.stop_s:g} s" if limit.expired() else error
-            self._house.report(told, severity="warning", service=self.service, operation="teardown")
-        finally:
-            runner.close()
 
     def _to(self, state: State, reason: str, *, by_operator: bool = False) -> None:
         self.lifecycle.to(state, reason, desired_running=self._desired, by_operator=by_operator)
@@ -356,101 +301,30 @@ class Cell:
         reason = f": {self.lifecycle.reason}" if self.lifecycle.reason else ""
         return Unavailable(f"{self.service} on {self._house.name} is {self.state}{reason}", retry_after=1.0)
 
-    async def _execute(self, request: Request) -> Reply:
-        """Run the method a request names."""
-        operation = self.operations.get(request.operation)
-        agent, runner = self._agent, self._runner
-        if operation is None:
-            return Reply(error=self._unknown(request.operation))
-        if agent is None or runner is None:
-            return Reply(error=Unavailable(f"{self.service} is {self.state}", retry_after=1.0))
-        if len(request.body) > operation.max_body:
-            return Reply(error=MessageTooLarge(
-                f"the arguments of {request.target} are {len(request.body)} bytes, its limit is {operation.max_body}",
-                size=len(request.body), limit=operation.max_body,
-            ))
-        try:
-            arguments = operation.bind(decode(request.body))
-        except ProtocolError as error:
-            return Reply(error=InvalidArgument(f"{request.target}: {error}", path="arguments"))
-        except InvalidArgument as error:
-            return Reply(error=error)
-        CURRENT.set(request)
-        try:
-            method = getattr(agent, operation.name)
-            if operation.sync:
-                result = await runner.blocking(lambda: method(**arguments))
-            else:
-                result = await runner.call(method, arguments)
-            return Reply(operation.encode_result(result), None, self._house.name)
-        except Exception as error:
-            return Reply(error=self._caught(error, request))
+    def _execute(self, request: Request) -> Awaitable[Reply]:
+        return self._no_agent() if self._tenancy is None else self._tenancy.execute(request)
 
-    def _unknown(self, name: str) -> UnknownOperation:
-        like = nearest(name, self.operations)
-        hint = f"did you mean {like}?" if like else f"it has {', '.join(sorted(self.operations)) or 'none'}"
-        return UnknownOperation(f"{self.service} has no operation {name}; {hint}", suggestion=like)
+    async def _no_agent(self) -> Reply:
+        return Reply(error=Unavailable(f"{self.service} is {self.state}", retry_after=1.0))
 
-    async def _invoke(
-        self, runner: Runner, method: Callable[..., Any], arguments: dict[str, Any], sync: bool
-    ) -> Any:
-        return await (runner.blocking(lambda: method(**arguments)) if sync else runner.call(method, arguments))
+    def hear(self, event: Event) -> None:
+        """Take an event of one of the offer's patterns to the agent."""
+        if self._tenancy is not None:
+            self._tenancy.hear(event)
 
-    def _caught(self, error: Exception, request: Request) -> MeshError:
-        """Turn what a method raised into the error its caller gets; what is this agent's fault is reported."""
-        if isinstance(error, MeshError) and error.code and not isinstance(error, InvalidResult):
-            return error
-        self.last_error = f"{request.operation}: {type(error).__name__}: {error}"
+    # -- what the agent's code does wrong
+
+    async def report(
+        self, error: BaseException | str, *, severity: str, operation: str | None = None, trace_id: str | None = None,
+        context: Mapping[str, Any] | None = None,
+    ) -> str:
+        """Put something on the error bus for the agent and return its id."""
+        return self._house.report(error, severity=severity, service=self.service, operation=operation,
+                                  trace_id=trace_id, context=context)
+
+    async def failed(self, error: Exception, operation: str, trace_id: str | None = None) -> str:
+        """Take note of what the agent's own code raised and return its id; an `AgentExit` is a crash."""
+        self.last_error = f"{operation}: {type(error).__name__}: {error}"
         if isinstance(error, AgentExit):
-            return RemoteFailure(f"{request.target}: {error}", type="AgentExit", error_id=self.crash(error))
-        error_id = self._house.report(error, severity="error", service=self.service, operation=request.operation,
-                                      trace_id=request.trace.trace_id.hex())
-        if isinstance(error, InvalidResult):
-            return error
-        return RemoteFailure(f"{request.target} raised {type(error).__name__}: {error}",
-                             type=type(error).__name__, error_id=error_id)
-
-    # -- events and timers
-
-    async def _heard(self, subscription: Subscription, event: Event) -> None:
-        """Handle one event; whatever the handler raises is reported."""
-        method = subscription.method
-        await self._guarded(
-            f"{method} on {event.topic}",
-            lambda agent, runner: self._invoke(
-                runner, getattr(agent, method), subscription.bind(event.topic, event.value()), subscription.sync
-            ),
-            event.trace,
-        )
-
-    async def _tick(self, timer: Timer) -> None:
-        await self._guarded(
-            timer.method, lambda agent, runner: self._invoke(runner, getattr(agent, timer.method), {}, timer.sync), None
-        )
-
-    async def _guarded(
-        self, what: str, run: Callable[[Agent, Runner], Awaitable[Any]], trace: Trace | None
-    ) -> None:
-        agent, runner = self._agent, self._runner
-        if agent is None or runner is None:
-            return
-        try:
-            await run(agent, runner)
-        except Exception as error:
-            self.last_error = f"{what}: {type(error).__name__}: {error}"
-            if isinstance(error, AgentExit):
-                self.crash(error)
-                return
-            self._house.report(error, severity="error", service=self.service, operation=what,
-                               trace_id=trace.trace_id.hex() if trace else None)
-
-    def _events_dropped(self, subscription: Subscription, count: int) -> None:
-        self._house.report(
-            f"{count} events for {subscription.method} ({subscription.pattern}) were lost: it handles them too slowly",
-            severity="warning", service=self.service, operation=subscription.method,
-        )
-
-
-async def _bound(cls: type[Agent], around: AgentContext, settings: Mapping[str, Any]) -> Agent:
-    """Make the agent where its code runs, for its `__init__` is its own code too."""
-    return cls.bind(around, settings)
+            return self.crash(error)
+        return await self.report(error, severity="error", operation=operation, trace_id=trace_id)

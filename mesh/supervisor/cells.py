@@ -63,7 +63,7 @@ class Cells:
         """Return the rows of this host's cells for the registry."""
         return [
             InstanceRecord(cell.service, self._host, cell.incarnation, cell.state.value, cell.lifecycle.reason,
-                           tuple(sorted(cell.operations)))
+                           tuple(sorted(cell.offer.operations)))
             for cell in self.by_service.values()
         ]
 

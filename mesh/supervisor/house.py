@@ -26,26 +26,35 @@ class Report(Protocol):
         """Report `error` of `service`."""
 
 
-@dataclass(frozen=True)
-class House:
-    """The host as its cells see it.
+@dataclass(frozen=True, kw_only=True)
+class Quarters:
+    """What an agent may use of the process it runs in, whichever that is.
 
-    `outgoing` carries the cells' calls, which `calls` counts by service; `publish` takes topic, payload and origin;
-    `changed` is told of the service that has a new state; `missing` says which soft dependency is away, or None;
-    `dependencies_ready` waits for the hard ones.
+    `name` is the host's; `outgoing` carries the agents' calls, which `calls` counts by service; `publish` takes topic,
+    payload and origin.
     """
 
     name: str
     folder: Path
     clock: Clock
     state: StateStore
+    outgoing: Handler
+    publish: Callable[[str, Any, str], None]
+    calls: dict[str, Calls] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class House(Quarters):
+    """The host as its cells see it.
+
+    `changed` is told of the service that has a new state; `missing` says which soft dependency is away, or None;
+    `dependencies_ready` waits for the hard ones.
+    """
+
     spans: SpanRing
     deadlines: Deadlines
-    outgoing: Handler
     report: Report
-    publish: Callable[[str, Any, str], None]
     changed: Callable[[str], None]
     missing: Callable[[AgentSpec], str | None]
     dependencies_ready: Callable[[AgentSpec], Awaitable[None]]
     next_incarnation: Callable[[], int]
-    calls: dict[str, Calls] = field(default_factory=dict)

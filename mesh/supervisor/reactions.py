@@ -22,7 +22,7 @@ class Hearing:
 
     def __init__(
         self, subscription: Subscription, handle: Callable[[Subscription, Event], Awaitable[None]],
-        dropped: Callable[[Subscription, int], None],
+        dropped: Callable[[Subscription, int], Awaitable[None]],
     ) -> None:
         self.subscription = subscription
         self._handle = handle
@@ -45,8 +45,8 @@ class Hearing:
         try:
             while self._waiting:
                 if self._lost:
-                    self._dropped(self.subscription, self._lost)
-                    self._lost = 0
+                    lost, self._lost = self._lost, 0
+                    await self._dropped(self.subscription, lost)
                 await self._handle(self.subscription, self._waiting.popleft())
         finally:
             self._task = None

@@ -270,7 +270,7 @@ class Supervisor:
         cell = self.cells.get(service)
         if cell is None or self._listener.accepting is False:
             return
-        if self._bus.listen(service, cell.hearings if cell.state.serving else ()):
+        if self._bus.listen(service, cell.offer.patterns if cell.state.serving else (), cell.hear):
             self._interest_changed()
         self._membership.inventory_changed()
         self._bell.ring()

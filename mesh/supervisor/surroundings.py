@@ -12,8 +12,9 @@ from mesh.client import CURRENT, Calls, Client, remaining
 from mesh.clock import Clock
 from mesh.errorbus import Severity
 from mesh.state import StateStore
-from mesh.supervisor.house import House
+from mesh.supervisor.house import Quarters
 from mesh.supervisor.runner import Runner
+from mesh.supervisor.tenancy import Landlord
 
 T = TypeVar("T")
 
@@ -21,14 +22,15 @@ T = TypeVar("T")
 class Surroundings:
     """What one instance of one service may use of its host."""
 
-    def __init__(self, service: str, house: House, runner: Runner) -> None:
-        self._house = house
+    def __init__(self, service: str, quarters: Quarters, landlord: Landlord, runner: Runner) -> None:
+        self._quarters = quarters
+        self._landlord = landlord
         self._runner = runner
         self._service = service
-        self._client = Client(f"{service}@{house.name}", house.outgoing, house.clock,
-                              house.calls.setdefault(service, Calls()))
+        self._client = Client(f"{service}@{quarters.name}", quarters.outgoing, quarters.clock,
+                              quarters.calls.setdefault(service, Calls()))
         self._log = logging.getLogger(f"mesh.agent.{service}")
-        self._folder = house.folder / service
+        self._folder = quarters.folder / service
 
     @property
     def service(self) -> str:
@@ -38,7 +40,7 @@ class Surroundings:
     @property
     def host(self) -> str:
         """The host it runs on."""
-        return self._house.name
+        return self._quarters.name
 
     @property
     def folder(self) -> Path:
@@ -49,7 +51,7 @@ class Surroundings:
     @property
     def clock(self) -> Clock:
         """The time."""
-        return self._house.clock
+        return self._quarters.clock
 
     @property
     def log(self) -> logging.Logger:
@@ -59,7 +61,7 @@ class Surroundings:
     @property
     def state(self) -> StateStore:
         """The saved states of the host."""
-        return self._house.state
+        return self._quarters.state
 
     async def request(
         self, target: str, arguments: dict[str, Any], timeout: float | None, options: CallOptions
@@ -73,10 +75,10 @@ class Surroundings:
 
     async def publish(self, topic: str, payload: Any) -> None:
         """Send an event to whoever listens."""
-        origin = f"{self._service}@{self._house.name}"
+        origin = f"{self._service}@{self._quarters.name}"
 
         async def send() -> None:
-            self._house.publish(topic, payload, origin)
+            self._quarters.publish(topic, payload, origin)
 
         await self._runner.home(send)
 
@@ -85,8 +87,8 @@ class Surroundings:
         request = CURRENT.get()
 
         async def send() -> None:
-            self._house.report(
-                error, severity=severity, service=self._service, context=context,
+            await self._landlord.report(
+                error, severity=severity, context=context,
                 operation=request.operation if request else None,
                 trace_id=request.trace.trace_id.hex() if request else None,
             )
@@ -99,4 +101,4 @@ class Surroundings:
 
     def remaining(self) -> float | None:
         """Return the seconds left to answer the call being handled, None outside a call."""
-        return remaining(self._house.clock)
+        return remaining(self._quarters.clock)

@@ -275,13 +275,13 @@ class _Host:
     def _cell_changed(self, service: str) -> None:
         cell = self.cells.get(service)
         if cell is not None:
-            self.bus.listen(service, cell.hearings if cell.state.serving else ())
+            self.bus.listen(service, cell.offer.patterns if cell.state.serving else (), cell.hear)
         self._mesh._publish_table()
 
     def inventory(self) -> list[InstanceRecord]:
         """Return the rows of this host's cells and fakes."""
         rows = [InstanceRecord(cell.service, self.name, cell.incarnation, cell.state.value, cell.lifecycle.reason,
-                               tuple(sorted(cell.operations)))
+                               tuple(sorted(cell.offer.operations)))
                 for cell in self.cells.values() if cell.service not in self.fakes]
         return rows + [InstanceRecord(name, self.name, 1, "ready") for name in self.fakes]
 

@@ -9,25 +9,14 @@ from typing import Any
 import pytest
 
 from mesh import Agent, InvalidArgument, subscribe, wire
-from mesh.agent.reaction import Subscription, compile_subscriptions
 from mesh.message import Event, encode
 from mesh.supervisor import bus as bus_module
 from mesh.supervisor.bus import EventBus
-from mesh.supervisor.reactions import Hearing
 from mesh.testing import FakeClock, InMemoryMesh, in_mesh
 from mesh.testing.clock import settle
 from mesh.tracing import Trace
 
-
-class Ears(Agent):
-    """Hears two topics."""
-
-    @subscribe("kitchen.light")
-    @subscribe("kitchen.*")
-    async def kitchen(self, payload: Any) -> None: ...
-
-    @subscribe("attic.#")
-    async def attic(self, payload: Any) -> None: ...
+EARS = ("kitchen.light", "kitchen.*", "attic.#")
 
 
 class Wires:
@@ -37,15 +26,12 @@ class Wires:
         self.sessions: list[Event] = []
         self.operators: list[Event] = []
         self.outside: list[Event] = []
-        self.heard: list[tuple[str, Event]] = []
+        self.heard: list[Event] = []
         self.bus = EventBus("mainpc", FakeClock(wall=500.0), to_sessions=self._into(self.sessions),
                             to_operators=self._into(self.operators), outside=self.outside.append)
 
-    def hearings(self, cls: type[Agent] = Ears) -> list[Hearing]:
-        return [Hearing(one, self._hear, lambda *_: None) for one in compile_subscriptions(cls)]
-
-    async def _hear(self, subscription: Subscription, event: Event) -> None:
-        self.heard.append((subscription.pattern, event))
+    def listen(self, *patterns: str, service: str = "ears") -> bool:
+        return self.bus.listen(service, patterns, self.heard.append)
 
     def _into(self, events: list[Event]) -> Callable[[str, bytes], None]:
         def take(topic: str, envelope: bytes) -> None:
@@ -76,14 +62,13 @@ def from_elsewhere(origin: str = "lamp@pc2", topic: str = "kitchen.light") -> Ev
 
 def test_an_event_of_this_host_goes_everywhere_once(wires: Wires) -> None:
     def scenario() -> None:
-        wires.bus.listen("ears", wires.hearings())
+        wires.listen(*EARS)
         wires.bus.publish("kitchen.light", {"on": True}, "lamp@mainpc", Trace.new())
 
     run(scenario)
-    assert [pattern for pattern, _ in wires.heard] == ["kitchen.light", "kitchen.*"]
-    (session,), (outside,) = wires.sessions, wires.outside
+    (session,), (outside,), (heard,) = wires.sessions, wires.outside, wires.heard
     assert wires.operators == [], "operators have sessions like everybody"
-    for event in (session, outside, *(event for _, event in wires.heard)):
+    for event in (session, outside, heard):
         assert (event.topic, event.value(), event.origin, event.time) == ("kitchen.light", {"on": True}, "lamp@mainpc",
                                                                           500.0)
         assert event.trace is not None
@@ -91,18 +76,18 @@ def test_an_event_of_this_host_goes_everywhere_once(wires: Wires) -> None:
 
 def test_an_event_of_another_host_stays_on_this_one(wires: Wires) -> None:
     def scenario() -> None:
-        wires.bus.listen("ears", wires.hearings())
+        wires.listen(*EARS)
         assert wires.bus.arrived(from_elsewhere(), "pc2")
 
     run(scenario)
-    assert len(wires.heard) == 2 and wires.operators == [from_elsewhere()]
+    assert wires.heard == [from_elsewhere()] and wires.operators == [from_elsewhere()]
     assert wires.sessions == wires.outside == []
 
 
 @pytest.mark.parametrize("origin", ["lamp@mainpc", "lamp@pc3", "lamp", "lamp@pc2@mainpc", ""])
 def test_a_host_that_speaks_for_another_is_not_heard(wires: Wires, origin: str) -> None:
     def scenario() -> None:
-        wires.bus.listen("ears", wires.hearings())
+        wires.listen(*EARS)
         assert not wires.bus.arrived(from_elsewhere(origin), "pc2")
 
     run(scenario)
@@ -116,24 +101,23 @@ def test_what_may_not_travel_is_refused_and_goes_nowhere(wires: Wires) -> None:
 
 
 def test_listeners_follow_the_cells(wires: Wires) -> None:
-    hearings = wires.hearings()
     bus = wires.bus
-    assert bus.listen("ears", hearings) and not bus.listen("ears", hearings)
+    assert wires.listen(*EARS) and not wires.listen(*EARS)
     assert bus.patterns() == {"kitchen.light", "kitchen.*", "attic.#"}
     run(lambda: bus.publish("attic", None, "lamp@mainpc"))
-    assert bus.listen("ears", ()) and not bus.listen("ears", ()) and not bus.listen("nobody", ())
+    assert wires.listen() and not wires.listen() and not wires.listen(service="nobody")
     assert bus.patterns() == set()
     run(lambda: bus.publish("attic", None, "lamp@mainpc"))
-    assert bus.listen("ears", wires.hearings()[-1:])
+    assert wires.listen("attic.#")
     run(lambda: bus.publish("attic.floor", None, "lamp@mainpc"))
-    assert [event.topic for _, event in wires.heard] == ["attic", "attic.floor"]
+    assert [event.topic for event in wires.heard] == ["attic", "attic.floor"]
 
 
 def test_ever_new_topics_take_no_more_memory_than_a_bound(wires: Wires, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bus_module, "REMEMBERED", 10)
 
     def scenario() -> None:
-        wires.bus.listen("ears", wires.hearings()[-1:])
+        wires.listen("attic.#")
         for number in range(25):
             wires.bus.publish(f"attic.t{number}", None, "lamp@mainpc")
 

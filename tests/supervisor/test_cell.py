@@ -23,7 +23,7 @@ from tests.supervisor.plain import SOON, Failing, Plain, becomes, fresh
 async def test_an_agent_that_comes_up_is_ready_and_known(mesh: InMemoryMesh) -> None:
     cell = await mesh.add("plain", Plain)
     assert (cell.state, cell.lifecycle.reason, cell.last_error, cell.restarts) == ("ready", "", None, 0)
-    assert cell.purpose == "Answers." and sorted(cell.operations) == ["echo", "leave"]
+    assert cell.offer.purpose == "Answers." and sorted(cell.offer.operations) == ["echo", "leave"]
     assert cell.incarnation > 1_000_000_000_000
     assert await mesh.request("plain.echo", text="a") == "a"
 

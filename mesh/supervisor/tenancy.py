@@ -1,0 +1,65 @@
+"""What holds the agent of a cell: this process or one of its own; the cell's life is the same with either."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from mesh.message import Event, Reply, Request
+
+
+class Described(Protocol):
+    """Something an agent offers, of which the cell needs no more than its words."""
+
+    def describe(self) -> dict[str, Any]:
+        """Return it as plain values."""
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """What an agent's class offers, known once it is loaded; `patterns` are the topics it hears."""
+
+    purpose: str = ""
+    operations: Mapping[str, Described] = field(default_factory=dict)
+    subscriptions: Sequence[Described] = ()
+    timers: Sequence[Described] = ()
+    patterns: tuple[str, ...] = ()
+
+
+class Landlord(Protocol):
+    """The cell as a tenancy knows it: who is told what goes wrong."""
+
+    async def report(
+        self, error: BaseException | str, *, severity: str, operation: str | None = None, trace_id: str | None = None,
+        context: Mapping[str, Any] | None = None,
+    ) -> str:
+        """Put something on the error bus and return its id."""
+
+    async def failed(self, error: Exception, operation: str, trace_id: str | None = None) -> str:
+        """Take note of what the agent's own code raised and return its id; after an `AgentExit` the agent is gone."""
+
+
+class Tenancy(Protocol):
+    """One agent from load to close, wherever its code runs; made anew for each start of its cell."""
+
+    async def load(self) -> Offer:
+        """Get hold of the agent's class; raises `LoadError` and whatever the agent's file lets through."""
+
+    async def set_up(self) -> None:
+        """Bind and set up the agent and have its timers run; raises what the agent raises."""
+
+    def settings(self) -> dict[str, Any] | None:
+        """Return the settings in force, secrets hidden; None while the agent is not bound."""
+
+    async def check(self) -> str | None:
+        """Return why the agent is degraded, None when it is well; raises `AgentExit`."""
+
+    def execute(self, request: Request) -> Awaitable[Reply]:
+        """Run the operation a request names; every error is in the reply."""
+
+    def hear(self, event: Event) -> None:
+        """Have the agent handle an event some time later."""
+
+    async def close(self) -> None:
+        """Tear the agent down within `stop_s` and let go of it, whatever state it is in; raises nothing."""
