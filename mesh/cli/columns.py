@@ -1,28 +1,49 @@
 """Where the boxes of a drawn graph go: columns from callers to called, ordered so that few lines cross.
 
 Longest path gives the column, a depth-first walk takes out the edges that close circles before, and a few sweeps of
-barycentres order each column. Boxes without any edge have no place in this and are returned apart.
+barycentres order each column. An edge over several columns gets a passage in each column between, so that its line
+runs between the boxes and not behind them. Boxes without any edge have no place in this and are returned apart.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
 
 SWEEPS = 12
 
 Edge = tuple[str, str]
+Slot = tuple[str, ...]
+"""What stands in a column: a box as (name,), a passage as (source, target, number of the column)."""
 
 
-def arrange(names: Sequence[str], edges: Collection[Edge]) -> tuple[list[list[str]], list[str]]:
-    """Return the columns, left to right, each from top to bottom, and the names that no edge touches."""
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """Columns left to right, each from top to bottom; `routes` are the slots of each edge from source to target."""
+
+    slots: list[list[Slot]]
+    routes: dict[Edge, list[Slot]]
+    alone: list[str]
+
+
+def arrange(names: Sequence[str], edges: Collection[Edge]) -> Columns:
+    """Return where each name stands, and how each edge that does not lead back or to itself gets to its target."""
     joined = {name for edge in edges if edge[0] != edge[1] for name in edge}
-    alone = [name for name in names if name not in joined]
     forward = _without_circles([name for name in names if name in joined], edges)
-    columns: list[list[str]] = []
-    for name, depth in sorted(_depths(joined, forward).items()):
-        columns.extend([] for _ in range(depth + 1 - len(columns)))
-        columns[depth].append(name)
-    return _ordered(columns, [edge for edge in edges if edge[0] != edge[1]]), alone
+    depths = _depths(joined, forward)
+    columns: list[list[Slot]] = [[] for _ in range(max(depths.values(), default=-1) + 1)]
+    for name, depth in sorted(depths.items()):
+        columns[depth].append((name,))
+    routes: dict[Edge, list[Slot]] = {}
+    for source, target in sorted(edges):
+        if source != target and depths[source] < depths[target]:
+            between = [(source, target, str(at)) for at in range(depths[source] + 1, depths[target])]
+            for at, slot in enumerate(between, depths[source] + 1):
+                columns[at].append(slot)
+            routes[source, target] = [(source,), *between, (target,)]
+    steps = [step for route in routes.values() for step in pairwise(route)]
+    return Columns(_ordered(columns, steps), routes, [name for name in names if name not in joined])
 
 
 def _without_circles(names: Sequence[str], edges: Collection[Edge]) -> dict[str, list[str]]:
@@ -72,27 +93,30 @@ def _depths(names: Iterable[str], forward: Mapping[str, Sequence[str]]) -> dict[
     return depths
 
 
-def _ordered(columns: list[list[str]], edges: Collection[Edge]) -> list[list[str]]:
-    """Order each column by the mean place of the neighbours, to and fro."""
-    neighbours = _following([*edges, *((target, source) for source, target in edges)])
-    best, fewest = [list(column) for column in columns], _crossings(columns, edges)
+def _ordered(columns: list[list[Slot]], steps: Sequence[tuple[Slot, Slot]]) -> list[list[Slot]]:
+    """Order each column by the mean place of the neighbours, to and fro; `steps` join neighbouring columns."""
+    neighbours: dict[Slot, list[Slot]] = {slot: [] for column in columns for slot in column}
+    for one, other in steps:
+        neighbours[one].append(other)
+        neighbours[other].append(one)
+    best, fewest = [list(column) for column in columns], _crossings(columns, steps)
     for sweep in range(SWEEPS):
         order = range(len(columns)) if sweep % 2 == 0 else range(len(columns) - 1, -1, -1)
         for at in order:
-            places = {name: (row + 0.5) / len(column) for column in columns for row, name in enumerate(column)}
-            columns[at].sort(key=lambda name: (_mean([places[each] for each in neighbours[name]]), name))
-        if (count := _crossings(columns, edges)) < fewest:
+            places = {slot: (row + 0.5) / len(column) for column in columns for row, slot in enumerate(column)}
+            columns[at].sort(key=lambda slot: (_mean([places[each] for each in neighbours[slot]]), slot))
+        if (count := _crossings(columns, steps)) < fewest:
             best, fewest = [list(column) for column in columns], count
     return best
 
 
-def _crossings(columns: Sequence[Sequence[str]], edges: Collection[Edge]) -> int:
-    """Return how many pairs of edges between the same two columns cross."""
-    place = {name: (at, row) for at, column in enumerate(columns) for row, name in enumerate(column)}
-    lines: dict[tuple[int, int], list[tuple[int, int]]] = {}
-    for source, target in edges:
-        (left, above), (right, below) = sorted((place[source], place[target]))
-        lines.setdefault((left, right), []).append((above, below))
+def _crossings(columns: Sequence[Sequence[Slot]], steps: Iterable[tuple[Slot, Slot]]) -> int:
+    """Return how many lines between the same two columns cross."""
+    place = {slot: (at, row) for at, column in enumerate(columns) for row, slot in enumerate(column)}
+    lines: dict[int, list[tuple[int, int]]] = {}
+    for one, other in steps:
+        (left, above), (_, below) = place[one], place[other]
+        lines.setdefault(left, []).append((above, below))
     return sum(
         (one[0] - other[0]) * (one[1] - other[1]) < 0
         for group in lines.values() for number, one in enumerate(group) for other in group[number + 1:]
@@ -108,4 +132,4 @@ def _following(edges: Iterable[Edge]) -> dict[str, list[str]]:
 
 
 def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values) if values else 0.0
+    return sum(values) / len(values) if values else 0.5

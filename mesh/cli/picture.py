@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from html import escape
 
-from mesh.cli.columns import arrange
+from mesh.cli.columns import Columns, Slot, arrange
 from mesh.cli.relations import Node, Relation, Relations
 
-WIDTH, HEIGHT, GAP_X, GAP_Y, MARGIN, HEAD = 190, 30, 130, 14, 24, 64
+WIDTH, HEIGHT, GAP_X, GAP_Y, MARGIN, HEAD, PASSAGE = 190, 30, 130, 14, 24, 64, 4
 LETTER = 6.7
 ALONE_PER_ROW = 5
 
@@ -43,19 +44,24 @@ def dot(graph: Relations) -> str:
 def svg(graph: Relations, title: str) -> str:
     """Return the graph as a picture of its own: callers left, called right, services without any relation below."""
     names = [node.service for node in graph.nodes]
-    columns, alone = arrange(names, {(one.source, one.target) for one in graph.relations})
-    places, width, height = _places(columns, alone)
+    columns = arrange(names, {(one.source, one.target) for one in graph.relations})
+    places, width, height = _places(columns)
     fills = _fills(graph.nodes)
     nodes = {node.service: node for node in graph.nodes}
+    outgoing = Counter(one.source for one in graph.relations)
+    incoming = Counter(one.target for one in graph.relations)
+    ways = {(one.source, one.target): _way(one, places, columns) for one in graph.relations if one.source != one.target}
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:g} {height:g}" width="{width:g}" '
         f'height="{height:g}" font-family="DejaVu Sans, Verdana, sans-serif" font-size="11">',
         f'<rect width="{width:g}" height="{height:g}" fill="#ffffff"/>', *_head(title, fills, width),
-        *(_line(one, places) for one in sorted(graph.relations, key=lambda one: (one.errors > 0, one.calls))),
-        *(_box(nodes[name], place, fills) for name, place in places.items()),
-        *(_label(one, places) for one in graph.relations if one.calls),
+        *(_line(one, ways[one.source, one.target])
+          for one in sorted(graph.relations, key=lambda one: (one.errors > 0, one.calls)) if one.source != one.target),
+        *(_box(nodes[slot[0]], place, fills) for slot, place in places.items() if len(slot) == 1),
+        *(_label(one, ways[one.source, one.target], crowded=incoming[one.target] > outgoing[one.source])
+          for one in graph.relations if one.calls and one.source != one.target),
     ]
-    return "\n".join([*(part for part in parts if part), "</svg>"])
+    return "\n".join([*parts, "</svg>"])
 
 
 def told(one: Relation) -> str:
@@ -73,35 +79,56 @@ def told(one: Relation) -> str:
 # --- places
 
 
-def _places(columns: Sequence[Sequence[str]], alone: Sequence[str]) -> tuple[dict[str, Place], float, float]:
-    """Return the upper left corner of each box, and how large the picture is."""
-    rows = max((len(column) for column in columns), default=0)
-    inner = rows * (HEIGHT + GAP_Y) - GAP_Y if rows else 0
-    places: dict[str, Place] = {}
-    for at, column in enumerate(columns):
-        free = inner - (len(column) * (HEIGHT + GAP_Y) - GAP_Y)
-        for row, name in enumerate(column):
-            places[name] = MARGIN + at * (WIDTH + GAP_X), HEAD + free / 2 + row * (HEIGHT + GAP_Y)
-    top = HEAD + inner + (HEIGHT if columns and alone else 0)
-    per_row = max(ALONE_PER_ROW, (len(columns) * (WIDTH + GAP_X)) // (WIDTH + GAP_Y))
-    for at, name in enumerate(alone):
-        places[name] = MARGIN + at % per_row * (WIDTH + GAP_Y), top + at // per_row * (HEIGHT + GAP_Y)
+def _places(columns: Columns) -> tuple[dict[Slot, Place], float, float]:
+    """Return the upper left corner of each slot, and how large the picture is."""
+    inner = max((_tall(column) for column in columns.slots), default=0)
+    places: dict[Slot, Place] = {}
+    for at, column in enumerate(columns.slots):
+        y = HEAD + (inner - _tall(column)) / 2
+        for slot in column:
+            places[slot] = MARGIN + at * (WIDTH + GAP_X), y
+            y += _height(slot) + GAP_Y
+    top = HEAD + inner + (HEIGHT if inner and columns.alone else 0)
+    per_row = max(ALONE_PER_ROW, (len(columns.slots) * (WIDTH + GAP_X)) // (WIDTH + GAP_Y))
+    for at, name in enumerate(columns.alone):
+        places[(name,)] = MARGIN + at % per_row * (WIDTH + GAP_Y), top + at // per_row * (HEIGHT + GAP_Y)
     right = max((x for x, _ in places.values()), default=0) + WIDTH + MARGIN
     bottom = max((y for _, y in places.values()), default=HEAD) + HEIGHT + MARGIN
     return places, max(right, 560), bottom
 
 
-def _path(one: Relation, places: dict[str, Place]) -> tuple[Place, Place, Place, Place]:
-    """Return start, both handles and end of a line; one that leads back bows below its boxes."""
-    (x1, y1), (x2, y2) = places[one.source], places[one.target]
-    y1, y2 = y1 + HEIGHT / 2, y2 + HEIGHT / 2
-    if x2 > x1:
-        bend = (x2 - x1 - WIDTH) / 2
-        return (x1 + WIDTH, y1), (x1 + WIDTH + bend, y1), (x2 - bend, y2), (x2, y2)
+def _height(slot: Slot) -> int:
+    return HEIGHT if len(slot) == 1 else PASSAGE - GAP_Y // 2
+
+
+def _tall(column: Sequence[Slot]) -> int:
+    return sum(_height(slot) + GAP_Y for slot in column) - GAP_Y
+
+
+def _way(one: Relation, places: dict[Slot, Place], columns: Columns) -> list[Place]:
+    """Return the points of a line, three to a curve after the first; one that leads back bows below its boxes."""
+    route = columns.routes.get((one.source, one.target))
+    if route is None:
+        return _way_back(places[(one.source,)], places[(one.target,)])
+    x, y = places[route[0]]
+    points = [(x + WIDTH, y + HEIGHT / 2)]
+    for slot in route[1:]:
+        (from_x, from_y), (x, y) = points[-1], places[slot]
+        y += _height(slot) / 2
+        points += [(from_x + GAP_X / 2, from_y), (x - GAP_X / 2, y), (x, y)]
+        if len(slot) > 1:  # straight through the column
+            points += [(x + WIDTH / 3, y), (x + WIDTH * 2 / 3, y), (x + WIDTH, y)]
+    return points
+
+
+def _way_back(source: Place, target: Place) -> list[Place]:
+    (x1, y1), (x2, y2) = source, target
+    y1, y2 = y1 + HEIGHT / 2 + 6, y2 + HEIGHT / 2 + 6
     if x1 == x2:  # in the same column
-        return (x1 + WIDTH, y1), (x1 + WIDTH + GAP_X / 2, y1), (x2 + WIDTH + GAP_X / 2, y2), (x2 + WIDTH, y2)
+        far = x1 + WIDTH + GAP_X / 2
+        return [(x1 + WIDTH, y1), (far, y1), (far, y2), (x2 + WIDTH, y2)]
     down = max(y1, y2) + HEIGHT
-    return (x1, y1 + 6), (x1 - GAP_X / 2, down), (x2 + WIDTH + GAP_X / 2, down), (x2 + WIDTH, y2 + 6)
+    return [(x1, y1), (x1 - GAP_X / 2, down), (x2 + WIDTH + GAP_X / 2, down), (x2 + WIDTH, y2)]
 
 
 # --- parts
@@ -129,25 +156,20 @@ def _head(title: str, fills: dict[str, str], width: float) -> list[str]:
     return parts
 
 
-def _line(one: Relation, places: dict[str, Place]) -> str:
-    if one.source == one.target:
-        return ""
-    (x1, y1), (a, b), (c, d), (x2, y2) = _path(one, places)
+def _line(one: Relation, way: list[Place]) -> str:
     dashed = "" if one.calls or one.declared == "hard" else ' stroke-dasharray="5 3"'
-    weight = 1.2 + min(2.8, math.log10(one.calls + 1) * 0.7)
+    weight = 1.2 + min(2.3, math.log10(one.calls + 1) * 0.6)
     marker = {LINE: "line", USED: "used", WRONG: "wrong"}[_colour(one)]
-    return (f'<path d="M{x1:.1f},{y1:.1f} C{a:.1f},{b:.1f} {c:.1f},{d:.1f} {x2:.1f},{y2:.1f}" fill="none" '
-            f'stroke="{_colour(one)}" stroke-width="{weight:.1f}" stroke-opacity="0.85"{dashed} '
-            f'marker-end="url(#{marker})"><title>{escape(f"{one.source} → {one.target}: {told(one)}")}</title></path>')
+    start, *rest = (f"{x:.1f},{y:.1f}" for x, y in way)
+    return (f'<path d="M{start} C{" ".join(rest)}" fill="none" stroke="{_colour(one)}" stroke-width="{weight:.1f}" '
+            f'stroke-opacity="0.85"{dashed} marker-end="url(#{marker})">'
+            f'<title>{escape(f"{one.source} → {one.target}: {told(one)}")}</title></path>')
 
 
-def _label(one: Relation, places: dict[str, Place]) -> str:
-    """Return how often a line was used, close to its end, where lines no longer lie on each other."""
-    if one.source == one.target:
-        return ""
-    points = _path(one, places)
-    x, y = (sum(weight * point[axis] for weight, point in zip((0.027, 0.189, 0.441, 0.343), points, strict=True))
-            for axis in (0, 1))
+def _label(one: Relation, way: list[Place], *, crowded: bool) -> str:
+    """Return how often a line was used: towards its end, or before it where that end is `crowded` by other lines."""
+    shares = (0.343, 0.441, 0.189, 0.027) if crowded else (0.027, 0.189, 0.441, 0.343)
+    x, y = (sum(share * point[axis] for share, point in zip(shares, way[-4:], strict=True)) for axis in (0, 1))
     text = _count(one.calls) + (f" / {_count(one.errors)} failed" if one.errors else "")
     return (f'<text x="{x:.1f}" y="{y - 4:.1f}" text-anchor="middle" font-size="9" fill="{_colour(one)}" stroke="#fff" '
             f'stroke-width="3" paint-order="stroke">{text}</text>')
