@@ -27,6 +27,7 @@ app = typer.Typer(name="mesh", help="Agents on a few machines that call each oth
 _events = typer.Typer(help="What is published.", no_args_is_help=True)
 _errors = typer.Typer()
 _agent = typer.Typer(help="The life of one agent.", no_args_is_help=True)
+_new = typer.Typer(help="Files to begin with.", no_args_is_help=True)
 _keys = typer.Typer(help="Identity of hosts and operators.", no_args_is_help=True)
 
 
@@ -209,6 +210,30 @@ def graph(
     run(scope, declared, observed, shape)
 
 
+@command(app, "plan", timeout=None)
+def plan(scope: Scope, host: Host = None) -> None:
+    """What `up` would do: waves, soft edges, ports."""
+    from mesh.cli.plan import plan as run
+
+    run(scope, host)
+
+
+@command(_new, "agent", timeout=None)
+def new_agent(
+    scope: Scope,
+    name: Annotated[str, typer.Argument(metavar="NAME", show_default=False)],
+    host: Annotated[str | None, typer.Option("--host", metavar="NAME", help="The host it shall run on.",
+                                             show_default="the first of hosts.yaml")] = None,
+    layer: Annotated[str, typer.Option("--layer", metavar="NAME", help="What it is derived from: Agent, DataAgent or "
+                                       "MLAgent.")] = "Agent",
+) -> None:
+    """An agent with its config and a test that passes."""
+    from mesh.cli.new import new_agent as run
+
+    run(scope, name, host, layer)
+
+
+app.add_typer(_new, name="new")
 app.add_typer(_agent, name="agent")
 
 

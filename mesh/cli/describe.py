@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import textwrap
 from typing import Any
 
 from mesh.cli.hosts import checked, homes, names
 from mesh.cli.operator import connected
 from mesh.cli.scope import Scope
 from mesh.cli.screen import coloured, document, readable, say, state
-from mesh.cli.table import width
+from mesh.cli.table import folded
 from mesh.errors import MeshError
 
 Row = dict[str, Any]
@@ -59,13 +58,13 @@ def _print(told: Row) -> None:
 def _print_operations(operations: list[Row]) -> None:
     _print_rows("operations", [])
     for row in operations:
-        say(f"    {row['signature']} -> {row['returns']}"
+        say(folded(f"    {row['signature']} -> {row['returns']}", indent=8)
             + (coloured("  idempotent", "dim") if row["idempotent"] else ""))
         for text in row["doc"].splitlines()[:1]:
-            say(coloured(f"        {text}", "dim"))
+            say(coloured(folded(f"        {text}", indent=8), "dim"))
     models = {name: model for row in operations for schema in (row["arguments"], row["result"])
               for name, model in {**schema.get("$defs", {}), **_own(schema)}.items()}
-    _print_rows("types", [_folded(f"{name} = {_shape(model)}") for name, model in models.items()])
+    _print_rows("types", [f"{name} = {_shape(model)}" for name, model in models.items()])
 
 
 def _own(schema: Row) -> Row:
@@ -81,13 +80,6 @@ def _shape(model: Row) -> str:
     if "properties" in model:
         return f"{{{', '.join(f'{name}: {_type(item)}' for name, item in model['properties'].items())}}}"
     return " | ".join(map(repr, model["enum"])) if "enum" in model else _type(model)
-
-
-def _folded(text: str) -> str:
-    """Return a row of `_print_rows` over as many lines as the terminal needs."""
-    columns = width()
-    return text if columns is None else textwrap.fill(text, max(20, columns - 4), subsequent_indent="        ",
-                                                      break_long_words=False)
 
 
 def _type(schema: Row) -> str:
@@ -106,7 +98,7 @@ def _print_rows(title: str, rows: list[str]) -> None:
     if rows or title == "operations":
         say(f"  {coloured(title, 'bold')}")
     for text in rows:
-        say(f"    {text}")
+        say(folded(f"    {text}", indent=8))
 
 
 def _value(value: Any) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -26,6 +27,13 @@ def fitted(text: str, columns: int | None) -> str:
     """Return one line of at most `columns` characters."""
     text = " ".join(clean(text).split()) if "\n" in text else clean(text)
     return text if columns is None or len(text) <= columns else text[: max(0, columns - 1)] + "…"
+
+
+def folded(text: str, *, indent: int) -> str:
+    """Return `text` over as many lines as the terminal needs, all but the first indented; words stay whole."""
+    columns = width()
+    return text if columns is None else textwrap.fill(text, columns, subsequent_indent=" " * indent,
+                                                      break_long_words=False, break_on_hyphens=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,10 +17,11 @@ from tests.cli.runner import run
 from tests.project import Project, project
 
 COMMANDS = {
-    "": ["up", "down", "status", "agents", "describe", "call", "publish", "ask", "check", "events", "errors", "agent",
-         "keys"],
+    "": ["up", "down", "status", "agents", "describe", "call", "publish", "ask", "check", "plan", "events", "errors", "new",
+         "agent", "keys"],
     "events": ["tail"],
     "errors": ["tail", "show"],
+    "new": ["agent"],
     "agent": ["start", "stop", "restart"],
     "keys": ["show"],
 }
