@@ -31,7 +31,7 @@ def new_agent(scope: Scope, name: str, host: str | None, layer: str) -> None:
         raise UsageError(f"--layer is {layer!r}, which is none of {', '.join(LAYERS)}{did_you_mean(layer, LAYERS)}")
     at = next(iter(config.hosts)) if host is None else checked(host, list(config.hosts))
     _check_name(config, name)
-    files = _filled(name, at, layer)
+    files = {path: _sorted_imports(text, config.root) for path, text in _filled(name, at, layer).items()}
     _check_free(config.root, files)
     _write(config.root, files)
     steps = _steps(config.root, name, list(files))
@@ -78,6 +78,13 @@ def _filled(name: str, host: str, layer: str) -> dict[str, str]:
     folder = resources.files(TEMPLATES)
     return {path: Template((folder / source).read_text(encoding="utf-8")).substitute(words)
             for path, source in sources.items()}
+
+
+def _sorted_imports(text: str, root: Path) -> str:
+    """Return `text` with its imports as linters want them: the mesh is a package among others, unless it is here."""
+    if (root / "mesh").is_dir():
+        return text
+    return re.sub(r"(from pydantic import .*\n)\n(from mesh import .*\n)", r"\2\1", text)
 
 
 def _check_free(root: Path, files: Mapping[str, str]) -> None:

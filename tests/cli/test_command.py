@@ -17,13 +17,29 @@ from tests.cli.runner import run
 from tests.project import Project, project
 
 COMMANDS = {
-    "": ["up", "down", "status", "agents", "describe", "call", "publish", "ask", "check", "plan", "events", "errors", "new",
-         "agent", "keys"],
-    "events": ["tail"],
-    "errors": ["tail", "show"],
-    "new": ["agent"],
-    "agent": ["start", "stop", "restart"],
-    "keys": ["show"],
+    "": {
+        "up",
+        "down",
+        "status",
+        "agents",
+        "describe",
+        "call",
+        "publish",
+        "ask",
+        "check",
+        "graph",
+        "plan",
+        "events",
+        "errors",
+        "new",
+        "agent",
+        "keys",
+    },
+    "events": {"tail"},
+    "errors": {"tail", "show"},
+    "new": {"agent"},
+    "agent": {"start", "stop", "restart"},
+    "keys": {"show"},
 }
 
 
@@ -41,10 +57,10 @@ def listed(help_text: str) -> list[str]:
 @pytest.mark.parametrize("group", COMMANDS)
 def test_help_lists_the_commands_there_are(group: str) -> None:
     result = run(None, *([group] if group else []), "--help")
-    assert result.code == 0 and listed(result.out) == COMMANDS[group]
+    assert result.code == 0 and set(listed(result.out)) == COMMANDS[group]
 
 
-@pytest.mark.parametrize("words", [[name] for name in COMMANDS[""][:9]] + [
+@pytest.mark.parametrize("words", [[name] for name in sorted(COMMANDS[""] - {*COMMANDS} - {""})] + [
     [group, name] for group, names in COMMANDS.items() if group for name in names
 ])
 def test_every_command_says_what_it_does_and_takes_the_common_options(words: list[str]) -> None:
@@ -114,7 +130,7 @@ def test_without_a_command_the_help_is_the_answer(group: str) -> None:
     if group == "errors":  # which is a command itself
         return
     result = run(None, *([group] if group else []))
-    assert result.code == 2 and result.err.startswith("Usage: mesh ") and listed(result.err) == COMMANDS[group]
+    assert result.code == 2 and result.err.startswith("Usage: mesh ") and set(listed(result.err)) == COMMANDS[group]
 
 
 def test_text_in_another_encoding_is_refused_as_such() -> None:

@@ -29,15 +29,18 @@ def tool(made: Project, *words: str) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_what_it_writes_passes_check_lint_types_and_its_own_test(made: Project) -> None:
+@pytest.mark.parametrize("among_us", [True, False])
+def test_what_it_writes_passes_check_lint_types_and_its_own_test(made: Project, among_us: bool) -> None:
     files = []
+    if among_us:  # a checkout of the mesh itself
+        (made.root / "mesh").symlink_to(ROOT / "mesh")
     for layer in LAYERS:
         told = run(made.root, "new", "agent", f"my_{layer.lower()}", "--layer", layer, "--host", "pc2", "--json").json()
         assert (told["host"], told["layer"]) == ("pc2", layer)
         files += [file for file in told["files"] if file.endswith(".py")]
     assert run(made.root, "check").out == "the configuration and every agent are in order\n"
-    tool(made, "ruff", "check", "--isolated", "--select", "E,F,W,I,B,UP,C4,SIM,RUF,ASYNC", "--line-length", "120", ".")
-    tool(made, "ruff", "check", "--config", str(ROOT / "pyproject.toml"), ".")
+    tool(made, "ruff", "check", "--isolated", "--select", "E,F,W,I,B,UP,C4,SIM,RUF,ASYNC", "--line-length", "120",
+         "agents", "tests")
     tool(made, "mypy", "--strict", "--follow-imports", "silent", *files)
     tool(made, "pytest", "-q", "-p", "no:cacheprovider", "tests")
 
