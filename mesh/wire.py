@@ -14,7 +14,7 @@ What it does not know: sessions, who may say what, and when a frame is late.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any, Literal, NamedTuple, get_args
 
@@ -76,7 +76,10 @@ class Frame(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Hello:
-    """Who a peer says it is, in the first frame of a connection; a WELCOME answers with the same fields."""
+    """Who a peer says it is, in the first frame of a connection; a WELCOME answers with the same fields.
+
+    `token` is the proof of a `cell`, which gives its service as `host`; nobody else has one.
+    """
 
     mesh: str
     kind: PeerKind
@@ -84,6 +87,7 @@ class Hello:
     incarnation: int
     interest: tuple[str, ...] = ()
     software: str = ""
+    token: str = field(default="", repr=False)
 
 
 # --- frames ---------------------------------------------------------------------------------------------------------
@@ -148,6 +152,8 @@ def welcome(who: Hello) -> bytes:
 def _greeting(kind: int, who: Hello) -> bytes:
     fields = {"mesh": who.mesh, "kind": who.kind, "host": who.host, "incarnation": who.incarnation,
               "interest": _bounded(who.interest), "software": who.software}
+    if who.token:
+        fields["token"] = who.token
     return _pack_once((kind, VERSION, encode(fields)))
 
 
@@ -166,7 +172,7 @@ def read_greeting(envelope: Envelope) -> Hello:
     ):
         raise ProtocolError("a greeting names mesh, kind, host and incarnation")
     return Hello(body["mesh"], body["kind"], body["host"], body["incarnation"], _patterns(interest),
-                 str(body.get("software", "")))
+                 str(body.get("software", "")), str(body.get("token", "")))
 
 
 def refused(error: MeshError) -> bytes:

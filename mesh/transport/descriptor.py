@@ -24,11 +24,22 @@ def peer_address(descriptor: int) -> str:
         return UNKNOWN
 
 
-def hang_up(descriptor: int, port: int) -> bool:
-    """End the connection if it is one to our own TCP `port`; tells whether it was."""
+def within_machine(descriptor: int) -> bool:
+    """Tell whether the connection came over a socket in the file system, which only this user's programs reach."""
+    if sys.platform == "win32":
+        return False
     try:
         with _borrowed(descriptor) as connection:
-            if connection.family not in (socket.AF_INET, socket.AF_INET6) or connection.getsockname()[1] != port:
+            return connection.family == socket.AF_UNIX
+    except OSError:
+        return False
+
+
+def hang_up(descriptor: int, at: int | str) -> bool:
+    """End the connection if it is one to our own TCP port or socket path `at`; tells whether it was."""
+    try:
+        with _borrowed(descriptor) as connection:
+            if _place(connection) != at:
                 return False
             connection.shutdown(socket.SHUT_RDWR)
             return True
@@ -54,6 +65,14 @@ def _borrowed(descriptor: int) -> Iterator[socket.socket]:
         raise
     with connection:
         yield connection
+
+
+def _place(connection: socket.socket) -> int | str | None:
+    """Return the port or path at which a connection came in."""
+    name = connection.getsockname()
+    if connection.family in (socket.AF_INET, socket.AF_INET6):
+        return int(name[1])
+    return name if isinstance(name, str) else None
 
 
 def _text(address: object) -> str:

@@ -15,10 +15,10 @@ import zmq
 from mesh import wire
 from mesh.clock import Clock
 from mesh.errors import MeshError, PermissionDenied, ProtocolError, StartError, Unavailable
-from mesh.message import Handler
+from mesh.message import Event, Handler
 from mesh.metrics import Traffic
 from mesh.transport import profile
-from mesh.transport.descriptor import hang_up, peer_address
+from mesh.transport.descriptor import hang_up, peer_address, within_machine
 from mesh.transport.keys import KeyPair
 from mesh.transport.loop import TURN_ENVELOPES, TURN_SECONDS, LoopSocket
 from mesh.transport.pending import Pending
@@ -38,13 +38,14 @@ class ListenerCallbacks:
     """Whom a listener tells what: a session that came or went, a heartbeat, trouble worth an admin's eye.
 
     `session` may raise a `MeshError` for one that came: it is refused with that reason. `cell` raises one for a
-    connection that is no cell of this host's; without it nothing is.
+    connection that is no cell of this host's; without it nothing is. `event` takes what a cell publishes.
     """
 
     session: Callable[[Session, bool], None]
     heartbeat: Callable[[Session, int, bytes], None]
     trouble: Callable[[str, str], None]
     cell: Callable[[Hello], None] | None = None
+    event: Callable[[Session, Event], None] | None = None
 
 
 class Listener:
@@ -70,12 +71,20 @@ class Listener:
         self._open: set[int] = set()
         self._seen = 0.0
         self._port = 0
+        self._path = ""
 
-    def bind(self, endpoint: str) -> str:
-        """Listen at `endpoint` and return it with the real port; raises `StartError` if that cannot be."""
-        socket = profile.router(self._context, own=self._own)
+    def bind(self, endpoint: str, cells: str = "") -> str:
+        """Listen at `endpoint` and return it with the real port; raises `StartError` if that cannot be.
+
+        `cells` is the path of a socket in a folder that nobody else may enter: for the cells of this host alone.
+        """
+        socket = profile.router(self._context, own=None)
         monitor = profile.monitor(socket, _MONITORED)
         try:
+            if cells:
+                socket.bind(f"ipc://{cells}")
+            if self._own is not None:
+                profile.lock(socket, self._own)  # counts for what is bound from here on
             socket.bind(endpoint)
         except zmq.ZMQError as error:
             socket.close(linger=0)
@@ -88,6 +97,7 @@ class Listener:
         self._monitor = LoopSocket(monitor, self._drain_monitor)
         bound = profile.bound_to(socket)
         self._port = int(bound.rpartition(":")[2])
+        self._path = cells
         return bound
 
     def close(self) -> None:
@@ -179,9 +189,10 @@ class Listener:
                 self._send(routing_id, wire.reset())
                 return
             hello = wire.read_greeting(frame.envelopes[0])
-            self._authorize(hello, self._name_of(first))
+            self._authorize(hello, descriptor, first)
             session = Session(hello, routing_id, descriptor, self._send_frame, self._handler, self._on_heartbeat,
-                              self._on_bad_session, self._clock, self._traffic, self._pending)
+                              self._on_bad_session, self._clock, self._traffic, self._pending,
+                              self._callbacks.event)
             session.note_stamp(frame.stamp)
             self._begin(session)
         except MeshError as error:
@@ -213,8 +224,8 @@ class Listener:
         except zmq.ZMQError:
             raise PermissionDenied("the connection shows no key", rule="curve") from None
 
-    def _authorize(self, hello: Hello, name: str | None) -> None:
-        """Raise unless a peer may be what its hello says; `name` is whose key it showed."""
+    def _authorize(self, hello: Hello, descriptor: int, first: zmq.Frame) -> None:
+        """Raise unless a peer may be what its hello says, by where it came in and by the key it showed."""
         mine = self._identity()
         if not self.accepting:
             raise Unavailable(f"{mine.host} is stopping")
@@ -223,9 +234,12 @@ class Listener:
                 f"this is mesh {mine.mesh!r}, the peer belongs to mesh {hello.mesh!r}; check `mesh:` and the ports "
                 "in config/hosts.yaml"
             )
-        if hello.kind == "cell":
+        if within_machine(descriptor):
             self._authorize_cell(hello)
             return
+        name = self._name_of(first)
+        if hello.kind == "cell":
+            raise PermissionDenied("a cell comes in over the socket of its own host, not from outside", rule="cell")
         claimed = "operator" if hello.kind == "operator" else hello.host
         if name is not None and (name != claimed or (name == "operator") != (hello.kind == "operator")):
             claimed = claimed if name != claimed else f"a {hello.kind}"
@@ -243,8 +257,8 @@ class Listener:
                 )
 
     def _authorize_cell(self, hello: Hello) -> None:
-        if self._callbacks.cell is None:
-            raise PermissionDenied("this host has no cells in processes of their own", rule="cell")
+        if self._callbacks.cell is None or hello.kind != "cell":
+            raise PermissionDenied(f"a {hello.kind} does not come in over the socket of this host's cells", rule="cell")
         self._callbacks.cell(hello)
 
     # -- out
@@ -284,7 +298,7 @@ class Listener:
         """Close a peer's connection from this side, unless it is gone already."""
         self._drain_monitor()  # if it is, its descriptor may mean another peer's connection by now
         if session.ended is None:
-            hang_up(session.descriptor, self._port)
+            hang_up(session.descriptor, self._path if session.kind == "cell" else self._port)
             self._end(session, reason)
 
     def _end(self, session: Session, reason: str) -> None:

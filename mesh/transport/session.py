@@ -7,7 +7,7 @@ from collections.abc import Callable
 from mesh import wire
 from mesh.clock import Clock
 from mesh.errors import ProtocolError, Unreachable
-from mesh.message import Handler
+from mesh.message import Event, Handler
 from mesh.metrics import Traffic
 from mesh.topics import Interest
 from mesh.transport.exchange import Exchange
@@ -15,6 +15,7 @@ from mesh.transport.pending import Pending, Waiter
 from mesh.wire import Envelope, Hello
 
 STALLED = 10.0
+OF_CELL = "cell:"
 
 
 class Session(Exchange):
@@ -26,6 +27,7 @@ class Session(Exchange):
         self, hello: Hello, routing_id: bytes, descriptor: int, send: Callable[[bytes, bytes], bool],
         handler: Handler, on_heartbeat: Callable[[Session, int, bytes], None],
         on_bad: Callable[[Session, str], None], clock: Clock, traffic: Traffic, pending: Pending | None = None,
+        on_event: Callable[[Session, Event], None] | None = None,
     ) -> None:
         super().__init__(hello.host, clock, traffic, handler=handler,
                          pending=pending if hello.kind == "cell" else None)
@@ -40,11 +42,14 @@ class Session(Exchange):
         self._send = send
         self._on_heartbeat = on_heartbeat
         self._on_bad = on_bad
+        self._on_event = on_event
         self._blocked_since: float | None = None
 
     @property
     def caller(self) -> str:
-        """Who calls, for messages and permission: the host's name, or `operator`."""
+        """Who calls, for messages and permission: the host's name, `operator`, or `cell:<service>`."""
+        if self.kind == "cell":
+            return f"{OF_CELL}{self.peer}"
         return "operator" if self.kind == "operator" else self.peer
 
     def may_flush(self) -> bool:
@@ -70,12 +75,14 @@ class Session(Exchange):
         return taken
 
     def take(self, envelope: Envelope) -> None:
-        """Take what the peer wants to hear, and its heartbeats."""
+        """Take what the peer wants to hear, its heartbeats, and what a cell publishes."""
         kind = envelope[0]
         if kind == wire.INTEREST:
             self.interest = Interest(wire.read_interest(envelope))
             if self.on_interest is not None:
                 self.on_interest()
+        elif kind == wire.EVENT and self.kind == "cell" and self._on_event is not None:
+            self._on_event(self, wire.read_event(envelope))
         elif kind == wire.HEARTBEAT and self.kind == "heartbeat":
             self.outbox.put_control(wire.echo(envelope[1]))
             self.dirty()

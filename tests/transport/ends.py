@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import tempfile
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -97,6 +98,8 @@ class Host:
         self.hello = wire.Hello(mesh, kind, name, incarnation, (), "test")
         self.traffic = Traffic()
         self.endpoint = ""
+        self._folder = tempfile.TemporaryDirectory(prefix="mesh-")
+        self.cells = f"{self._folder.name}/cells"
         self.sessions: list[tuple[str, bool]] = []
         self.heartbeats: list[tuple[str, int, bytes]] = []
         self.links: list[tuple[str, bool, str]] = []
@@ -123,10 +126,16 @@ class Host:
         """Where this host listens, for a pool to dial."""
         return Peer(self.name, self.endpoint, self._own.public if self._own else None)
 
+    @property
+    def door(self) -> Peer:
+        """Where this host listens for its cells."""
+        return Peer(self.name, f"ipc://{self.cells}")
+
     def _new_listener(self) -> Listener:
         return Listener(
             self.context, self._own, lambda: self.hello, self._handler,
-            ListenerCallbacks(self._session, self._beat, lambda _, text: self.troubles.append(text), self._cell),
+            ListenerCallbacks(self._session, self._beat, lambda _, text: self.troubles.append(text), self._cell,
+                              lambda _, event: self.events.append(event)),
             self.clock, self.traffic, self.pending,
         )
 
@@ -136,14 +145,14 @@ class Host:
         self.sessions.append((session.peer, up))
 
     def _cell(self, hello: wire.Hello) -> None:
-        """Let every cell in that has the key of a host."""
+        """Let every cell in."""
 
     def _beat(self, session: Session, age_ms: int, inventory: bytes) -> None:
         self.heartbeats.append((session.peer, age_ms, inventory))
 
     def listen(self, endpoint: str = ANYWHERE) -> str:
         """Open the listener."""
-        self.endpoint = self.listener.bind(endpoint)
+        self.endpoint = self.listener.bind(endpoint, self.cells)
         return self.endpoint
 
     def deafen(self) -> None:
@@ -157,7 +166,8 @@ class Host:
 
     def dial(self, other: Host, **changes: Any) -> Link:
         """Connect to another host, or to what `changes` of its `Peer` say."""
-        return self.pool.connect(replace(other.peer, **changes))
+        at = other.door if self.hello.kind == "cell" else other.peer
+        return self.pool.connect(replace(at, **changes))
 
     async def join(self, other: Host) -> Link:
         """Connect to another host and wait for its welcome."""
@@ -182,6 +192,7 @@ class Host:
         self.deadlines.close()
         self.heartbeat.stop()
         self.context.term()
+        self._folder.cleanup()
 
 
 @asynccontextmanager

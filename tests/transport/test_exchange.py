@@ -7,9 +7,11 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
+import pytest
+
 from mesh import wire
 from mesh.errors import Cancelled, Unreachable
-from mesh.message import Handler, Reply, Request, decode, encode
+from mesh.message import Event, Handler, Reply, Request, decode, encode
 from mesh.testing.clock import settle
 from mesh.transport.link import Link
 from mesh.transport.outbox import Outbox
@@ -70,7 +72,7 @@ async def test_each_end_is_told_who_calls() -> None:
     async with parent_and_cell(down, up) as (_, cell, session, _link):
         await session.exchange(ask())
         await cell.pool.exchange(ask(), PARENT)
-        assert (down.begun[0].via, up.begun[0].via) == (PARENT, CELL)
+        assert (down.begun[0].via, up.begun[0].via) == (PARENT, f"cell:{CELL}")
 
 
 @on_a_loop
@@ -171,10 +173,41 @@ async def test_a_host_counts_a_call_that_comes_down_as_a_fault() -> None:
 async def test_a_listener_without_cells_lets_none_in() -> None:
     async with host(PARENT) as parent:
         parent.listener._callbacks = replace(parent.listener._callbacks, cell=None)
-        async with raw_dealer(parent) as dealer:
+        async with raw_dealer(parent.door) as dealer:
             answer = await dealer.greet("cell")
             assert answer[0] == wire.REFUSED
             assert wire.read_refused(answer).code == "permission_denied"
+
+
+@pytest.mark.parametrize(("kind", "door"), [("cell", False), ("host", True), ("operator", True), ("heartbeat", True)])
+def test_cells_alone_come_in_by_the_door_of_the_cells(kind: wire.PeerKind, door: bool) -> None:
+    @on_a_loop
+    async def scenario() -> None:
+        async with host(PARENT) as parent, raw_dealer(parent.door if door else parent.peer) as dealer:
+            answer = await dealer.greet(kind)
+            assert answer[0] == wire.REFUSED
+            assert wire.read_refused(answer).code == "permission_denied"
+
+    scenario()
+
+
+@on_a_loop
+async def test_what_a_cell_publishes_arrives_and_what_a_host_pushes_up_does_not() -> None:
+    async with host(PARENT) as parent, host(CELL, kind="cell", listens=False) as cell, host("pc3") as other:
+        event = Event("kitchen.light", encode(True), "lamp@mainpc", 5.0)
+        (await cell.join(parent)).send_event(wire.event(event))
+        await eventually(lambda: parent.events == [event])
+        (await other.join(parent)).send_event(wire.event(event))
+        await eventually(lambda: parent.traffic.undecodable == 1)
+        assert parent.events == [event]
+
+
+@on_a_loop
+async def test_a_host_can_hang_up_on_a_cell() -> None:
+    async with host(PARENT) as parent, host(CELL, kind="cell", listens=False) as cell:
+        link = await cell.join(parent)
+        parent.listener.sever(parent.session_of(CELL), "enough")
+        await eventually(lambda: link.reason.endswith("closed the connection"))
 
 
 def test_an_answer_is_not_taken_back_with_the_call_of_the_same_number() -> None:
