@@ -92,7 +92,8 @@ def test_every_error_code_stands_with_what_it_carries() -> None:
 
 
 def test_every_field_of_a_greeting_stands_there() -> None:
-    frame = wire.decode_frame(wire.frame(0, 0, [wire.hello(wire.Hello("home", "host", "pc2", 1))]))
+    cell = wire.Hello("home", "cell", "lamp", 1, token="once")
+    frame = wire.decode_frame(wire.frame(0, 0, [wire.hello(cell)]))
     who = decode(frame.envelopes[0][2])
     assert [names(row[0])[0] for row in table(section("Greeting"), "field")] == list(who)
 
