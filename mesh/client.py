@@ -12,7 +12,7 @@ from mesh.address import split_target
 from mesh.clock import Clock
 from mesh.errors import DeadlineExceeded, InvalidArgument, MessageTooLarge
 from mesh.message import Handler, Reply, Request, encode
-from mesh.tracing import Trace
+from mesh.tracing import DOING, Span, SpanRing, Trace
 from mesh.wire import MAX_BODY
 
 DEFAULT_TIMEOUT = 30.0
@@ -54,14 +54,21 @@ class Calls:
 
 
 class Client:
-    """The calling side of one agent, or of an operator; `caller` is its name in messages, `calls` outlive it."""
+    """The calling side of one agent, or of an operator; `caller` is its name in messages, `calls` outlive it.
 
-    def __init__(self, caller: str, handler: Handler, clock: Clock, calls: Calls | None = None) -> None:
+    An agent's is `service@host`; it keeps the caller's spans in `spans` and draws there whether a new trace is sampled.
+    """
+
+    def __init__(
+        self, caller: str, handler: Handler, clock: Clock, calls: Calls | None = None, spans: SpanRing | None = None
+    ) -> None:
         self._caller = caller
+        self._host = caller.rpartition("@")[2]
         self._handler = handler
         self._clock = clock
         self._calls = Calls() if calls is None else calls
         self._edges = self._calls.edges
+        self._spans = spans
 
     async def request(
         self, target: str, arguments: Mapping[str, Any], timeout: float | None = None, *, to_host: str | None = None,
@@ -86,30 +93,80 @@ class Client:
         if len(body) > MAX_BODY:
             raise MessageTooLarge(f"the arguments of {target} are {len(body)} bytes, the limit is {MAX_BODY}",
                                   size=len(body), limit=MAX_BODY)
+        now = self._clock.monotonic()
         parent = CURRENT.get()
-        deadline = self._deadline(target, parent, timeout)
+        deadline = _deadline(target, parent, timeout, now)
         if parent is None:
-            request = Request(edge.service, edge.operation, body, deadline, trace or Trace.new(sampled=sampled),
-                              self._caller, (), to_host)
+            request = Request(edge.service, edge.operation, body, deadline, trace or self._root(sampled), self._caller,
+                              (), to_host)
         else:
             request = Request(edge.service, edge.operation, body, deadline, parent.trace.child(), self._caller,
                               (*parent.path, parent.target), to_host)
         edge.calls += 1
-        reply = await self._handler(request)
-        if reply.error is not None:
-            edge.errors += 1
-            edge.last_error = reply.error.code
-        return reply
+        reply: Reply | None = None
+        try:
+            reply = await self._handler(request)
+            return reply
+        finally:
+            if reply is None or reply.error is not None:
+                edge.errors += 1
+                edge.last_error = _ended(reply)
+                self._keep(request, now, reply)
+            elif request.trace.sampled:
+                self._keep(request, now, reply)
 
-    def _deadline(self, target: str, parent: Request | None, timeout: float | None) -> float:
-        now = self._clock.monotonic()
-        if timeout is not None and not 0 < timeout < math.inf:
-            raise InvalidArgument(f"timeout of {target} is {timeout!r}; give seconds above zero", path="timeout")
-        if parent is None:
-            return now + (DEFAULT_TIMEOUT if timeout is None else timeout)
-        if parent.deadline <= now:
-            raise DeadlineExceeded(f"{target} was not called: the deadline of {parent.target} has passed", began="no")
-        return parent.deadline if timeout is None else min(parent.deadline, now + timeout)
+    def _root(self, sampled: bool) -> Trace:
+        """Return the trace of a call that no request led to: what the agent does just now, or a new one."""
+        doing = DOING.get()
+        if doing is not None and doing.trace is not None:
+            return doing.trace.child()
+        return Trace.new(sampled=sampled) if self._spans is None else self._spans.root(sampled=sampled)
+
+    def _keep(self, request: Request, began: float, reply: Reply | None) -> None:
+        """Keep the caller's span; without a reply the call was cancelled, or could not be made."""
+        if self._spans is None:
+            return
+        trace, duration = request.trace, self._clock.monotonic() - began
+        self._spans.add(Span(
+            trace.trace_id, trace.span_id, trace.parent_id, request.service, request.operation, self._host,
+            self._clock.time() - duration, duration, _ended(reply), "call", request.caller, sampled=trace.sampled,
+        ))
+
+
+def _ended(reply: Reply | None) -> str | None:
+    """Return the code of the error a call ended with; without a reply its caller gave up."""
+    if reply is None:
+        return "cancelled"
+    return None if reply.error is None else reply.error.code
+
+
+def _deadline(target: str, parent: Request | None, timeout: float | None, now: float) -> float:
+    if timeout is not None and not 0 < timeout < math.inf:
+        raise InvalidArgument(f"timeout of {target} is {timeout!r}; give seconds above zero", path="timeout")
+    if parent is None:
+        return now + (DEFAULT_TIMEOUT if timeout is None else timeout)
+    if parent.deadline <= now:
+        raise DeadlineExceeded(f"{target} was not called: the deadline of {parent.target} has passed", began="no")
+    return parent.deadline if timeout is None else min(parent.deadline, now + timeout)
+
+
+def current_trace() -> Trace | None:
+    """Return the trace that the running task is part of, None where a call would begin a new one."""
+    request = CURRENT.get()
+    if request is not None:
+        return request.trace
+    doing = DOING.get()
+    return None if doing is None else doing.trace
+
+
+def running() -> dict[str, str | None]:
+    """Return service, operation and trace id of what the running task does, for its lines in the log."""
+    trace = current_trace()
+    found = CURRENT.get() or DOING.get()
+    if found is None:
+        return {}
+    return {"service": found.service, "operation": found.operation,
+            "trace_id": None if trace is None else trace.trace_id.hex()}
 
 
 def remaining(clock: Clock) -> float | None:

@@ -9,11 +9,20 @@ from typing import Any
 import pytest
 
 from mesh import client as module
-from mesh.client import CURRENT, DEFAULT_TIMEOUT, TARGETS, Calls, Client, remaining
+from mesh.client import (
+    CURRENT,
+    DEFAULT_TIMEOUT,
+    TARGETS,
+    Calls,
+    Client,
+    current_trace,
+    remaining,
+    running,
+)
 from mesh.errors import DeadlineExceeded, InvalidArgument, MessageTooLarge, ProtocolError, Unavailable
 from mesh.message import Reply, Request, decode, encode
 from mesh.testing import FakeClock
-from mesh.tracing import NO_SPAN, Trace
+from mesh.tracing import NO_SPAN, SpanRing, Trace, doing
 
 
 class Line:
@@ -23,7 +32,8 @@ class Line:
         self.clock = FakeClock()
         self.requests: list[Request] = []
         self._replies = list(replies)
-        self.client = Client("nlu@pc2", self._answer, self.clock)
+        self.spans = SpanRing()
+        self.client = Client("nlu@pc2", self._answer, self.clock, spans=self.spans)
 
     async def _answer(self, request: Request) -> Reply:
         self.requests.append(request)
@@ -218,3 +228,68 @@ def test_counts_outlive_the_client() -> None:
     for _ in range(2):
         asyncio.run(Client("nlu@pc2", line._answer, line.clock, calls).exchange("kb.find", {}))
     assert calls.edges["kb.find"].calls == 2
+
+
+# --- spans and the log ------------------------------------------------------------------------------------------------
+
+
+def test_a_sampled_call_leaves_the_callers_span() -> None:
+    line = Line()
+    line.call(sampled=True)
+    line.call()
+    (span,), sent = line.spans, line.requests[0]
+    assert (span.kind, span.service, span.operation, span.host, span.caller) == (
+        "call", "kb", "find", "pc2", "nlu@pc2")
+    assert (span.trace_id, span.span_id, span.parent_id) == (sent.trace.trace_id, sent.trace.span_id, NO_SPAN)
+
+
+def test_a_call_that_fails_leaves_a_span_though_it_is_not_sampled() -> None:
+    line = Line(Reply(error=Unavailable("no")))
+    with pytest.raises(Unavailable):
+        line.call()
+    (span,) = line.spans
+    assert (span.error, span.sampled) == ("unavailable", False)
+
+
+def test_a_call_that_is_cancelled_leaves_a_span() -> None:
+    clock, spans = FakeClock(), SpanRing()
+
+    async def never(request: Request) -> Reply:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    async def scenario() -> None:
+        call = asyncio.create_task(Client("nlu@pc2", never, clock, spans=spans).request("kb.find", {}))
+        await asyncio.sleep(0)
+        await clock.advance(3.0)
+        call.cancel()
+        await asyncio.gather(call, return_exceptions=True)
+
+    asyncio.run(scenario())
+    (span,) = spans
+    assert (span.error, span.duration) == ("cancelled", 3.0)
+
+
+def test_what_an_agent_does_unasked_goes_on_with_its_trace() -> None:
+    line, trace = Line(), Trace.new(sampled=True)
+    with doing("nlu", "tick", trace):
+        line.call()
+        assert current_trace() == trace
+        assert running() == {"service": "nlu", "operation": "tick", "trace_id": trace.trace_id.hex()}
+    with doing("nlu", "setup"):
+        line.call()
+        assert running() == {"service": "nlu", "operation": "setup", "trace_id": None}
+    inside, apart = line.requests
+    assert (inside.trace.trace_id, inside.trace.parent_id, inside.path) == (trace.trace_id, trace.span_id, ())
+    assert apart.trace.trace_id != trace.trace_id
+    assert running() == {} and current_trace() is None
+
+
+def test_the_log_knows_the_request_that_is_answered() -> None:
+    def inside() -> dict[str, str | None]:
+        CURRENT.set(PARENT)
+        with doing("other", "tick"):
+            return running()
+
+    assert contextvars.copy_context().run(inside) == {
+        "service": "nlu", "operation": "parse", "trace_id": PARENT.trace.trace_id.hex()}

@@ -13,7 +13,7 @@ from mesh.cli.hosts import names
 from mesh.cli.operator import connected
 from mesh.cli.scope import Scope
 from mesh.cli.screen import clean, coloured, document, say
-from mesh.cli.spans import path_of, spans_of
+from mesh.cli.spans import path_in
 from mesh.errors import InvalidResult, MeshError, UsageError
 from mesh.message import Reply
 from mesh.tracing import Trace
@@ -56,10 +56,10 @@ async def _answered(scope: Scope, text: str, user: str, session: str) -> Outcome
             answer = _checked(reply)
         except MeshError as error:
             return Failure(error, TARGET, reply.host or None, elapsed, trace_id)
-        spans = await spans_of(operator, trace_id, names(operator.config, await operator.directory()))
+        path = await path_in(operator, trace_id, names(operator.config, await operator.directory()))
     return {
         "answer": answer["answer"], "intent": answer.get("intent"), "engine": answer.get("engine"),
-        "path": path_of(spans), "elapsed_ms": elapsed, "trace_id": trace_id,
+        "path": path, "elapsed_ms": elapsed, "trace_id": trace_id,
         "session_id": answer.get("session_id", session), "user_id": user,
     }
 

@@ -12,7 +12,7 @@ from mesh.cli.failure import Failure
 from mesh.cli.hosts import checked, names
 from mesh.cli.operator import Operator, connected
 from mesh.cli.scope import Scope
-from mesh.cli.screen import document, readable, say
+from mesh.cli.screen import document, note, readable, say
 from mesh.errors import InvalidArgument, MeshError, UsageError
 from mesh.tracing import Trace
 
@@ -21,10 +21,12 @@ RESERVED = ("supervisor", "registry")
 Outcome = dict[str, Any] | Failure
 
 
-def call(scope: Scope, target: str, words: list[str], data: str | None, to_host: str | None) -> int:
-    """Call `service.operation` and print what it returns, or why it failed."""
+def call(
+    scope: Scope, target: str, words: list[str], data: str | None, to_host: str | None, sampled: bool = False
+) -> int:
+    """Call `service.operation` and print what it returns, or why it failed; a sampled call can be seen afterwards."""
     try:
-        outcome = _outcome(scope, target, words, data, to_host)
+        outcome = _outcome(scope, target, words, data, to_host, sampled)
     except MeshError as error:
         outcome = Failure(error, target)
     if isinstance(outcome, Failure):
@@ -33,25 +35,29 @@ def call(scope: Scope, target: str, words: list[str], data: str | None, to_host:
         document({"ok": True, **outcome})
     else:
         say(readable(outcome["result"]))
+        if sampled:
+            note(f"`mesh trace {outcome['trace_id'][:12]}` shows its way")
     return 0
 
 
-def _outcome(scope: Scope, target: str, words: list[str], data: str | None, to_host: str | None) -> Outcome:
+def _outcome(
+    scope: Scope, target: str, words: list[str], data: str | None, to_host: str | None, sampled: bool
+) -> Outcome:
     try:
         split_target(target)
     except InvalidArgument as error:
         raise UsageError(error.message) from None
-    return asyncio.run(_called(scope, target, pairs_of(words), object_of(data), to_host))
+    return asyncio.run(_called(scope, target, pairs_of(words), object_of(data), to_host, sampled))
 
 
 async def _called(
-    scope: Scope, target: str, pairs: Mapping[str, str], data: Mapping[str, Any], to_host: str | None
+    scope: Scope, target: str, pairs: Mapping[str, str], data: Mapping[str, Any], to_host: str | None, sampled: bool
 ) -> Outcome:
     async with connected(scope) as operator:
         arguments = {**data, **typed(pairs, await _schema(operator, target, to_host) if pairs else None)}
         if to_host is not None:
             checked(to_host, names(operator.config, await operator.directory()))
-        trace = Trace.new()
+        trace = Trace.new(sampled=sampled)
         reply, elapsed = await operator.timed(target, arguments, host=to_host, trace=trace)
     try:
         return {"result": reply.value(), "host": reply.host, "attempts": 1, "elapsed_ms": elapsed,

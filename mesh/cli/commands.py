@@ -111,11 +111,34 @@ def call(
     data: Data = None,
     to_host: Annotated[str | None, typer.Option("--to-host", metavar="NAME",
                                                 help="The host that shall answer.")] = None,
+    trace: Annotated[bool, typer.Option("--trace", help="Keep its spans, for `mesh trace`.")] = False,
 ) -> int:
     """One request and its answer."""
     from mesh.cli.call import call as run
 
-    return run(scope, target, arguments or [], data, to_host)
+    return run(scope, target, arguments or [], data, to_host, trace)
+
+
+@command(app, "trace")
+def trace(
+    scope: Scope,
+    trace_id: Annotated[str | None, typer.Argument(metavar="[ID]", show_default=False,
+                                                   help="A trace id or its beginning, an error's id, or a "
+                                                        "traceparent.")] = None,
+    failed: Annotated[bool, typer.Option("--failed", help="Only traces in which something failed.")] = False,
+    slowest: Annotated[bool, typer.Option("--slowest", help="The slowest first, not the latest.")] = False,
+    limit: Annotated[int, typer.Option("--limit", min=1, help="How many traces.")] = 20,
+) -> None:
+    """One request across hosts as a waterfall.
+
+    Without ID the latest traces. Kept are sampled ones, and what failed of all others."""
+    from mesh.cli.trace import latest
+    from mesh.cli.trace import trace as run
+
+    if trace_id is None:
+        latest(scope, failed=failed, slowest=slowest, limit=limit)
+    else:
+        run(scope, trace_id)
 
 
 @command(app, "publish")

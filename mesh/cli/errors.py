@@ -12,7 +12,7 @@ from mesh.cli.hosts import checked, did_you_mean, names
 from mesh.cli.operator import connected
 from mesh.cli.scope import Scope
 from mesh.cli.screen import clean, document, moment, note, say, state
-from mesh.cli.spans import path_of, spans_of
+from mesh.cli.spans import path_in
 from mesh.cli.table import Column, table
 from mesh.errorbus import ErrorRecord, Severity
 from mesh.errors import MeshError, UsageError
@@ -96,8 +96,7 @@ async def _fetched(scope: Scope, host: str, error_id: str) -> tuple[Row, list[st
         record = await operator.ask("supervisor.error", {"id": error_id}, host=checked(host, everyone))
         if record is None:
             raise MeshError(f"{host} keeps no error {error_id}; a host keeps its last 1,000, `mesh errors` lists them")
-        spans = await spans_of(operator, record["trace_id"], everyone) if record["trace_id"] else []
-        return record, path_of(spans)
+        return record, await path_in(operator, record["trace_id"], everyone) if record["trace_id"] else []
 
 
 def _print_record(record: Row, path: Sequence[str]) -> None:

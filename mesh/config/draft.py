@@ -139,6 +139,7 @@ def _config(
         environment=environment,
         security=section.security,
         registry=RegistryConfig(**section.registry.model_dump()),
+        tracing=section.tracing,
         hosts={name: HostConfig(name=name, **host) for name, host in listed.items()},
         agents=agents,
         root=root,

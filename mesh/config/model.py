@@ -46,6 +46,18 @@ class RegistryConfig(Frozen):
     store: Store = "sqlite"
 
 
+class Tracing(Frozen):
+    """Of which calls spans are kept, and where they go besides."""
+
+    sample: float = Field(default=0.01, ge=0, le=1, description="Share of new traces whose spans are kept; those of "
+                                                                "calls that failed always are.")
+    otlp: str | None = Field(
+        default=None, pattern=r"^https?://\S+$",
+        description="OTLP/HTTP receiver the sampled spans go to, as `http://localhost:4318`; needs the extra "
+                    "`mesh[tracing]`.",
+    )
+
+
 class HostConfig(Frozen):
     """One machine, or one supervisor on a machine shared with others; `key` is its public CURVE key (Z85)."""
 
@@ -86,6 +98,7 @@ class MeshConfig(Frozen):
     environment: str = DEFAULT_ENVIRONMENT
     security: Security = "curve"
     registry: RegistryConfig
+    tracing: Tracing = Tracing()
     hosts: dict[str, HostConfig]
     agents: dict[str, AgentSpec] = Field(default_factory=dict)
     root: Path

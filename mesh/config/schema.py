@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from mesh.config.model import Isolation, Limits, Security, Store
+from mesh.config.model import Isolation, Limits, Security, Store, Tracing
 from mesh.config.source import KeyPath
 
 _REQUIRED: dict[str, Any] = {"required": True}
@@ -55,6 +55,7 @@ class HostsSection(Section):
         default="curve", description="`curve` encrypts and checks keys; `none` exists for measuring."
     )
     registry: RegistrySection = Field(default=RegistrySection(), description="Where the registry runs.")
+    tracing: Tracing = Field(default=Tracing(), description="Traces of calls.")
     hosts: dict[str, HostSection] = Field(
         default_factory=dict, description="The hosts by name.", json_schema_extra=_REQUIRED
     )

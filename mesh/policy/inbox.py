@@ -6,8 +6,10 @@ import asyncio
 import contextlib
 from collections import deque
 
+from mesh.clock import Clock
 from mesh.errors import Overloaded
 from mesh.message import Handler, Reply, Request
+from mesh.tracing import WAITED
 
 BYTES = 16 * 1024 * 1024
 RETRY_AFTER = 0.1
@@ -16,12 +18,13 @@ RETRY_AFTER = 0.1
 class Inbox:
     """Requests that run and wait. Bodies over 16 MiB in all are refused too; a single larger one is let in alone."""
 
-    def __init__(self, *, waiting: int, concurrency: int) -> None:
+    def __init__(self, *, waiting: int, concurrency: int, clock: Clock | None = None) -> None:
         self.running = 0
         self._most_waiting = waiting
         self._concurrency = concurrency
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._bytes = 0
+        self._clock = clock or Clock()
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -39,7 +42,9 @@ class Inbox:
                 if self.running < self._concurrency and not self._waiting:
                     self.running += 1
                 else:
+                    began = self._clock.monotonic()
                     await self._wait_for_turn()
+                    WAITED.set((request.trace.span_id, self._clock.monotonic() - began))
                 try:
                     return await inner(request)
                 finally:

@@ -1,4 +1,4 @@
-"""Count what a cell answers: calls, errors, how long they took; keep a span of each sampled request."""
+"""Count what a cell answers: calls, errors, how long they took; keep a span of what is sampled and of what failed."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from mesh.clock import Clock
 from mesh.message import Handler, Reply, Request
 from mesh.metrics import Latency
-from mesh.tracing import Span, SpanRing
+from mesh.tracing import WAITED, Span, SpanRing
 
 
 @dataclass(slots=True)
@@ -25,7 +25,6 @@ def measure(stats: CallStats, spans: SpanRing, host: str, clock: Clock, inner: H
 
     async def handle(request: Request) -> Reply:
         started = clock.monotonic()
-        wall = clock.time() if request.trace.sampled else 0.0
         error: str | None = "cancelled"
         try:
             reply = await inner(request)
@@ -37,13 +36,14 @@ def measure(stats: CallStats, spans: SpanRing, host: str, clock: Clock, inner: H
             stats.latency.observe(duration)
             if error is not None:
                 stats.errors += 1
-            if request.trace.sampled:
-                spans.add(_span(request, host, wall, duration, error))
+            if error is not None or request.trace.sampled:
+                spans.add(_span(request, host, clock.time() - duration, duration, error))
 
     return handle
 
 
 def _span(request: Request, host: str, started: float, duration: float, error: str | None) -> Span:
-    trace = request.trace
-    return Span(trace.trace_id.hex(), trace.span_id.hex(), trace.parent_id.hex(), request.service, request.operation,
-                host, started, duration, error)
+    trace, waited = request.trace, WAITED.get()
+    return Span(trace.trace_id, trace.span_id, trace.parent_id, request.service, request.operation, host, started,
+                duration, error, "answer", request.caller,
+                waited[1] if waited is not None and waited[0] == trace.span_id else 0.0, trace.sampled)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from mesh.address import nearest
-from mesh.client import CURRENT
+from mesh.client import running
 from mesh.config import MeshConfig, find_root, load
 from mesh.errors import MeshError, UsageError
 from mesh.logs import open_log
@@ -34,7 +34,7 @@ def main() -> int:
             raise UsageError(f"config/hosts.yaml has no host {arguments.host!r}"
                              + (f"; did you mean {like}?" if like else f"; it has {', '.join(config.hosts)}"))
         open_log("supervisor", config.home / arguments.host / "logs", host=arguments.host, service="supervisor",
-                 context=_running)
+                 context=running)
         with asyncio.Runner(loop_factory=fastest_loop()) as runner:
             runner.run(_serve(config, arguments.host, tell))
     except MeshError as error:
@@ -42,14 +42,6 @@ def main() -> int:
         print(f"mesh: {error.message}", file=sys.stderr)
         return error.exit_code
     return 0
-
-
-def _running() -> dict[str, str | None]:
-    """Return what the log should say of the request being answered, if there is one."""
-    request = CURRENT.get()
-    if request is None:
-        return {}
-    return {"service": request.service, "operation": request.operation, "trace_id": request.trace.trace_id.hex()}
 
 
 async def _serve(config: MeshConfig, host: str, tell: Tell) -> None:

@@ -41,7 +41,7 @@ class Cell:
         self.incarnation = 0
         self.restarts = 0
         self.stats = CallStats()
-        self.inbox = Inbox(waiting=spec.limits.inbox, concurrency=spec.limits.concurrency)
+        self.inbox = Inbox(waiting=spec.limits.inbox, concurrency=spec.limits.concurrency, clock=house.clock)
         self.offer = Offer()
         self.last_error: str | None = None
         self.settled = asyncio.Event()

@@ -12,7 +12,7 @@ from mesh.clock import Clock
 from mesh.config import AgentSpec
 from mesh.message import Handler
 from mesh.state import StateStore
-from mesh.tracing import SpanRing
+from mesh.tracing import SpanRing, Trace
 from mesh.transport.deadlines import Deadlines
 
 
@@ -26,12 +26,18 @@ class Report(Protocol):
         """Report `error` of `service`."""
 
 
+class Publish(Protocol):
+    """Sends an event of this host to whoever listens, as part of `trace`."""
+
+    def __call__(self, topic: str, payload: Any, origin: str, trace: Trace | None = None, /) -> None:
+        """Publish `payload`; `origin` is `service@host`."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Quarters:
     """What an agent may use of the process it runs in, whichever that is.
 
-    `name` is the host's; `outgoing` carries the agents' calls, which `calls` counts by service; `publish` takes topic,
-    payload and origin.
+    `name` is the host's; `outgoing` carries the agents' calls, which `calls` counts by service.
     """
 
     name: str
@@ -39,7 +45,8 @@ class Quarters:
     clock: Clock
     state: StateStore
     outgoing: Handler
-    publish: Callable[[str, Any, str], None]
+    publish: Publish
+    spans: SpanRing
     calls: dict[str, Calls] = field(default_factory=dict)
 
 
@@ -51,7 +58,6 @@ class House(Quarters):
     `dependencies_ready` waits for the hard ones.
     """
 
-    spans: SpanRing
     deadlines: Deadlines
     report: Report
     changed: Callable[[str], None]

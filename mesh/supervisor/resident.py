@@ -31,7 +31,7 @@ from mesh.supervisor.runner import LoopRunner, Runner, ThreadRunner
 from mesh.supervisor.surroundings import Surroundings
 from mesh.supervisor.tenancy import Landlord, Offer
 from mesh.topics import matches
-from mesh.tracing import Trace
+from mesh.tracing import Kind, Trace, doing, reacting
 
 
 class Resident:
@@ -77,7 +77,8 @@ class Resident:
         agent = self._agent = await runner.call(
             _bound, {"cls": self._class, "around": around, "settings": self._spec.settings}
         )
-        await runner.call(agent.setup, {})
+        with doing(self._service, "setup"):
+            await runner.call(agent.setup, {})
         self._tickings = [Ticking(timer, self._tick, self._quarters.clock) for timer in self._timers]
 
     def settings(self) -> dict[str, Any] | None:
@@ -170,28 +171,31 @@ class Resident:
         """Handle one event; whatever the handler raises is reported."""
         method = subscription.method
         await self._guarded(
-            f"{method} on {event.topic}",
+            f"{method} on {event.topic}", method, "event", event.trace,
             lambda agent, runner: _invoke(
                 runner, getattr(agent, method), subscription.bind(event.topic, event.value()), subscription.sync
             ),
-            event.trace,
         )
 
     async def _tick(self, timer: Timer) -> None:
         await self._guarded(
-            timer.method, lambda agent, runner: _invoke(runner, getattr(agent, timer.method), {}, timer.sync), None
+            timer.method, timer.method, "timer", None,
+            lambda agent, runner: _invoke(runner, getattr(agent, timer.method), {}, timer.sync),
         )
 
     async def _guarded(
-        self, what: str, run: Callable[[Agent, Runner], Awaitable[Any]], trace: Trace | None
+        self, what: str, method: str, kind: Kind, cause: Trace | None,
+        run: Callable[[Agent, Runner], Awaitable[Any]],
     ) -> None:
-        agent, runner = self._agent, self._runner
+        agent, runner, around = self._agent, self._runner, self._quarters
         if agent is None or runner is None:
             return
+        trace = around.spans.root() if cause is None else cause.child()
         try:
-            await run(agent, runner)
+            with reacting(self._service, method, trace, kind, host=around.name, spans=around.spans, clock=around.clock):
+                await run(agent, runner)
         except Exception as error:
-            await self._landlord.failed(error, what, trace.trace_id.hex() if trace else None)
+            await self._landlord.failed(error, what, trace.trace_id.hex())
 
     async def _events_dropped(self, subscription: Subscription, count: int) -> None:
         await self._landlord.report(

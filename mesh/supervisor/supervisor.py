@@ -40,7 +40,7 @@ from mesh.supervisor.incarnation import counting, host_incarnation
 from mesh.supervisor.reporter import Reporter
 from mesh.supervisor.vitals import Pulse
 from mesh.supervisor.watch import Place, Watch
-from mesh.tracing import SpanRing
+from mesh.tracing import SpanRing, Trace
 from mesh.transport import profile
 from mesh.transport.deadlines import Deadlines
 from mesh.transport.heartbeat import Heartbeat
@@ -71,7 +71,7 @@ class Supervisor:
     def __init__(self, config: MeshConfig, name: str, *, tell: Tell, clock: Clock | None = None) -> None:
         self.name = name
         self.clock = clock or Clock()
-        self.spans = SpanRing()
+        self.spans = SpanRing(sample=config.tracing.sample)
         self.traffic = Traffic()
         self.stopping = asyncio.Event()
         self._config = config
@@ -390,9 +390,9 @@ class Supervisor:
     def _interest_changed(self) -> None:
         self._pool.tell(wire.interest(sorted(self._interest())))
 
-    def publish(self, topic: str, payload: Any, origin: str) -> None:
+    def publish(self, topic: str, payload: Any, origin: str, trace: Trace | None = None) -> None:
         """Send an event of this host to whoever listens."""
-        self._bus.publish(topic, payload, origin)
+        self._bus.publish(topic, payload, origin, trace)
 
     def _event_arrived(self, event: Event, host: str) -> None:
         if host == REGISTRY:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from mesh.agent.context import CallOptions
-from mesh.client import CURRENT, Calls, Client, remaining
+from mesh.client import Calls, Client, current_trace, remaining, running
 from mesh.clock import Clock
 from mesh.errorbus import Severity
 from mesh.state import StateStore
@@ -28,7 +28,7 @@ class Surroundings:
         self._runner = runner
         self._service = service
         self._client = Client(f"{service}@{quarters.name}", quarters.outgoing, quarters.clock,
-                              quarters.calls.setdefault(service, Calls()))
+                              quarters.calls.setdefault(service, Calls()), quarters.spans)
         self._log = logging.getLogger(f"mesh.agent.{service}")
         self._folder = quarters.folder / service
 
@@ -76,22 +76,20 @@ class Surroundings:
     async def publish(self, topic: str, payload: Any) -> None:
         """Send an event to whoever listens."""
         origin = f"{self._service}@{self._quarters.name}"
+        trace = current_trace()
 
         async def send() -> None:
-            self._quarters.publish(topic, payload, origin)
+            self._quarters.publish(topic, payload, origin, trace)
 
         await self._runner.home(send)
 
     async def report(self, error: BaseException | str, severity: Severity, context: Mapping[str, Any]) -> None:
         """Put an error on the error bus."""
-        request = CURRENT.get()
+        told = running()
 
         async def send() -> None:
-            await self._landlord.report(
-                error, severity=severity, context=context,
-                operation=request.operation if request else None,
-                trace_id=request.trace.trace_id.hex() if request else None,
-            )
+            await self._landlord.report(error, severity=severity, context=context, operation=told.get("operation"),
+                                        trace_id=told.get("trace_id"))
 
         await self._runner.home(send)
 

@@ -7,9 +7,10 @@ from typing import Any
 from mesh.cli.spans import path_of
 
 
-def span(number: int, service: str, host: str, started: float, parent: int = 0) -> dict[str, Any]:
+def span(number: int, service: str, host: str, started: float, parent: int = 0,
+         kind: str = "answer") -> dict[str, Any]:
     return {"span_id": f"{number:016x}", "parent_id": f"{parent:016x}", "service": service, "host": host,
-            "started": started}
+            "started": started, "kind": kind}
 
 
 def test_the_path_is_in_order_of_start_and_names_each_place_once() -> None:
@@ -35,3 +36,7 @@ def test_the_supervisor_is_left_out_and_the_path_ends_at_64() -> None:
 
 def test_spans_that_name_each_other_as_parent_end_the_search() -> None:
     assert path_of([span(1, "a", "pc2", 1.0, 2), span(2, "b", "pc2", 2.0, 1)]) != []
+
+
+def test_who_only_called_is_no_place() -> None:
+    assert path_of([span(1, "nlu", "mainpc", 1.0, 0, "call"), span(1, "nlu", "pc2", 1.1)]) == ["nlu@pc2"]

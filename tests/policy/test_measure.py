@@ -7,7 +7,8 @@ import asyncio
 import pytest
 
 from mesh.errors import Unavailable
-from mesh.message import Reply, encode
+from mesh.message import Handler, Reply, Request, encode
+from mesh.policy.inbox import Inbox
 from mesh.policy.measure import CallStats, measure
 from mesh.testing import FakeClock
 from mesh.testing.clock import settle
@@ -65,7 +66,7 @@ async def test_the_reply_says_who_answered() -> None:
 
 
 @on_a_loop
-async def test_a_sampled_request_leaves_a_span_and_another_none() -> None:
+async def test_a_sampled_request_leaves_a_span_and_another_that_ends_well_none() -> None:
     it = Measured()
     trace = Trace.new(sampled=True).child()
     wall = it.clock.time()
@@ -77,9 +78,47 @@ async def test_a_sampled_request_leaves_a_span_and_another_none() -> None:
     await it.callee.answer(2)
     await other
     assert it.spans.of(trace.trace_id.hex()) == [
-        Span(trace.trace_id.hex(), trace.span_id.hex(), trace.parent_id.hex(), "kb", "find", "pc2", wall, 2.0)
+        Span(trace.trace_id, trace.span_id, trace.parent_id, "kb", "find", "pc2", wall, 2.0, caller="nlu@pc2")
     ]
-    assert len(it.spans._spans) == 1
+    assert len(list(it.spans)) == 1
+
+
+@on_a_loop
+async def test_a_request_that_fails_leaves_a_span_though_it_is_not_sampled() -> None:
+    it = Measured()
+    trace = Trace.new()
+    call = await it.begin(1, trace)
+    await it.clock.advance(0.5)
+    await it.callee.answer(1, Reply(error=Unavailable("no")))
+    await call
+    (span,) = it.spans.of(trace.trace_id.hex())
+    assert (span.error, span.duration, span.sampled, span.kind) == ("unavailable", 0.5, False, "answer")
+
+
+@on_a_loop
+async def test_a_span_tells_how_long_its_request_waited_and_no_other() -> None:
+    clock, callee, spans = FakeClock(), Callee(), SpanRing()
+    inbox = Inbox(waiting=5, concurrency=1, clock=clock)
+    handle = measure(CallStats(), spans, "pc2", clock, inbox.in_front_of(callee))
+    traces = [Trace.new(sampled=True) for _ in range(3)]
+
+    async def nested() -> None:
+        await handle(ask(1, trace=traces[1]))
+        await asyncio.create_task(_made(handle, ask(2, trace=traces[2])))  # inherits the context of one that waited
+
+    first = asyncio.create_task(_made(handle, ask(0, trace=traces[0])))
+    await settle()
+    second = asyncio.create_task(nested())
+    await settle()
+    await clock.advance(2.0)
+    for number in range(3):
+        await callee.answer(number)
+    await asyncio.gather(first, second)
+    assert [spans.of(trace.trace_id.hex())[0].waited for trace in traces] == [0.0, 2.0, 0.0]
+
+
+async def _made(handle: Handler, request: Request) -> Reply:
+    return await handle(request)
 
 
 @on_a_loop

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import Any
 
 from mesh.agent.operation import operation
+from mesh.errors import InvalidArgument
 from mesh.supervisor.control.ruled import Family
+
+SHORTEST = 4
+MOST_SPANS = 2_000
+MOST_TRACES = 1_000
+HEX = frozenset("0123456789abcdef")
 
 
 class Looking(Family):
@@ -39,5 +44,13 @@ class Looking(Family):
 
     @operation(idempotent=True)
     async def spans(self, trace_id: str) -> list[dict[str, Any]]:
-        """What this host kept of one trace, in order."""
-        return [asdict(span) for span in self._ruled.spans.of(trace_id)]
+        """What this host kept of the traces whose id begins so, in order."""
+        if len(trace_id) < SHORTEST or not set(trace_id.lower()) <= HEX:
+            raise InvalidArgument(f"trace_id is {trace_id!r:.40}; it is 32 hexadecimal digits, of which the first "
+                                  f"{SHORTEST} suffice", path="trace_id")
+        return [span.row() for span in self._ruled.spans.of(trace_id)][:MOST_SPANS]
+
+    @operation(idempotent=True)
+    async def traces(self, limit: int = 50, failed: bool = False) -> list[dict[str, Any]]:
+        """The traces that began last, the latest first, as far as this host had to do with them."""
+        return self._ruled.spans.latest(min(limit, MOST_TRACES), failed=failed)

@@ -182,10 +182,17 @@ def test_spans_of_a_trace_are_told_in_order(tmp_path: Path) -> None:
     async def scenario(desk: Desk) -> None:
         await desk.mesh.add("plain", Plain)
         await desk.mesh.request("plain.echo", text="a")
-        trace_id = next(iter(desk.host.spans._spans)).trace_id
+        trace_id = next(iter(desk.host.spans)).trace_id.hex()
         (span,) = await desk.ask("spans", trace_id=trace_id)
         assert (span["service"], span["operation"], span["host"]) == ("plain", "echo", "mainpc")
+        assert await desk.ask("spans", trace_id=trace_id[:4].upper()) == [span]
         assert await desk.ask("spans", trace_id="00" * 16) == []
+        (row,) = await desk.ask("traces")
+        assert (row["trace_id"], row["spans"], row["error"]) == (trace_id, 1, None)
+        assert await desk.ask("traces", failed=True) == []
+        for wrong in ("abc", "", "xyzw"):
+            error = await refused(desk, InvalidArgument, "spans", trace_id=wrong)
+            assert "of which the first 4 suffice" in error.message
 
     run(tmp_path, scenario)
 
