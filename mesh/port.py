@@ -40,19 +40,27 @@ def ensure_free(address: str, port: int, who: str, setting: str) -> None:
 def holder(address: str, port: int) -> str:
     """Return in words who listens at a port, as far as this user may know."""
     unknown = "a program that this user may not see"
+    pid = listener(address, port)
+    if pid is None:
+        return unknown
+    try:
+        command = " ".join(" ".join(psutil.Process(pid).cmdline()).split())
+    except psutil.Error:  # the system tells only root, or the process has just ended
+        return unknown
+    return f"process {pid} ({command if len(command) < 80 else command[:77] + '...'})"
+
+
+def listener(address: str, port: int) -> int | None:
+    """Return the process that listens at a port, None if there is none that this user may see."""
     try:
         listening = [
             connection for connection in psutil.net_connections("tcp")
             if connection.status == psutil.CONN_LISTEN and connection.laddr
             and connection.laddr.port == port and connection.laddr.ip in (address, *_WILDCARDS)
         ]
-        pid = next((connection.pid for connection in listening if connection.pid), None)
-        if pid is None:
-            return unknown
-        command = " ".join(" ".join(psutil.Process(pid).cmdline()).split())
-    except psutil.Error:  # the system tells only root, or the process has just ended
-        return unknown
-    return f"process {pid} ({command if len(command) < 80 else command[:77] + '...'})"
+    except psutil.Error:
+        return None
+    return next((connection.pid for connection in listening if connection.pid), None)
 
 
 def _family(address: str) -> socket.AddressFamily:

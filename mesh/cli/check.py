@@ -28,14 +28,18 @@ _COLOURS = {"error": "red", "warning": "yellow", "note": "dim"}
 
 def check(scope: Scope) -> int:
     """Print every finding, errors first and notes last; returns 2 if there is an error."""
-    root = scope.root()
-    found = arranged([*findings(root, environment=scope.environment), *_agent_findings(root, scope.environment)])
+    found = everything(scope.root(), scope.environment)
     errors = sum(item.severity == "error" for item in found)
     if scope.json:
         document([asdict(item) for item in found])
     else:
         _print(found, errors)
     return 2 if errors else 0
+
+
+def everything(root: Path, environment: str | None) -> list[Finding]:
+    """Return what there is to say about the project's files and about each agent's own."""
+    return arranged([*findings(root, environment=environment), *_agent_findings(root, environment)])
 
 
 def _print(found: list[Finding], errors: int) -> None:

@@ -220,6 +220,17 @@ def check(scope: Scope) -> int:
     return run(scope)
 
 
+@command(app, "doctor", timeout=10.0)
+def doctor(
+    scope: Scope,
+    host: Annotated[str | None, typer.Option("--host", metavar="NAME", help="Only what is about this host.")] = None,
+) -> int:
+    """Ports, keys, clocks, limits, versions, both directions: is everything right?"""
+    from mesh.cli.doctor import doctor as run
+
+    return run(scope, host)
+
+
 @command(app, "graph")
 def graph(
     scope: Scope,

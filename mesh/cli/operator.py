@@ -57,9 +57,9 @@ class Operator:
         self._found: list[str] = []
         self._news = asyncio.Event()
         self._incarnation = int(self._clock.time() * 1000)
+        self._tried = candidates(config)  # may refuse: nothing is open yet
         self._context = profile.new_context()
         self._deadlines = Deadlines(self._clock)
-        self._tried = candidates(config)
         self._pool = Pool(
             self._context, self._tried.own, self._identity, Pending(self._deadlines),
             LinkCallbacks(self._linked, lambda event, _: on_event(event), lambda _, count: missed(count),

@@ -19,7 +19,9 @@ SERVING = ("ready", "degraded")
 ABSENT = "absent"
 CELL_STATES = ("stopped", "starting", "ready", "degraded", "draining", "failed", "backoff", "quarantined")
 _FIGURES = ("incarnation", "pid", "uptime_s", "lease_age_s", "loop_lag_ms", "rss_mb", "contexts", "sockets", "helpers",
-            "security", "version")
+            "security", "version", "protocol", "revision")
+_SAME: Mapping[str, str] = {"version": "the mesh's version", "protocol": "the protocol",
+                            "revision": "the project's revision (agents/ and config/agents/)"}
 
 Row = dict[str, Any]
 
@@ -73,7 +75,21 @@ def summary(config: MeshConfig, directory: Row, answers: Mapping[str, Any], regi
         "services": len({*config.agents, *(row["service"] for row in directory["instances"])}),
         "errors_last_5m": sum(answer["errors_last_5m"] for answer in answers.values() if isinstance(answer, dict)),
         "required_down": _required_down(config, directory, answers),
+        "mismatches": mismatches(rows),
     }
+
+
+def mismatches(hosts: Iterable[Row]) -> list[Row]:
+    """Return what hosts that answered differ in although they should not, each with the value of every host."""
+    rows = [row for row in hosts if row["uptime_s"] is not None]
+    found = []
+    for field, what in _SAME.items():
+        values = {row["name"]: row[field] for row in rows if row.get(field) is not None}
+        if len(set(values.values())) > 1:
+            told = ", ".join(f"{value} on {name}" for name, value in values.items())
+            found.append({"field": field, "hosts": values, "message": f"{what} differs: {told}; bring the machines to "
+                                                                      "one state and restart their hosts"})
+    return found
 
 
 def _host(name: str, listed: Row | None, answer: Any, lease_age: float | None, reason: str | None) -> Row:
@@ -113,6 +129,8 @@ def _required_on(config: MeshConfig, host: str) -> Iterable[str]:
 def _print(told: Row) -> None:
     for text in troubles(told):
         say(coloured(clean(text), "red"))
+    for row in told["mismatches"]:
+        say(coloured(clean(row["message"]), "yellow"))
     registry = told["registry"]
     say(f"mesh {told['mesh']}   registry {state(registry['state'])} at {registry['endpoint']} ({registry['store']}), "
         f"epoch {registry['epoch']}, revision {registry['revision']}"
@@ -143,12 +161,12 @@ def _print_hosts(hosts: list[Row]) -> None:
         Column("host"), Column("state"), Column("agents"), Column("up", True), Column("pid", True, 1),
         Column("lease s", True, 4), Column("lag ms", True, 2), Column("MB", True), Column("contexts", True, 6),
         Column("sockets", True, 3), Column("helpers", True, 7), Column("security", False, 5),
-        Column("version", False, 8), Column("incarnation", True, 9),
+        Column("version", False, 8), Column("revision", False, 9), Column("incarnation", True, 10),
     ]
     rows = [[
         row["name"], row["state"], _counts(row["agents"]), duration(row["uptime_s"]), row["pid"], row["lease_age_s"],
         row["loop_lag_ms"], row["rss_mb"], row["contexts"], row["sockets"], row["helpers"], row["security"],
-        row["version"], row["incarnation"],
+        row["version"], row["revision"], row["incarnation"],
     ] for row in hosts]
     table(columns, rows, {at: row["reason"] for at, row in enumerate(hosts) if row.get("reason")})
     if any(row["security"] == "none" for row in hosts):

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from mesh import __version__
+from mesh import __version__, wire
 from mesh.client import Calls
 from mesh.clock import Clock
 from mesh.config import AgentSpec
@@ -38,6 +38,7 @@ class Board:
         self._context = context
         self._clock = clock
         self._started = clock.monotonic()
+        self.revision: str | None = None
 
     def status(self, leaving: bool) -> dict[str, Any]:
         """Return the host's row of `mesh status`."""
@@ -48,6 +49,7 @@ class Board:
             "pid": os.getpid(), "uptime_s": round(self._clock.monotonic() - self._started, 1),
             "loop_lag_ms": round(self._pulse.lag * 1000, 1), "rss_mb": rss_mb(), "contexts": contexts(),
             "sockets": sockets, "helpers": helpers, "security": self._security, "version": __version__,
+            "protocol": wire.VERSION, "revision": self.revision,
             "agents": {state.value: counts.get(state, 0) for state in State},
             "required_down": sorted(cell.service for cell in self._cells.values()
                                     if cell.spec.required and not cell.state.serving),

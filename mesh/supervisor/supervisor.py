@@ -18,6 +18,7 @@ from mesh.address import endpoint
 from mesh.client import Client
 from mesh.clock import Clock
 from mesh.config import MeshConfig
+from mesh.config.revision import revision
 from mesh.directory import Difference, Directory
 from mesh.errors import MeshError, PermissionDenied, StartError
 from mesh.membership import Membership
@@ -37,6 +38,8 @@ from mesh.supervisor.control.control import Control
 from mesh.supervisor.errorlog import ErrorLog
 from mesh.supervisor.house import House
 from mesh.supervisor.incarnation import counting, host_incarnation
+from mesh.supervisor.machine import machine
+from mesh.supervisor.reach import Reach
 from mesh.supervisor.reporter import Reporter
 from mesh.supervisor.vitals import Pulse
 from mesh.supervisor.watch import Place, Watch
@@ -131,6 +134,8 @@ class Supervisor:
             me=self._me, inventory=self._cells.inventory, differed=self._differed, refused=self._refused_by_registry,
             news=self._registry_news,
         )
+        self._reach = Reach(config, name, self._pool, Client(f"{SUPERVISOR}@{name}", self.outgoing, self.clock),
+                            self.clock, lambda: self._membership.endpoint)
         self._control = Control(self)
         self._house = self._make_house()
         self._board = Board(name, self._incarnation, config.security, self.cells, self.directory, self.errors,
@@ -176,6 +181,11 @@ class Supervisor:
             inventory_hash=lambda: self._membership.hash, on_state=lambda up: None,
         )
         self._spawn(self._launch())
+        self._spawn(self._read_revision())
+
+    async def _read_revision(self) -> None:
+        """Note which state of the project this host was started with; files that change later are not what runs."""
+        self._board.revision = await asyncio.to_thread(revision, self._config.root)
 
     async def _launch(self) -> None:
         """Start the cells as operators want them, and say that the host is up.
@@ -366,6 +376,14 @@ class Supervisor:
     def rows(self) -> list[dict[str, Any]]:
         """Return this host's rows of `mesh agents`."""
         return self._board.rows()
+
+    def machine(self) -> dict[str, Any]:
+        """Return what this host finds where it runs; reads files."""
+        return machine(self._config, self.name)
+
+    async def reach(self) -> list[dict[str, Any]]:
+        """Return how this host reaches the others and the registry."""
+        return await self._reach.rows()
 
     def edges(self) -> dict[str, Any]:
         """Return who of this host has called what, and what its agents hear."""

@@ -27,6 +27,7 @@ class RuledHost:
         self.mesh = mesh
         self.cells: dict[str, Cell] = mesh._host(self.name).cells
         self.spans = mesh.spans
+        self.clock = mesh.clock
         self.errors = ErrorLog(folder / "errors", self.name, lambda *_: None, clock=mesh.clock)
         self.report = Reporter(self.name, self.errors, mesh.clock, lambda *_: None)
         self.context = profile.new_context()
@@ -56,6 +57,12 @@ class RuledHost:
 
     def table(self) -> dict[str, Any]:
         return self.board.table({"state": "ok", "endpoint": "tcp://127.0.0.1:7400", "store": "sqlite"})
+
+    def machine(self) -> dict[str, Any]:
+        return {"host": self.name}
+
+    async def reach(self) -> list[dict[str, Any]]:
+        return [{"host": "pc2", "from": self.name}]
 
     def edges(self) -> dict[str, Any]:
         return self.board.edges(self.mesh._host(self.name).house.calls)

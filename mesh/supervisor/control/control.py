@@ -11,11 +11,12 @@ from mesh.errors import InvalidArgument, MeshError, ProtocolError, RemoteFailure
 from mesh.message import Reply, Request, decode
 from mesh.supervisor.control.errors import Errors
 from mesh.supervisor.control.events import Events
+from mesh.supervisor.control.examined import Examined
 from mesh.supervisor.control.life import Life
 from mesh.supervisor.control.looking import Looking
 from mesh.supervisor.control.ruled import Family, Ruled
 
-FAMILIES: tuple[type[Family], ...] = (Looking, Life, Errors, Events)
+FAMILIES: tuple[type[Family], ...] = (Looking, Life, Errors, Events, Examined)
 
 
 def operations() -> dict[str, tuple[type[Family], Operation]]:

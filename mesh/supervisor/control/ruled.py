@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 from mesh.address import nearest
+from mesh.clock import Clock
 from mesh.errors import InvalidArgument
 from mesh.supervisor.cell import Cell
 from mesh.supervisor.errorlog import ErrorLog
@@ -19,6 +20,10 @@ class Ruled(Protocol):
     errors: ErrorLog
     spans: SpanRing
 
+    @property
+    def clock(self) -> Clock:
+        """Return the time."""
+
     def status(self) -> dict[str, Any]:
         """Return this host's row of `mesh status`."""
 
@@ -30,6 +35,12 @@ class Ruled(Protocol):
 
     def describe(self, cell: Cell) -> dict[str, Any]:
         """Return everything about one cell."""
+
+    def machine(self) -> dict[str, Any]:
+        """Return what this host finds where it runs; reads files."""
+
+    async def reach(self) -> list[dict[str, Any]]:
+        """Return how this host reaches the others and the registry."""
 
     def edges(self) -> dict[str, Any]:
         """Return who of this host has called what, and what its agents hear."""

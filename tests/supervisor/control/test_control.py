@@ -67,6 +67,15 @@ def test_what_a_host_shows_of_itself_is_what_it_answers(tmp_path: Path) -> None:
     run(tmp_path, scenario)
 
 
+def test_what_the_doctor_asks_is_answered(tmp_path: Path) -> None:
+    async def scenario(desk: Desk) -> None:
+        assert await desk.ask("clock") == {"time": desk.mesh.clock.time()}
+        assert await desk.ask("machine") == {"host": "mainpc"}
+        assert await desk.ask("reach") == [{"host": "pc2", "from": "mainpc"}]
+
+    run(tmp_path, scenario)
+
+
 # -- agents
 
 
@@ -220,7 +229,7 @@ def test_what_nobody_offers_is_refused_with_the_nearest_name(tmp_path: Path) -> 
         error = await refused(desk, UnknownOperation, "agent_strat")
         assert "did you mean agent_start?" in error.message and error.details["suggestion"] == "agent_start"
         error = await refused(desk, UnknownOperation, "zzz")
-        assert "it has agent_restart, agent_start, agent_stop, agents, describe," in error.message
+        assert "it has agent_restart, agent_start, agent_stop, agents, " in error.message
 
     run(tmp_path, scenario)
 
