@@ -62,15 +62,15 @@ def measure(folder: Path, *, calls: int, outstanding: int) -> MeshFigures:
 
 def write_project(folder: Path, security: str, isolation: str) -> None:
     """Write a project of two hosts on free ports with the benchmark's agents."""
-    ports = iter(_free_ports(7))
+    ports = iter(_free_ports(8))
     hosts = "\n".join(
         f"  {name}: {{address: 127.0.0.1, port: {next(ports)}, events_port: {next(ports)}, "
         f"metrics_port: {next(ports)}}}" for name in ("mainpc", "pc2")
     )
     (folder / "config" / "agents").mkdir(parents=True)
     (folder / "config" / "hosts.yaml").write_text(
-        f"mesh: bench\nsecurity: {security}\nregistry: {{host: mainpc, port: {next(ports)}, store: sqlite}}\n"
-        f"hosts:\n{hosts}\n"
+        f"mesh: bench\nsecurity: {security}\nhosts:\n{hosts}\n"
+        f"registry: {{host: mainpc, port: {next(ports)}, metrics_port: {next(ports)}, store: sqlite}}\n"
     )
     for service, host, class_name in (("bench_caller", "mainpc", "Caller"), ("bench_echo", "pc2", "Echo")):
         source = ROOT / "benchmarks" / "agents" / f"{service.removeprefix('bench_')}.py"

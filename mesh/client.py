@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
 
 from mesh.address import split_target
 from mesh.clock import Clock
-from mesh.errors import DeadlineExceeded, InvalidArgument, MessageTooLarge
+from mesh.errors import DeadlineExceeded, InvalidArgument, MessageTooLarge, UnknownService
 from mesh.message import Handler, Reply, Request, encode
+from mesh.metrics import Sample, counter
 from mesh.tracing import DOING, Span, SpanRing, Trace
 from mesh.wire import MAX_BODY
+
+FAILED = counter("mesh_failed_calls_total", "Calls by agents of this host that failed, as the caller saw it.",
+                 "service", "code")
 
 DEFAULT_TIMEOUT = 30.0
 
@@ -27,13 +32,18 @@ TARGETS = 512
 
 @dataclass(slots=True)
 class Edge:
-    """What one caller has asked of one operation: how often, how often in vain, and the last error's code."""
+    """What one caller has asked of one operation: how often, how often in vain by error code, and the last of them."""
 
     service: str
     operation: str
     calls: int = 0
-    errors: int = 0
+    codes: dict[str, int] = field(default_factory=dict)
     last_error: str | None = None
+
+    @property
+    def errors(self) -> int:
+        """How often in vain."""
+        return sum(self.codes.values())
 
 
 @dataclass(slots=True)
@@ -51,6 +61,17 @@ class Calls:
         else:
             self.uncounted += 1
         return edge
+
+
+def failures(callers: Iterable[Calls]) -> Iterator[Sample]:
+    """Yield how many calls of these failed, by called service and error; a name that no host knows is no label."""
+    counts: Counter[tuple[str, str]] = Counter()
+    for caller in callers:
+        for edge in caller.edges.values():
+            for code, count in edge.codes.items():
+                counts["unknown" if code == UnknownService.code else edge.service, code] += count
+    for (service, code), count in counts.items():
+        yield FAILED.sample(count, service, code)
 
 
 class Client:
@@ -109,8 +130,8 @@ class Client:
             return reply
         finally:
             if reply is None or reply.error is not None:
-                edge.errors += 1
-                edge.last_error = _ended(reply)
+                code = edge.last_error = _ended(reply) or ""
+                edge.codes[code] = edge.codes.get(code, 0) + 1
                 self._keep(request, now, reply)
             elif request.trace.sampled:
                 self._keep(request, now, reply)

@@ -16,6 +16,7 @@ What it does not know: links. Its owner tells it which hosts cannot be reached f
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from random import Random
@@ -24,7 +25,9 @@ from typing import Any
 from mesh.address import nearest
 from mesh.clock import Clock
 from mesh.errors import Unavailable, UnknownService
+from mesh.metrics import Sample, gauge
 from mesh.records import (
+    HOST_STATES,
     LISTED_STATES,
     USABLE_STATES,
     HostRecord,
@@ -45,6 +48,10 @@ __all__ = [
     "pack_snapshot",
     "unpack_snapshot",
 ]
+
+REVISION = gauge("mesh_directory_revision", "Revision of the registry's table that this host has.")
+HOSTS = gauge("mesh_directory_hosts", "Hosts this host knows of, by state.", "state")
+SERVICES = gauge("mesh_directory_services", "Services that the registry's table lists.")
 
 RETRY_SOON = 0.2
 """Seconds for what passes by itself at once: a start, a drain, a first restart."""
@@ -94,6 +101,14 @@ class Directory:
     def position(self) -> tuple[int, int]:
         """(epoch, revision), what a `sync` is asked from."""
         return self._view.epoch, self._view.revision
+
+    def samples(self) -> Iterator[Sample]:
+        """Yield how much of the mesh this host sees."""
+        yield REVISION.sample(self._view.revision)
+        states: Counter[str] = Counter(row.state for row in self.hosts())
+        for state in HOST_STATES:
+            yield HOSTS.sample(states[state], state)
+        yield SERVICES.sample(len(self._view.services))
 
     # reading
 

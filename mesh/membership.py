@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from mesh.address import endpoint
@@ -19,11 +19,14 @@ from mesh.config import MeshConfig
 from mesh.directory import Difference, Directory, unpack_snapshot
 from mesh.errors import MeshError, PermissionDenied, ProtocolError
 from mesh.message import Event
+from mesh.metrics import Sample, gauge
 from mesh.records import LISTED_STATES, HostRecord, InstanceRecord, inventory_hash
 from mesh.transport.link import Peer
 from mesh.transport.pool import Pool
 
 log = logging.getLogger("mesh.membership")
+
+CONNECTED = gauge("mesh_registry_connected", "1 while this host is connected to the registry.")
 
 REGISTRY = "registry"
 CHANGES = "registry.changes"
@@ -91,6 +94,10 @@ class Membership:
                 await self._ask("withdraw", {"incarnation": self._incarnation}, 1.0)
             except MeshError as error:
                 log.info("the registry did not take our goodbye: %s", error)
+
+    def samples(self) -> Iterator[Sample]:
+        """Yield whether the registry is there."""
+        yield CONNECTED.sample(self.connected)
 
     def settling(self) -> bool:
         """Tell whether this host joined so lately that it may not have heard of every service yet."""

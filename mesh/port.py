@@ -37,6 +37,20 @@ def ensure_free(address: str, port: int, who: str, setting: str) -> None:
         ) from None
 
 
+def listening(address: str, port: int) -> socket.socket:
+    """Return a socket that listens there, never waiting in `accept`; raises `OSError` as the system does."""
+    door = socket.socket(_family(address), socket.SOCK_STREAM)
+    try:
+        door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        door.bind((address, port))
+        door.listen()
+        door.setblocking(False)
+    except OSError:
+        door.close()
+        raise
+    return door
+
+
 def holder(address: str, port: int) -> str:
     """Return in words who listens at a port, as far as this user may know."""
     unknown = "a program that this user may not see"

@@ -17,8 +17,9 @@ from mesh.address import endpoint
 from mesh.clock import Clock
 from mesh.config import MeshConfig
 from mesh.errors import StartError, StoreError
+from mesh.exporter import Exporter
 from mesh.message import Event, encode
-from mesh.metrics import Traffic
+from mesh.metrics import Metrics, Traffic
 from mesh.port import ensure_free
 from mesh.throttle import Throttle
 from mesh.transport import profile
@@ -57,6 +58,12 @@ class Daemon:
         self._heartbeat = Heartbeat(self._context, self._keys.allow if self._keys else {}, clock=self._clock,
                                     on_refused=self._refused)
         self._listener: Listener | None = None
+        self._traffic = Traffic()
+        self._metrics = Metrics()
+        self._exporter = Exporter(
+            self._metrics, self._host.address, config.registry.metrics_port, who="the registry",
+            setting="`registry: metrics_port:`", clock=self._clock, trouble=lambda text: log.warning("%s", text),
+        )
         self._throttle = Throttle()
         self._probes = Probes(self._proven_dead, self._clock)
 
@@ -77,9 +84,13 @@ class Daemon:
             self._heartbeat.start()
             listener = self._listener = Listener(
                 self._context, self._keys.own if self._keys else None, self._identity, service.handle,
-                ListenerCallbacks(self._session, self._beat, self._trouble), self._clock, Traffic(),
+                ListenerCallbacks(self._session, self._beat, self._trouble), self._clock, self._traffic,
             )
             listener.bind(self.endpoint)
+            self._metrics.read(service.samples, self._traffic.samples, listener.samples)
+            self._metrics.read_anywhere(self._heartbeat.samples)
+            service.metrics = self._exporter.row
+            self._exporter.start()
             ticking = asyncio.get_running_loop().create_task(self._tick(service))
             ready()
             await stop()
@@ -108,6 +119,7 @@ class Daemon:
         )
 
     async def _close(self) -> None:
+        self._exporter.stop()
         await self._probes.close()
         listener, self._listener = self._listener, None
         if listener is not None:

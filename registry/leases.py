@@ -17,13 +17,21 @@ what changed in the table. There is no other truth about who is alive. The rules
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from mesh.errors import PermissionDenied
+from mesh.metrics import REGISTRY, Sample, counter, gauge
 from mesh.records import LISTED_STATES, HostRecord, HostState, InstanceRecord, inventory_hash
 from registry.changes import Change, HostChange, InstanceChange, Settled
+
+AGE = gauge("mesh_registry_lease_age_seconds", "Time since a host's lease was renewed.", "peer", programs=REGISTRY)
+RENEWALS = counter("mesh_registry_renewals_total", "Heartbeats that renewed a lease.", programs=REGISTRY)
+ANNOUNCEMENTS = counter("mesh_registry_announcements_total", "Inventories that hosts announced.", programs=REGISTRY)
+ENDED = counter("mesh_registry_leases_ended_total", "Leases that ended: `dead`, `withdrawn` by their host, `replaced`.",
+                "cause", programs=REGISTRY)
 
 LEASE = 5.0
 """How long an announcement holds by itself: ten heartbeats of 0.5 s, so that the heartbeat link can be made."""
@@ -77,6 +85,9 @@ class Leases:
         self._settle_at = now + grace
         self._settled = False
         self._ticked = now
+        self._renewals = 0
+        self._announcements = 0
+        self._ended: Counter[str] = Counter(dead=0, withdrawn=0, replaced=0)
 
     # facts
 
@@ -86,6 +97,7 @@ class Leases:
         Raises `PermissionDenied` for an incarnation that may not speak for the host (see `admit`).
         """
         self.admit(host.name, host.incarnation)
+        self._announcements += 1
         rows = {row.service: row for row in instances}
         before = self._leases.get(host.name)
         if before is None or before.announced.incarnation != host.incarnation or before.ended:
@@ -104,7 +116,7 @@ class Leases:
         self.admit(name, incarnation)
         lease = self._leases.get(name)
         if lease is not None and incarnation > lease.announced.incarnation and not lease.ended:
-            self._end(lease, f"incarnation {incarnation} has taken its place")
+            self._end(lease, f"incarnation {incarnation} has taken its place", "replaced")
         self._newest[name] = incarnation
         self._links.setdefault(name, {})[link] = incarnation, kind
         if kind == "heartbeat" and lease is not None and incarnation == lease.announced.incarnation:
@@ -126,6 +138,7 @@ class Leases:
         """Renew the lease; `age` is how many seconds ago the host's loop last turned."""
         lease = self._leases.get(name)
         if lease is not None and lease.announced.incarnation == incarnation and not lease.ended:
+            self._renewals += 1
             lease.renewed = max(lease.renewed, now)
             lease.turned = max(lease.turned, now - max(0.0, age))
 
@@ -136,13 +149,13 @@ class Leases:
         """
         lease = self._leases.get(name)
         if lease is not None and lease.announced.incarnation == incarnation and not self._alive(name, incarnation):
-            self._end(lease, "its link is lost and its address refuses connections")
+            self._end(lease, "its link is lost and its address refuses connections", "dead")
 
     def withdraw(self, name: str, incarnation: int, now: float) -> None:
         """End the lease at the host's own word: it finishes what it runs and takes no more."""
         lease = self._leases.get(name)
         if lease is not None and lease.announced.incarnation == incarnation and lease.withdrawn is None:
-            self._end(lease, "it is stopping")
+            self._end(lease, "it is stopping", "withdrawn")
             lease.withdrawn = now
             self._withdrawn[name] = incarnation
 
@@ -195,6 +208,15 @@ class Leases:
         lease = self._leases.get(name)
         return 0.0 if lease is None else max(0.0, now - lease.renewed)
 
+    def samples(self, now: float) -> Iterator[Sample]:
+        """Yield the figures of the leases at `now`."""
+        for name in self._leases:
+            yield AGE.sample(self.age(name, now), name)
+        yield RENEWALS.sample(self._renewals)
+        yield ANNOUNCEMENTS.sample(self._announcements)
+        for cause, count in self._ended.items():
+            yield ENDED.sample(count, cause)
+
     def lost(self) -> list[HostRecord]:
         """Return the hosts whose heartbeat link is lost and who are not dead yet: those worth a probe."""
         return [lease.announced for lease in self._leases.values() if lease.lost is not None and not lease.ended]
@@ -235,7 +257,7 @@ class Leases:
     def _judge(self, name: str, lease: _Lease, now: float, wall: float) -> None:
         state, reason = self._state(name, lease, now)
         if state == "dead" and not lease.ended:
-            self._end(lease, reason)
+            self._end(lease, reason, "dead")
         if lease.since is None or state != lease.state:
             lease.since = wall
             lease.stale = True
@@ -262,7 +284,9 @@ class Leases:
     def _alive(self, name: str, incarnation: int) -> bool:
         return (incarnation, "heartbeat") in self._links.get(name, {}).values()
 
-    def _end(self, lease: _Lease, reason: str) -> None:
+    def _end(self, lease: _Lease, reason: str, cause: Literal["dead", "withdrawn", "replaced"]) -> None:
+        if not lease.ended:
+            self._ended[cause] += 1
         lease.ended, lease.instances, lease.hash, lease.stale = lease.ended or reason, {}, b"", True
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -25,6 +25,9 @@ from mesh.errors import (
     UnknownService,
 )
 from mesh.message import Reply, Request, encode
+from mesh.metrics import REGISTRY, Sample, gauge
+from mesh.policy.measure import CallStats, measure
+from mesh.tracing import SpanRing
 from registry.arguments import Announce, Arguments, SetDesired, SetOverride, Sync, UnsetOverride, Withdraw, parse
 from registry.changes import Change, DesiredChange, HostChange, OverrideChange
 from registry.desired import Desired
@@ -33,6 +36,9 @@ from registry.leases import Leases
 from registry.overrides import Overrides
 from registry.store import Store
 from registry.table import Table
+
+SERVICE = "registry"
+STORE = gauge("mesh_registry_store_ok", "1 while the store takes what must last.", programs=REGISTRY)
 
 log = logging.getLogger("registry.service")
 
@@ -63,7 +69,10 @@ class RegistryService:
         self.around = around
         self.table = table
         self.leases = leases
+        self.metrics: Callable[[], dict[str, str | None]] = dict
+        self._stats = CallStats(known=self.OPERATIONS)
         self.feed = Feed(table)
+        self.handle = measure(self._stats, SpanRing(1), around.host, clock, self._answer)
         self._desired = desired
         self._overrides = overrides
         self._store = store
@@ -78,7 +87,14 @@ class RegistryService:
         for override in overrides.rows():
             table.record(override)
 
-    async def handle(self, request: Request) -> Reply:
+    def samples(self) -> Iterator[Sample]:
+        """Yield the figures of table, leases, store and requests."""
+        yield from self.table.samples()
+        yield from self.leases.samples(self._clock.monotonic())
+        yield from self._stats.samples(SERVICE)
+        yield STORE.sample(self._store.problem is None)
+
+    async def _answer(self, request: Request) -> Reply:
         """Answer one request; an error takes the place of the value, never the place of the reply."""
         try:
             operation = self.OPERATIONS.get(request.operation)
@@ -175,6 +191,7 @@ class RegistryService:
             "store": self._store.kind,
             "security": self.around.security,
             "settled": self.table.settled,
+            "metrics": self.metrics(),
             "uptime_s": round(now - self._started, 3),
             "hosts": [{**row.to_wire(), "lease_age_s": round(self.leases.age(row.name, now), 3)}
                       for _, row in sorted(self.table.hosts.items())],

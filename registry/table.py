@@ -6,12 +6,19 @@ changes it lacks, anybody else the snapshot, which is packed once per revision.
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
+from collections.abc import Iterator
 from itertools import islice
 from typing import Any
 
-from mesh.records import HostRecord, InstanceRecord, pack_snapshot
+from mesh.metrics import REGISTRY, Sample, gauge
+from mesh.records import HOST_STATES, HostRecord, InstanceRecord, pack_snapshot
 from registry.changes import UNSET, Change, DesiredChange, HostChange, InstanceChange, OverrideChange, Settled
+
+REVISION = gauge("mesh_registry_revision", "Number of the table's last change in this epoch.", programs=REGISTRY)
+EPOCH = gauge("mesh_registry_epoch", "Epoch of the table: milliseconds of the registry's start.", programs=REGISTRY)
+HOSTS = gauge("mesh_registry_hosts", "Hosts in the table, by state.", "state", programs=REGISTRY)
+INSTANCES = gauge("mesh_registry_instances", "Instances of agents in the table.", programs=REGISTRY)
 
 LOG = 4096
 """Changes kept: a mesh of 100 agents that all fail and recover makes fewer than 1,000; they take about 2 MiB."""
@@ -38,6 +45,15 @@ class Table:
         self.revision += 1
         self._log.append(change.to_wire())
         return True
+
+    def samples(self) -> Iterator[Sample]:
+        """Yield how far the table is and how much it holds."""
+        yield EPOCH.sample(self.epoch)
+        yield REVISION.sample(self.revision)
+        states: Counter[str] = Counter(row.state for row in self.hosts.values())
+        for state in HOST_STATES:
+            yield HOSTS.sample(states[state], state)
+        yield INSTANCES.sample(len(self.instances))
 
     def since(self, epoch: int, revision: int) -> list[dict[str, Any]] | None:
         """Return the changes after (epoch, revision) in order, or None if only a snapshot can help."""

@@ -38,9 +38,8 @@ class Project:
 
     def __init__(self, root: Path, *, security: str = "curve") -> None:
         self.root = root
-        ports = free_ports(1 + 3 * len(HOSTS))
-        self.registry_port = ports[0]
-        self.ports = {name: ports[1 + 3 * index : 4 + 3 * index] for index, name in enumerate(HOSTS)}
+        self.registry_port, self.registry_metrics_port, *ports = free_ports(2 + 3 * len(HOSTS))
+        self.ports = {name: ports[3 * index : 3 + 3 * index] for index, name in enumerate(HOSTS)}
         (root / "config" / "agents").mkdir(parents=True)
         hosts = "".join(
             f"  {name}: {{address: 127.0.0.1, port: {port}, events_port: {events}, metrics_port: {metrics}}}\n"
@@ -48,7 +47,8 @@ class Project:
         )
         (root / "config" / "hosts.yaml").write_text(
             f"mesh: test\nsecurity: {security}\n"
-            f"registry: {{host: mainpc, port: {self.registry_port}, store: sqlite}}\nhosts:\n{hosts}"
+            f"registry: {{host: mainpc, port: {self.registry_port}, metrics_port: {self.registry_metrics_port}, "
+            f"store: sqlite}}\nhosts:\n{hosts}"
         )
         self._started: list[subprocess.Popen[str]] = []
 

@@ -16,10 +16,11 @@ from mesh.client import (
     Calls,
     Client,
     current_trace,
+    failures,
     remaining,
     running,
 )
-from mesh.errors import DeadlineExceeded, InvalidArgument, MessageTooLarge, ProtocolError, Unavailable
+from mesh.errors import DeadlineExceeded, InvalidArgument, MessageTooLarge, ProtocolError, Unavailable, UnknownService
 from mesh.message import Reply, Request, decode, encode
 from mesh.testing import FakeClock
 from mesh.tracing import NO_SPAN, SpanRing, Trace, doing
@@ -212,6 +213,16 @@ def test_calls_and_failures_are_counted_by_target() -> None:
     asyncio.run(client.exchange("kb.add", {}))
     assert {target: (edge.calls, edge.errors, edge.last_error) for target, edge in calls.edges.items()} == {
         "kb.find": (2, 1, "unavailable"), "kb.add": (1, 0, None)}
+
+
+def test_failures_are_shown_by_service_and_code() -> None:
+    errors = [Unavailable("away"), Unavailable("away"), InvalidArgument("no", path="x"), UnknownService("none")]
+    line, calls = Line(*(Reply(error=error) for error in errors), Reply(encode(1))), Calls()
+    client = Client("nlu@pc2", line._answer, line.clock, calls)
+    for target in ("kb.find", "kb.add", "kb.add", "kbb.add", "kb.add"):
+        asyncio.run(client.exchange(target, {}))
+    assert {sample.labels: sample.value for sample in failures([calls, Calls()])} == {
+        ("kb", "unavailable"): 2, ("kb", "invalid_argument"): 1, ("unknown", "unknown_service"): 1}
 
 
 def test_a_caller_that_makes_up_names_fills_no_memory() -> None:

@@ -59,7 +59,9 @@ class TestFiles:
     def test_hosts_and_registry_are_those_of_the_file(self, project: Path) -> None:
         config = loaded(project, "production")
         assert (config.mesh, config.environment, config.security) == ("home", "production", "curve")
-        assert config.registry.model_dump() == {"host": "mainpc", "port": 7400, "store": "sqlite"}
+        assert config.registry.model_dump() == {
+            "host": "mainpc", "port": 7400, "metrics_port": 7402, "store": "sqlite",
+        }
         assert config.hosts["pc2"].model_dump() == {
             "name": "pc2",
             "address": "192.168.1.11",

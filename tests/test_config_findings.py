@@ -486,7 +486,7 @@ class TestVariables:
             ("MESH_HOSTS__PC", "error", "name one of: ADDRESS, PORT, EVENTS_PORT, METRICS_PORT, KEY"),
             ("MESH_ENVIRONMET", "warning", "did you mean MESH_ENVIRONMENT?"),
             ("MESH_HOM", "warning", "did you mean MESH_HOME?"),
-            ("MESH_REGISTRY", "warning", "name one of: HOST, PORT, STORE"),
+            ("MESH_REGISTRY", "warning", "name one of: HOST, PORT, METRICS_PORT, STORE"),
         ],
     )
     def test_one_that_sets_nothing_known(self, project: Project, name: str, severity: str, hint: str | None) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("errors", "address", "clock", "logs", "metrics", "parent", "port", "throttle", "tracing"),
+    ("errors", "address", "clock", "exporter", "logs", "metrics", "parent", "port", "scrape", "throttle", "tracing"),
     ("message", "config", "topics", "database"),
     ("wire", "records"),
     ("view", "directory"),

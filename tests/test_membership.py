@@ -24,6 +24,7 @@ from mesh.policy.stack import outgoing
 from mesh.records import HostRecord, InstanceRecord, inventory_hash
 from mesh.testing import FakeClock
 from mesh.testing.clock import settle
+from mesh.tracing import Trace
 from mesh.transport import profile
 from mesh.transport.deadlines import Deadlines
 from mesh.transport.link import LinkCallbacks, Peer
@@ -50,7 +51,7 @@ def configured(folder: Path) -> MeshConfig:
                    for name, (a, b, c) in (("mainpc", ports[:3]), ("pc2", ports[3:6])))
     (folder / "config" / "agents").mkdir(parents=True)
     (folder / "config" / "hosts.yaml").write_text(
-        f"mesh: test\nsecurity: none\nregistry: {{host: mainpc, port: {ports[6]}}}\nhosts:\n{rows}"
+        f"mesh: test\nsecurity: none\nregistry: {{host: mainpc, port: {ports[6]}, metrics_port: 0}}\nhosts:\n{rows}"
     )
     return load(folder, environ={})
 
@@ -299,7 +300,7 @@ def test_wishes_and_settings_of_operators_are_passed_on(tmp_path: Path) -> None:
         await one.joins()
         await one.hears()
         one.differences.clear()
-        asked = Request("registry", "set_desired", b"", 0.0, None, "")  # type: ignore[arg-type]
+        asked = Request("registry", "set_desired", b"", 0.0, Trace.new(), "")
         for operation, given in (
             ("set_desired", {"service": "nlu", "host": "pc2", "desired": "stopped"}),
             ("set_override", {"service": "nlu", "key": "results", "value": 5}),

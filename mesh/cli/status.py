@@ -19,7 +19,7 @@ SERVING = ("ready", "degraded")
 ABSENT = "absent"
 CELL_STATES = ("stopped", "starting", "ready", "degraded", "draining", "failed", "backoff", "quarantined")
 _FIGURES = ("incarnation", "pid", "uptime_s", "lease_age_s", "loop_lag_ms", "rss_mb", "contexts", "sockets", "helpers",
-            "security", "version", "protocol", "revision")
+            "security", "version", "protocol", "revision", "metrics")
 _SAME: Mapping[str, str] = {"version": "the mesh's version", "protocol": "the protocol",
                             "revision": "the project's revision (agents/ and config/agents/)"}
 

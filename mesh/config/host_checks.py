@@ -79,7 +79,9 @@ def _ports(draft: Draft) -> Iterator[Finding]:
 def _used(draft: Draft) -> Iterator[tuple[KeyPath, str, int]]:
     config = draft.config
     if config.registry.host in config.hosts:
-        yield ("registry", "port"), config.hosts[config.registry.host].address, config.registry.port
+        address = config.hosts[config.registry.host].address
+        yield ("registry", "port"), address, config.registry.port
+        yield ("registry", "metrics_port"), address, config.registry.metrics_port
     for name, host in config.hosts.items():
         yield ("hosts", name, "port"), host.address, host.port
         yield ("hosts", name, "events_port"), host.address, host.events_port

@@ -43,6 +43,7 @@ class RegistryConfig(Frozen):
 
     host: str
     port: int
+    metrics_port: int = 7402
     store: Store = "sqlite"
 
 

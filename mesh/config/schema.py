@@ -29,6 +29,7 @@ class RegistrySection(Section):
 
     host: str = Field(default="", description="The host whose launcher runs the registry.", json_schema_extra=_REQUIRED)
     port: _Port = Field(default=7400, description="TCP port of the registry.")
+    metrics_port: _Port = Field(default=7402, description="TCP port of the registry's metrics page.")
     store: Store = Field(default="sqlite", description="What keeps desired state, overrides and error history.")
 
 
@@ -38,7 +39,7 @@ class HostSection(Section):
     address: str = Field(default="", description="Address the other hosts reach it at.", json_schema_extra=_REQUIRED)
     port: _Port = Field(default=7410, description="TCP port for calls between hosts.")
     events_port: _Port = Field(default=7411, description="TCP port where readers outside the mesh subscribe to events.")
-    metrics_port: _Port = Field(default=7412, description="TCP port kept for the metrics page.")
+    metrics_port: _Port = Field(default=7412, description="TCP port of the metrics page, for Prometheus.")
     key: str | None = Field(
         default=None,
         description="Its public key, when it is another machine; `mesh keys show` prints the line to paste.",

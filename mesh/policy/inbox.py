@@ -5,14 +5,21 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
+from collections.abc import Iterator
 
 from mesh.clock import Clock
 from mesh.errors import Overloaded
 from mesh.message import Handler, Reply, Request
+from mesh.metrics import Latency, Sample, gauge, histogram
 from mesh.tracing import WAITED
 
 BYTES = 16 * 1024 * 1024
 RETRY_AFTER = 0.1
+
+WAITING = gauge("mesh_inbox_waiting", "Calls that wait for their turn.", "service")
+RUNNING = gauge("mesh_inbox_running", "Calls the cell works on.", "service")
+HELD = gauge("mesh_inbox_bytes", "Arguments of the calls that run and wait.", "service")
+WAIT = histogram("mesh_inbox_wait_seconds", "How long calls that had to wait waited for their turn.", "service")
 
 
 class Inbox:
@@ -20,14 +27,23 @@ class Inbox:
 
     def __init__(self, *, waiting: int, concurrency: int, clock: Clock | None = None) -> None:
         self.running = 0
+        self._clock = clock or Clock()
+        self._waited: Latency | None = None
         self._most_waiting = waiting
         self._concurrency = concurrency
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._bytes = 0
-        self._clock = clock or Clock()
 
     def __len__(self) -> int:
         return len(self._waiting)
+
+    def samples(self, service: str) -> Iterator[Sample]:
+        """Yield the figures of a service's inbox."""
+        yield WAITING.sample(len(self._waiting), service)
+        yield RUNNING.sample(self.running, service)
+        yield HELD.sample(self._bytes, service)
+        if self._waited is not None:
+            yield WAIT.spread(self._waited, service)
 
     def in_front_of(self, inner: Handler) -> Handler:
         """Return `inner` behind this inbox."""
@@ -42,9 +58,7 @@ class Inbox:
                 if self.running < self._concurrency and not self._waiting:
                     self.running += 1
                 else:
-                    began = self._clock.monotonic()
-                    await self._wait_for_turn()
-                    WAITED.set((request.trace.span_id, self._clock.monotonic() - began))
+                    WAITED.set((request.trace.span_id, await self._wait_for_turn()))
                 try:
                     return await inner(request)
                 finally:
@@ -64,9 +78,11 @@ class Inbox:
         return Overloaded(f"{request.service} takes no more calls now: {found}; try again later",
                           retry_after=RETRY_AFTER)
 
-    async def _wait_for_turn(self) -> None:
+    async def _wait_for_turn(self) -> float:
+        """Return, when there is a place, after how many seconds; those who gave up meanwhile are counted too."""
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append(turn)
+        began = self._clock.monotonic()
         try:
             await turn
         except asyncio.CancelledError:
@@ -76,6 +92,12 @@ class Inbox:
                 with contextlib.suppress(ValueError):  # a place that came free just now has passed it over already
                     self._waiting.remove(turn)
             raise
+        finally:
+            waited = self._clock.monotonic() - began
+            if self._waited is None:
+                self._waited = Latency()
+            self._waited.observe(waited)
+        return waited
 
     def _release(self) -> None:
         """Hand the place to the one that waits longest, or free it."""

@@ -1,27 +1,78 @@
-"""Count what a cell answers: calls, errors, how long they took; keep a span of what is sampled and of what failed."""
+"""Count what a cell answers, by operation and outcome, and how long it took; keep a span of what is sampled or failed.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Container, Iterator
 from dataclasses import dataclass, field
 
 from mesh.clock import Clock
 from mesh.message import Handler, Reply, Request
-from mesh.metrics import Latency
+from mesh.metrics import BOTH, Latency, Sample, counter, histogram
 from mesh.tracing import WAITED, Span, SpanRing
+
+OTHER = "other"
+"""Where calls to operations that the agent does not have are counted: callers must not make up labels."""
+
+CALLS = counter("mesh_calls_total", "Calls answered here, by outcome: `ok` or the code of the error.",
+                "service", "operation", "code", programs=BOTH)
+SECONDS = histogram("mesh_call_seconds", "From a call's arrival at its cell to its answer, waiting included.",
+                    "service", "operation", programs=BOTH)
+
+
+@dataclass(slots=True)
+class Outcomes:
+    """What became of the calls of one operation; every call is in `latency`, those that failed in `errors` too."""
+
+    latency: Latency = field(default_factory=Latency)
+    errors: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
 class CallStats:
-    """What one cell has answered since its host started; `loop_seconds` is the event loop's time it has used."""
+    """What one cell has done since its host started: the calls it answered, the event loop's time it has used, and
+    the events its handlers were too slow for.
 
-    calls: int = 0
-    errors: int = 0
-    latency: Latency = field(default_factory=Latency)
+    `known` holds the operations there are; while it is None every name is taken for one.
+    """
+
     loop_seconds: float = 0.0
+    events_lost: int = 0
+    known: Container[str] | None = None
+    operations: dict[str, Outcomes] = field(default_factory=dict)
+
+    @property
+    def calls(self) -> int:
+        """How many calls were answered."""
+        return sum(one.latency.count for one in self.operations.values())
+
+    @property
+    def errors(self) -> int:
+        """How many of them with an error."""
+        return sum(count for one in self.operations.values() for count in one.errors.values())
+
+    @property
+    def latency(self) -> Latency:
+        """How long they took, all operations together."""
+        return Latency.merged(one.latency for one in self.operations.values())
+
+    def of(self, operation: str) -> Outcomes:
+        """Return where the calls of an operation are counted that none was counted of so far."""
+        name = operation if self.known is None or operation in self.known else OTHER
+        return self.operations.setdefault(name, Outcomes())
+
+    def samples(self, service: str) -> Iterator[Sample]:
+        """Yield the figures of a service's calls."""
+        for name, one in self.operations.items():
+            yield SECONDS.spread(one.latency, service, name)
+            yield CALLS.sample(one.latency.count - sum(one.errors.values()), service, name, "ok")
+            for code, count in one.errors.items():
+                yield CALLS.sample(count, service, name, code)
 
 
 def measure(stats: CallStats, spans: SpanRing, host: str, clock: Clock, inner: Handler) -> Handler:
     """Return `inner` with every outcome counted."""
+    operations = stats.operations
 
     async def handle(request: Request) -> Reply:
         started = clock.monotonic()
@@ -32,10 +83,10 @@ def measure(stats: CallStats, spans: SpanRing, host: str, clock: Clock, inner: H
             return reply if reply.host else reply._replace(host=host)
         finally:
             duration = clock.monotonic() - started
-            stats.calls += 1
-            stats.latency.observe(duration)
+            outcomes = operations.get(request.operation) or stats.of(request.operation)
+            outcomes.latency.observe(duration)
             if error is not None:
-                stats.errors += 1
+                outcomes.errors[error] = outcomes.errors.get(error, 0) + 1
             if error is not None or request.trace.sampled:
                 spans.add(_span(request, host, clock.time() - duration, duration, error))
 

@@ -6,14 +6,19 @@ operators only, so none goes in circles.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from mesh import wire
 from mesh.clock import Clock
 from mesh.message import Event, encode
+from mesh.metrics import Sample, counter
 from mesh.topics import matches
 from mesh.tracing import Trace
+
+PUBLISHED = counter("mesh_events_published_total", "Events published on this host.")
+ARRIVED = counter("mesh_events_received_total", "Events that came from other hosts.")
+DELIVERED = counter("mesh_events_delivered_total", "Events given to handlers of this host's agents, each one counted.")
 
 REMEMBERED = 10_000
 
@@ -27,6 +32,9 @@ class EventBus:
     def __init__(
         self, host: str, clock: Clock, *, to_sessions: Send, to_operators: Send, outside: Callable[[Event], None]
     ) -> None:
+        self.published = 0
+        self.received = 0
+        self.delivered = 0
         self._host = host
         self._clock = clock
         self._to_sessions = to_sessions
@@ -53,9 +61,16 @@ class EventBus:
         """Return every pattern a cell of this host listens to."""
         return {pattern for patterns in self._patterns.values() for pattern in patterns}
 
+    def samples(self) -> Iterator[Sample]:
+        """Yield how many events passed."""
+        yield PUBLISHED.sample(self.published)
+        yield ARRIVED.sample(self.received)
+        yield DELIVERED.sample(self.delivered)
+
     def publish(self, topic: str, payload: Any, origin: str, trace: Trace | None = None) -> None:
         """Send an event of this host to whoever listens, anywhere; raises `InvalidArgument` for what may not travel."""
         event = Event(topic, encode(payload, name="payload"), origin, self._clock.time(), trace)
+        self.published += 1
         self._deliver(event)
         self._to_sessions(topic, wire.event(event))
         self._outside(event)
@@ -64,12 +79,15 @@ class EventBus:
         """Take an event from another host; returns False for one that claims to come from elsewhere."""
         if event.origin.rpartition("@")[2] != host:
             return False
+        self.received += 1
         self._deliver(event)
         self._to_operators(event.topic, wire.event(event))
         return True
 
     def _deliver(self, event: Event) -> None:
-        for hear in self._listeners_of(event.topic):
+        listeners = self._listeners_of(event.topic)
+        self.delivered += len(listeners)
+        for hear in listeners:
             hear(event)
 
     def _listeners_of(self, topic: str) -> tuple[Hear, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
 from contextvars import Context
 from typing import Any
 
@@ -12,6 +12,7 @@ from mesh.agent.agent import Agent
 from mesh.config import AgentSpec
 from mesh.errors import Unavailable
 from mesh.message import Event, Reply, Request
+from mesh.metrics import Sample, counter, gauge
 from mesh.policy.deadline import DeadlineGuard
 from mesh.policy.inbox import Inbox
 from mesh.policy.measure import CallStats
@@ -28,6 +29,12 @@ CHECK_SECONDS = 5.0
 CHECK_LIMIT = 5.0
 DRAIN_TICK = 0.02
 START_PATIENCE = 2.0
+
+STATE = gauge("mesh_agent_state", "1 for the state an agent is in, 0 for the others.", "service", "state")
+RESTARTS = counter("mesh_agent_restarts_total", "Starts after a failure.", "service")
+LOOP = counter("mesh_agent_loop_seconds_total", "Time of the event loop that the agent's code has used.", "service")
+EVENTS_LOST = counter("mesh_handler_events_dropped_total", "Events that an agent's handlers were too slow for.",
+                      "service")
 
 
 class Cell:
@@ -69,6 +76,17 @@ class Cell:
     def at_rest(self) -> bool:
         """Tell whether it neither runs nor is about to."""
         return self.state is State.STOPPED and self._life is None
+
+    def samples(self) -> Iterator[Sample]:
+        """Yield the figures of this cell."""
+        for state in State:
+            yield STATE.sample(state is self.state, self.service, state.value)
+        yield RESTARTS.sample(self.restarts, self.service)
+        if self.offer.subscriptions:
+            yield EVENTS_LOST.sample(self.stats.events_lost, self.service)
+        yield LOOP.sample(self.stats.loop_seconds, self.service)
+        yield from self.stats.samples(self.service)
+        yield from self.inbox.samples(self.service)
 
     def settings(self) -> dict[str, Any]:
         """Return the settings in force, secrets hidden; what the file says while the agent is not bound."""
@@ -178,6 +196,7 @@ class Cell:
             async with limit:
                 tenancy = self._tenancy = Resident(self.spec, self._house, self, self.stats, self._load)
                 self.offer = await tenancy.load()
+                self.stats.known = self.offer.operations
                 step = "setup()"
                 await tenancy.set_up()
         except TimeoutError:

@@ -8,6 +8,7 @@ from typing import Any
 
 from mesh.config import AgentSpec, MeshConfig, apply_overrides, waves
 from mesh.directory import Directory
+from mesh.metrics import Sample
 from mesh.records import USABLE_STATES, InstanceRecord
 from mesh.supervisor.bell import Bell
 from mesh.supervisor.cell import Cell
@@ -66,6 +67,11 @@ class Cells:
                            tuple(sorted(cell.offer.operations)))
             for cell in self.by_service.values()
         ]
+
+    def samples(self) -> Iterator[Sample]:
+        """Yield the figures of every cell."""
+        for cell in self.by_service.values():
+            yield from cell.samples()
 
     def files(self) -> dict[str, str]:
         """Return whose each agent file is; may be read from any thread."""

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from mesh.clock import Clock
 from mesh.errorbus import Severity, describe, topic_of
+from mesh.metrics import Sample, counter
 from mesh.supervisor.errorlog import ErrorLog
 from mesh.throttle import Throttle
 
 log = logging.getLogger("mesh.errors")
 
 SERVICE = "supervisor"
+
+REPORTS = counter("mesh_reports_total", "Records put on the error bus by this host.", "service", "severity")
 
 _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR,
            "critical": logging.CRITICAL}
@@ -28,6 +32,13 @@ class Reporter:
         self._clock = clock
         self._publish = publish
         self._throttle = Throttle()
+        self._counts = Counter((SERVICE, severity.value) for severity in Severity)
+        self._counts.subtract(self._counts)  # there from the start, so that the first one is seen as an increase
+
+    def samples(self) -> Iterator[Sample]:
+        """Yield how much was reported of whom."""
+        for (service, severity), count in self._counts.items():
+            yield REPORTS.sample(count, service, severity)
 
     def __call__(
         self, error: BaseException | str, *, severity: str, service: str, operation: str | None = None,
@@ -38,6 +49,7 @@ class Reporter:
             error, service=service, host=self._host, time=self._clock.time(), severity=Severity(severity),
             operation=operation, trace_id=trace_id, context=context, decision=decision,
         ))
+        self._counts[service, record.severity.value] += 1
         log.log(_LEVELS[severity], "%s %s%s: %s", record.id, service, f".{operation}" if operation else "",
                 record.message, extra={"service": service, "operation": operation, "trace_id": trace_id})
         self._publish(topic_of(record), record.event(), f"{service}@{self._host}")

@@ -198,6 +198,7 @@ class Resident:
             await self._landlord.failed(error, what, trace.trace_id.hex())
 
     async def _events_dropped(self, subscription: Subscription, count: int) -> None:
+        self._stats.events_lost += count
         await self._landlord.report(
             f"{count} events for {subscription.method} ({subscription.pattern}) were lost: it handles them too slowly",
             severity="warning", operation=subscription.method,

@@ -10,20 +10,21 @@ import asyncio
 import contextlib
 import logging
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
 from mesh import __version__, wire
 from mesh.address import endpoint
-from mesh.client import Client
+from mesh.client import Client, failures
 from mesh.clock import Clock
 from mesh.config import MeshConfig
 from mesh.config.revision import revision
 from mesh.directory import Difference, Directory
 from mesh.errors import MeshError, PermissionDenied, StartError
+from mesh.exporter import Exporter
 from mesh.membership import Membership
 from mesh.message import Event, Reply, Request
-from mesh.metrics import Traffic
+from mesh.metrics import Metrics, Sample, Traffic, gauge
 from mesh.policy.resolve import REGISTRY, SUPERVISOR, Resolver
 from mesh.policy.stack import outgoing
 from mesh.port import ensure_free
@@ -41,7 +42,7 @@ from mesh.supervisor.incarnation import counting, host_incarnation
 from mesh.supervisor.machine import machine
 from mesh.supervisor.reach import Reach
 from mesh.supervisor.reporter import Reporter
-from mesh.supervisor.vitals import Pulse
+from mesh.supervisor.vitals import Pulse, process_samples
 from mesh.supervisor.watch import Place, Watch
 from mesh.tracing import SpanRing, Trace
 from mesh.transport import profile
@@ -57,6 +58,9 @@ from mesh.transport.pool import Pool
 from mesh.transport.session import Session
 
 log = logging.getLogger("mesh.supervisor")
+
+INFO = gauge("mesh_host_info", "Always 1; says which host this is.", "mesh", "host", "version", "security")
+SOCKETS = gauge("mesh_sockets", "ZeroMQ sockets: those that face the network, and helpers inside the process.", "kind")
 
 READY_LIMIT = 10.0
 SILENCE_LIMIT = 2.0
@@ -76,6 +80,7 @@ class Supervisor:
         self.clock = clock or Clock()
         self.spans = SpanRing(sample=config.tracing.sample)
         self.traffic = Traffic()
+        self.metrics = Metrics()
         self.stopping = asyncio.Event()
         self._config = config
         self._at = config.hosts[name]
@@ -137,6 +142,11 @@ class Supervisor:
         self._reach = Reach(config, name, self._pool, Client(f"{SUPERVISOR}@{name}", self.outgoing, self.clock),
                             self.clock, lambda: self._membership.endpoint)
         self._control = Control(self)
+        self._exporter = Exporter(
+            self.metrics, self._at.address, self._at.metrics_port, who=f"host {name}",
+            setting=f"`hosts: {name}: metrics_port:`", clock=self.clock,
+            trouble=lambda text: self.report.trouble("metrics", text),
+        )
         self._house = self._make_house()
         self._board = Board(name, self._incarnation, config.security, self.cells, self.directory, self.errors,
                             self._pulse, self._context, self.clock)
@@ -164,6 +174,7 @@ class Supervisor:
     async def _start(self) -> None:
         self._tell({"event": "starting", "host": self.name, "pid": os.getpid()})
         self.errors.open()
+        self._show_figures()
         self._pulse.start()
         self._watch.start()
         self._heartbeat.start()
@@ -180,12 +191,30 @@ class Supervisor:
             host=self.name, incarnation=self._incarnation, progress=lambda: self._pulse.turned,
             inventory_hash=lambda: self._membership.hash, on_state=lambda up: None,
         )
+        self._exporter.start()
         self._spawn(self._launch())
         self._spawn(self._read_revision())
 
     async def _read_revision(self) -> None:
         """Note which state of the project this host was started with; files that change later are not what runs."""
         self._board.revision = await asyncio.to_thread(revision, self._config.root)
+
+    def _show_figures(self) -> None:
+        """Have the figures of every part read at each scrape."""
+        self.metrics.read(
+            self._samples, self.traffic.samples, self._listener.samples, self._pool.samples,
+            self._outside.samples, self._bus.samples, self._cells.samples, self.directory.samples,
+            self._membership.samples, self.report.samples,
+        )
+        self.metrics.read_anywhere(self._pulse.samples, self._heartbeat.samples, process_samples)
+
+    def _samples(self) -> Iterator[Sample]:
+        yield from failures(self._house.calls.values())
+        config = self._config
+        yield INFO.sample(1, config.mesh, self.name, __version__, config.security)
+        sockets, helpers = profile.census(self._context)
+        yield SOCKETS.sample(sockets, "network")
+        yield SOCKETS.sample(helpers, "helper")
 
     async def _launch(self) -> None:
         """Start the cells as operators want them, and say that the host is up.
@@ -239,6 +268,7 @@ class Supervisor:
         until = self.clock.monotonic() + FLUSH_SECONDS
         while self._listener.waiting and self.clock.monotonic() < until:
             await self.clock.sleep(TICK)
+        self._exporter.stop()
         self._pool.close()
         self._listener.close()
         self._outside.close()
@@ -371,7 +401,7 @@ class Supervisor:
 
     def status(self) -> dict[str, Any]:
         """Return this host's row of `mesh status`."""
-        return self._board.status(self.stopping.is_set())
+        return {**self._board.status(self.stopping.is_set()), "metrics": self._exporter.row()}
 
     def rows(self) -> list[dict[str, Any]]:
         """Return this host's rows of `mesh agents`."""

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import sys
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 
 from mesh.clock import Clock, Timer
+from mesh.metrics import Sample, gauge
 
 TICK = 0.1
+
+LAG = gauge("mesh_loop_lag_seconds", "How late the event loop's timers run; falls slowly after each peak.")
+STILL = gauge("mesh_loop_still_seconds", "How long the event loop has stood still, over its tick of 0.1 s.")
+THREADS = gauge("mesh_threads", "Threads of Python in this process.")
+CONTEXTS = gauge("mesh_zmq_contexts", "ZeroMQ contexts of this process.")
 
 
 class Pulse:
@@ -31,12 +39,25 @@ class Pulse:
         if self._timer is not None:
             self._timer.cancel()
 
+    def samples(self) -> Iterator[Sample]:
+        """Yield how the loop turns; may be called in any thread."""
+        yield LAG.sample(self.lag)
+        yield STILL.sample(max(0.0, self._clock.monotonic() - self.turned - TICK))
+
     def _tick(self) -> None:
         now = self._clock.monotonic()
         late = max(0.0, now - self.turned - TICK)
         self.lag = late if late > self.lag else self.lag * 0.9 + late * 0.1
         self.turned = now
         self._timer = self._clock.call_later(TICK, self._tick)
+
+
+def process_samples() -> Iterator[Sample]:
+    """Yield what the process itself holds; may be called in any thread."""
+    yield THREADS.sample(threading.active_count())
+    count = contexts()
+    if count is not None:
+        yield CONTEXTS.sample(count)
 
 
 def rss_mb() -> float:

@@ -150,6 +150,7 @@ class Channel(ABC):
                 return
             self._stuck = None
             self._traffic.frames_out += 1
+            self._traffic.bytes_out += len(frame)
 
     def _try_again(self) -> None:
         self._retry = None
@@ -170,6 +171,7 @@ class Channel(ABC):
         """Take one frame; returns how many envelopes it held. What does not decode is counted, never raised."""
         arrival = self._clock.monotonic()
         self._traffic.frames_in += 1
+        self._traffic.bytes_in += len(data)
         try:
             frame = wire.decode_frame(data)
         except ProtocolError as error:
@@ -249,6 +251,7 @@ class Channel(ABC):
 
     def forget(self) -> None:
         """Drop what waits and what is half received: the connection is gone."""
+        self._traffic.events_dropped += self.outbox.lost_events + self.outbox.waiting_events
         self.outbox = Outbox()
         self._parts.clear()
         self._part_bytes = 0

@@ -11,17 +11,21 @@ import itertools
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 
 import zmq
 
 from mesh.clock import Clock
+from mesh.metrics import BOTH, Sample, counter
 from mesh.transport.beat import Beat, Target
 from mesh.transport.keys import KeyPair
 from mesh.transport.profile import Context, Socket
 from mesh.transport.zap import OnRefused, Zap
 from mesh.wire import Hello
+
+ACCEPTED = counter("mesh_keys_accepted_total", "Handshakes with a key of the allow-list.", programs=BOTH)
+REFUSED = counter("mesh_keys_refused_total", "Handshakes refused for their key.", programs=BOTH)
 
 JOIN_SECONDS = 5.0
 
@@ -56,6 +60,11 @@ class Heartbeat:
     def accepted(self) -> int:
         """How many handshakes were let in so far."""
         return 0 if self._zap is None else self._zap.accepted
+
+    def samples(self) -> Iterator[Sample]:
+        """Yield how many were let in and refused; may be called in any thread."""
+        yield ACCEPTED.sample(self.accepted)
+        yield REFUSED.sample(self.refused)
 
     def start(self) -> None:
         """Begin to check keys; server sockets may bind once this returns. Raises `StartError`."""

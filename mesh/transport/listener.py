@@ -7,7 +7,8 @@ frames are looked up by routing id. A frame from a connection without a session 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import zmq
@@ -16,7 +17,7 @@ from mesh import wire
 from mesh.clock import Clock
 from mesh.errors import MeshError, PermissionDenied, ProtocolError, StartError, Unavailable
 from mesh.message import Event, Handler
-from mesh.metrics import Traffic
+from mesh.metrics import BOTH, Sample, Traffic, counter, gauge
 from mesh.transport import profile
 from mesh.transport.descriptor import hang_up, peer_address, within_machine
 from mesh.transport.keys import KeyPair
@@ -24,6 +25,15 @@ from mesh.transport.loop import TURN_ENVELOPES, TURN_SECONDS, LoopSocket
 from mesh.transport.pending import Pending
 from mesh.transport.session import Session
 from mesh.wire import Hello, PeerKind
+
+SESSIONS_OPEN = gauge("mesh_sessions", "Connections that others have opened to this process.", "kind", programs=BOTH)
+WAITING = gauge("mesh_session_outbox_bytes", "What waits to leave for a peer that connected.", "peer", programs=BOTH)
+DROPPED = counter(
+    "mesh_events_dropped_total",
+    "Events that never left for a peer: it took too little and the oldest made room, or its connection ended.",
+    programs=BOTH,
+)
+REFUSED = counter("mesh_greetings_refused_total", "Connections refused for what they said they were.", programs=BOTH)
 
 LINGER = 200
 SESSIONS_PER_PEER = 64
@@ -58,6 +68,7 @@ class Listener:
     ) -> None:
         self.sessions: dict[bytes, Session] = {}
         self.accepting = True
+        self.refused = 0
         self._context = context
         self._own = own
         self._identity = identity
@@ -134,6 +145,22 @@ class Listener:
         """Tell whether any peer that was told that this host leaves still has answers to take, and so is connected."""
         return any(session.kind != "heartbeat" for session in self.sessions.values())
 
+    def samples(self) -> Iterator[Sample]:
+        """Yield the figures of the sessions; those of one peer together, operators as one."""
+        kinds: Counter[str] = Counter(host=0, heartbeat=0, operator=0)
+        waiting: Counter[str] = Counter()
+        for session in self.sessions.values():
+            kinds[session.kind] += 1
+            waiting[session.caller] += session.outbox.waiting_bytes
+        for kind, count in kinds.items():
+            yield SESSIONS_OPEN.sample(count, kind)
+        for peer, size in waiting.items():
+            yield WAITING.sample(size, peer)
+        yield DROPPED.sample(self._traffic.events_dropped + sum(
+            session.outbox.lost_events for session in self.sessions.values()
+        ))
+        yield REFUSED.sample(self.refused)
+
     # -- in
 
     def _drain(self) -> bool:
@@ -198,6 +225,7 @@ class Listener:
         except MeshError as error:
             if isinstance(error, ProtocolError):
                 self._traffic.undecodable += 1
+            self.refused += 1
             self._callbacks.trouble("refused_peer", f"a connection from {peer_address(descriptor)} is refused: {error}")
             self._send(routing_id, wire.refused(error))
 

@@ -60,6 +60,16 @@ class Outbox:
         """Tell whether a frame could leave now."""
         return bool(self._control or self._calls or self._events or self._may_send_chunk())
 
+    @property
+    def waiting_bytes(self) -> int:
+        """How much waits to leave, of calls, replies, events and big bodies together."""
+        return self.call_bytes + self._event_bytes + self.bulk_bytes
+
+    @property
+    def waiting_events(self) -> int:
+        """How many events wait to leave."""
+        return len(self._events)
+
     # -- filling
 
     def put_control(self, envelope: bytes) -> None:

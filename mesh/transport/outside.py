@@ -11,6 +11,7 @@ Rules this file holds to:
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import msgpack
@@ -19,6 +20,7 @@ import zmq
 from mesh.clock import Clock, Timer
 from mesh.errors import StartError
 from mesh.message import Event
+from mesh.metrics import Sample, counter, gauge
 from mesh.transport import profile
 from mesh.transport.descriptor import hang_up, peer_address
 from mesh.transport.entrance import Entrance
@@ -27,6 +29,9 @@ from mesh.transport.loop import TURN_ENVELOPES, LoopSocket
 from mesh.transport.sequences import Sequences
 from mesh.transport.subscriptions import Subscriptions
 from mesh.transport.zap import OnRefused
+
+SENT = counter("mesh_reader_events_total", "Events sent to readers outside the mesh, however many each reached.")
+READERS = gauge("mesh_readers", "Readers outside the mesh that have subscribed.")
 
 VERSION = 1
 REPEAT_SECONDS = 1.0
@@ -64,6 +69,11 @@ class Outside:
     def connections(self) -> int:
         """How many connections are open, strangers that still shake hands included."""
         return 0 if self._entrance is None else self._entrance.connections
+
+    def samples(self) -> Iterator[Sample]:
+        """Yield how many readers there are and what was sent to them."""
+        yield SENT.sample(self.sent)
+        yield READERS.sample(self.readers)
 
     def bind(self, endpoint: str) -> str:
         """Open the door at `endpoint` and return it with the real port; raises `StartError` if that cannot be."""

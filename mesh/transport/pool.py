@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 
 from mesh.clock import Clock
 from mesh.errors import Unreachable
 from mesh.message import Handler, Reply, Request
-from mesh.metrics import Traffic
+from mesh.metrics import Sample, Traffic, gauge
 from mesh.transport import profile
 from mesh.transport.keys import KeyPair
 from mesh.transport.link import Link, LinkCallbacks, Peer
 from mesh.transport.pending import Pending
 from mesh.wire import Hello
+
+UP = gauge("mesh_link_up", "1 while the link to a peer is up.", "peer")
+WAITING = gauge("mesh_link_outbox_bytes", "What waits to leave for a peer, big bodies on their way included.", "peer")
+UNANSWERED = gauge("mesh_link_calls", "Calls to a peer that wait for their answer.", "peer")
 
 
 class Pool:
@@ -62,6 +66,13 @@ class Pool:
         """Send `request` to `host` and return its reply; a call that cannot be made is answered with the reason."""
         link = self.links.get(host)
         return _not_connected(request, host) if link is None else link.exchange(request)
+
+    def samples(self) -> Iterator[Sample]:
+        """Yield the figures of every link."""
+        for peer, link in self.links.items():
+            yield UP.sample(link.state == "up", peer)
+            yield WAITING.sample(link.outbox.waiting_bytes, peer)
+            yield UNANSWERED.sample(len(link.waiters), peer)
 
     def tell(self, envelope: bytes) -> None:
         """Send a control envelope to every peer that is connected."""

@@ -46,7 +46,7 @@ def project(folder: Path, *, mesh: str = "test", port: int | None = None) -> Pat
     )
     (folder / "config" / "agents").mkdir(parents=True)
     (folder / "config" / "hosts.yaml").write_text(
-        f"mesh: {mesh}\nregistry: {{host: mainpc, port: {port or ports[6]}}}\nhosts:\n{rows}"
+        f"mesh: {mesh}\nregistry: {{host: mainpc, port: {port or ports[6]}, metrics_port: 0}}\nhosts:\n{rows}"
         "environments: {development: {}}\n"
     )
     return folder
