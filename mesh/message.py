@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from datetime import date, datetime, time, timedelta
 from enum import Enum
@@ -34,7 +35,8 @@ class Request(NamedTuple):
     """One question to one operation; `deadline` is in seconds of this process's monotonic clock.
 
     `caller` is what the caller says of itself (`nlu@mainpc`), `via` the peer whose connection brought the request, as
-    its key proves; empty for a call from inside this process.
+    its key proves; empty for a call from inside this process. `credit` above zero asks for a stream: so many items may
+    be on their way to the caller that it has not taken yet.
     """
 
     service: str
@@ -46,6 +48,7 @@ class Request(NamedTuple):
     path: tuple[str, ...] = ()
     to_host: str | None = None
     via: str = ""
+    credit: int = 0
 
     @property
     def target(self) -> str:
@@ -53,12 +56,48 @@ class Request(NamedTuple):
         return f"{self.service}.{self.operation}"
 
 
+class Items(ABC):
+    """The encoded items of a stream, in order; ends with the last one, or raises the `MeshError` that took its place.
+
+    Whoever has them reads on or closes them: until then whoever makes them goes on. An implementation calls `ended`
+    once, however they end.
+    """
+
+    def __init__(self) -> None:
+        self.taken = 0
+        self._over = False
+        self._callbacks: list[Callable[[MeshError | None], object]] = []
+
+    def __aiter__(self) -> Items:
+        return self
+
+    @abstractmethod
+    async def __anext__(self) -> bytes:
+        """Return the next item; raises `StopAsyncIteration` after the last one."""
+
+    @abstractmethod
+    async def aclose(self) -> None:
+        """Have no more of them made; returns when whoever makes them has been told, here also when it has ended."""
+
+    def at_end(self, callback: Callable[[MeshError | None], object]) -> None:
+        """Call `callback` when they end, with the error if there is one; to be asked for before that."""
+        self._callbacks.append(callback)
+
+    def ended(self, error: MeshError | None) -> None:
+        """Tell whoever wants to know that no more will come."""
+        if not self._over:
+            self._over = True
+            for callback in self._callbacks:
+                callback(error)
+
+
 class Reply(NamedTuple):
-    """The one answer to a request: an encoded value, or the error that took its place."""
+    """The one answer to a request: an encoded value, the error that took its place, or the items of a stream."""
 
     body: bytes = b""
     error: MeshError | None = None
     host: str = ""
+    items: Items | None = None
 
     def value(self) -> Any:
         """Return the decoded value; raises the error if there is one."""

@@ -34,6 +34,8 @@ MAX_BODY = 256 * 1024 * 1024
 MAX_HOPS = 16
 MAX_PATTERNS = 4096
 MAX_INTEREST = 32 * 1024
+MAX_CREDIT = 1024
+STREAM_BYTES = 1024 * 1024
 TRACE = 16 + 8 + 8 + 1
 
 PeerKind = Literal["host", "heartbeat", "operator", "cell"]
@@ -59,11 +61,17 @@ class Kind(IntEnum):
     INTEREST = 13
     HEARTBEAT = 14
     ECHO = 15
+    OPEN = 16
+    OPENED = 17
+    ITEM = 18
+    CREDIT = 19
+    END = 20
 
 
 HELLO, WELCOME, REFUSED, RESET, LEAVING = (int(kind) for kind in list(Kind)[:5])
 CALL, REPLY, ERROR, CANCEL, EVENT = (int(kind) for kind in list(Kind)[5:10])
-CHUNK_OF, ACK, INTEREST, HEARTBEAT, ECHO = (int(kind) for kind in list(Kind)[10:])
+CHUNK_OF, ACK, INTEREST, HEARTBEAT, ECHO = (int(kind) for kind in list(Kind)[10:15])
+OPEN, OPENED, ITEM, CREDIT, END = (int(kind) for kind in list(Kind)[15:])
 
 
 class Frame(NamedTuple):
@@ -130,7 +138,7 @@ def decode_envelope(data: bytes | bytearray) -> Envelope:
     except Exception as error:
         raise ProtocolError(f"{len(data)} chunked bytes are no envelope: {type(error).__name__}: {error}") from None
     _check(envelope)
-    if envelope[0] not in (CALL, REPLY, ERROR, EVENT):
+    if envelope[0] not in (CALL, REPLY, ERROR, EVENT, OPEN, ITEM, END):
         raise ProtocolError(f"an envelope of kind {envelope[0]} may not travel in chunks")
     checked: Envelope = envelope
     return checked
@@ -236,8 +244,8 @@ def echo(sequence: int) -> bytes:
 
 
 def call(number: int, request: Request) -> bytes:
-    """Return the envelope of a request; raises `MessageTooLarge` for a header over 2 KiB."""
-    packed = _pack(
+    """Return the envelope of a request, OPEN for a stream; raises `MessageTooLarge` for a header over 2 KiB."""
+    packed = _open(number, request) if request.credit else _pack(
         (CALL, number, int(request.deadline * 1000), request.service, request.operation, request.to_host,
          request.caller, request.path, _trace(request.trace), request.body)
     )
@@ -256,6 +264,22 @@ def read_call(envelope: Envelope, shift: float, via: str) -> tuple[int, Request]
         service, operation, body, deadline / 1000 + shift, _read_trace(trace), caller, tuple(path), to_host,
         via,
     )
+
+
+def _open(number: int, request: Request) -> bytes:
+    return _pack(
+        (OPEN, number, int(request.deadline * 1000), request.service, request.operation, request.to_host,
+         request.caller, request.path, _trace(request.trace), request.credit, request.body)
+    )
+
+
+def read_open(envelope: Envelope, shift: float, via: str) -> tuple[int, Request]:
+    """Return number and request of an OPEN, with its credit; raises `ProtocolError` if that is zero."""
+    *fields, credit, body = envelope
+    if not credit:
+        raise ProtocolError("a stream is opened with a credit of at least one item")
+    number, request = read_call([*fields, body], shift, via)
+    return number, request._replace(credit=min(credit, MAX_CREDIT))
 
 
 def reply(number: int, answer: Reply) -> bytes:
@@ -305,6 +329,37 @@ def read_reply(envelope: Envelope) -> tuple[int, Reply]:
 def cancel(number: int) -> bytes:
     """Return the word that nobody waits for this call any more."""
     return _pack((CANCEL, number, b""))
+
+
+# --- streams --------------------------------------------------------------------------------------------------------
+
+
+def opened(number: int, host: str) -> bytes:
+    """Return the word that a stream is open: items follow."""
+    return _pack((OPENED, number, host, b""))
+
+
+def item(number: int, index: int, body: bytes) -> bytes:
+    """Return the envelope of a stream's item; the first has index 0."""
+    return _pack((ITEM, number, index, body))
+
+
+def credit(number: int, taken: int) -> bytes:
+    """Return the word that the reader of a stream has taken so many items in all."""
+    return _pack((CREDIT, number, taken, b""))
+
+
+def end(number: int, count: int, error: MeshError | None) -> bytes:
+    """Return the end of a stream after `count` items, or the error that took the place of the rest."""
+    if error is None:
+        return _pack((END, number, count, None, b""))
+    return _pack_once((END, number, count, error.code or RemoteFailure.code, _error_body(error)))
+
+
+def read_end(envelope: Envelope) -> tuple[int, int, MeshError | None]:
+    """Return number, count of items and error of an END."""
+    _, number, count, code, body = envelope
+    return number, count, None if code is None else _read_error(code, body)
 
 
 # --- events ---------------------------------------------------------------------------------------------------------
@@ -367,6 +422,11 @@ _FIELDS: Mapping[int, tuple[int, ...]] = {
     INTEREST: (_BODY,),
     HEARTBEAT: (_NUMBER, _NUMBER, _BIN, _BODY),
     ECHO: (_NUMBER, _BODY),
+    OPEN: (_NUMBER, _NUMBER, _TEXT, _TEXT, _NAME_OR_NIL, _TEXT, _PATH, _TRACE, _NUMBER, _BODY),
+    OPENED: (_NUMBER, _TEXT, _BODY),
+    ITEM: (_NUMBER, _NUMBER, _BODY),
+    CREDIT: (_NUMBER, _NUMBER, _BODY),
+    END: (_NUMBER, _NUMBER, _NAME_OR_NIL, _BODY),
 }
 
 
@@ -389,6 +449,12 @@ def _check(envelope: Any) -> None:
         if (
             len(envelope) == 4 and type(envelope[1]) is int and 0 <= envelope[1] < 1 << 62
             and type(envelope[2]) is str and type(envelope[3]) is bytes
+        ):
+            return
+    elif envelope[0] == ITEM:
+        if (
+            len(envelope) == 4 and type(envelope[1]) is int and 0 <= envelope[1] < 1 << 62
+            and type(envelope[2]) is int and 0 <= envelope[2] < 1 << 62 and type(envelope[3]) is bytes
         ):
             return
     else:

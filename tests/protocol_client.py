@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections import deque
+from collections.abc import Generator
 from typing import Any
 
 import msgpack
@@ -12,6 +13,7 @@ import zmq
 
 VERSION = 1
 HELLO, WELCOME, REFUSED, RESET, LEAVING, CALL, REPLY, ERROR, CANCEL, EVENT, CHUNK, ACK, INTEREST = range(1, 14)
+OPEN, OPENED, ITEM, CREDIT, END = range(16, 21)
 PART = 65_536
 WINDOW = 4
 
@@ -45,6 +47,8 @@ class Client:
         self.lost = 0
         self._numbers = iter(range(1, 1 << 62))
         self._answers: dict[int, Any] = {}
+        self._items: dict[int, dict[int, Any]] = {}
+        self._ends: dict[int, int] = {}
         self._incoming: dict[int, bytearray] = {}
         self._acknowledged: dict[int, int] = {}
         self.socket.connect(endpoint)
@@ -81,6 +85,37 @@ class Client:
     def call(self, target: str, arguments: dict[str, Any], timeout: float = 5.0) -> Any:
         """Call an operation and return its result."""
         return self.finish(self.begin(target, arguments, timeout), timeout)
+
+    def stream(
+        self, target: str, arguments: dict[str, Any], credit: int, timeout: float = 5.0
+    ) -> Generator[Any, None, None]:
+        """Yield the items of an operation; closed before the end, it has the callee stop."""
+        service, operation = target.split(".")
+        number = next(self._numbers)
+        self._send_any([OPEN, number, _now() + int(timeout * 1000), service, operation, None, "tiny", [],
+                        os.urandom(24) + bytes(9), credit, msgpack.packb(arguments)])
+        items = self._items[number] = {}
+        taken = 0
+        try:
+            while taken != self._ends.get(number):
+                while taken not in items and taken != self._ends.get(number) and number not in self._answers:
+                    self._take(time.monotonic() + timeout)
+                if taken in items:
+                    yield items.pop(taken)
+                    taken += 1
+                    if taken % (credit // 2) == 0:
+                        self._send([CREDIT, number, taken, b""])
+                elif number in self._answers:
+                    answer = self._answers.pop(number)
+                    if isinstance(answer, CallFailed):
+                        raise answer
+                    yield answer
+                    return
+        except GeneratorExit:
+            self.cancel(number)
+            raise
+        finally:
+            del self._items[number]
 
     def cancel(self, number: int) -> None:
         """Say that nobody waits for a call any more."""
@@ -136,13 +171,19 @@ class Client:
             self._answers[fields[0]] = msgpack.unpackb(fields[2])
         elif kind == ERROR:
             self._answers[fields[0]] = CallFailed(fields[2], msgpack.unpackb(fields[3]))
+        elif kind == ITEM and fields[0] in self._items:
+            self._items[fields[0]][fields[1]] = msgpack.unpackb(fields[2])
+        elif kind == END:
+            self._ends[fields[0]] = fields[1]
+            if fields[2] is not None:
+                self._answers[fields[0]] = CallFailed(fields[2], msgpack.unpackb(fields[3]))
         elif kind == EVENT:
             self.events.append({"topic": fields[0], "origin": fields[1], "payload": msgpack.unpackb(fields[4])})
         elif kind == ACK:
             self._acknowledged[fields[0]] = fields[1]
         elif kind == CHUNK:
             self._part(*fields)
-        else:
+        elif kind not in (OPENED, ITEM):
             raise Refused(kind)
 
     def _part(self, transfer: int, total: int, offset: int, part: bytes) -> None:

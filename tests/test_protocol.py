@@ -21,6 +21,7 @@ from registry.service import RegistryService
 from tests.eventually import eventually
 from tests.protocol_client import CallFailed, Client, Refused
 from tests.transport.ends import KEYS, Host, host, on_a_loop
+from tests.transport.test_streams import Made, counting
 
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs" / "protocol.md").read_text(encoding="utf-8")
@@ -151,6 +152,7 @@ def test_the_limits_are_those_of_the_code() -> None:
         "body": f"{wire.MAX_BODY:,}", "path": wire.MAX_HOPS, "interest": f"{wire.MAX_PATTERNS:,}",
         "depth of a body": MAX_DEPTH, "items of one array or map in a body": f"{MAX_ITEMS:,}",
         "unacknowledged parts": outbox.WINDOW, "calls that wait for one peer": f"{outbox.CALL_BYTES >> 20} MiB",
+        "credit of a stream": f"{wire.MAX_CREDIT:,}", "items of a stream not taken": f"{wire.STREAM_BYTES:,}",
     }
     for what, limit in expected.items():
         assert re.match(rf"{limit}\b", told[what]), what
@@ -174,7 +176,7 @@ def test_the_client_knows_nothing_of_the_mesh() -> None:
     tree = ast.parse((ROOT / "tests" / "protocol_client.py").read_text(encoding="utf-8"))
     imported = {name.name for node in ast.walk(tree) if isinstance(node, ast.Import) for name in node.names}
     imported |= {node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
-    assert imported == {"__future__", "os", "time", "collections", "typing", "msgpack", "zmq"}
+    assert imported == {"__future__", "os", "time", "collections", "collections.abc", "typing", "msgpack", "zmq"}
 
 
 class Callee:
@@ -193,6 +195,8 @@ class Callee:
                 return Reply(error=Overloaded("too much to do", retry_after=0.5), host="mainpc")
             case "who":
                 return Reply(encode([request.via, request.caller, request.to_host]), host="mainpc")
+            case "count":
+                return Reply(host="mainpc", items=Made(counting(Reply(request.body).value()["most"])))
         try:
             await asyncio.Event().wait()
         except asyncio.CancelledError:
@@ -230,6 +234,14 @@ async def test_a_client_written_from_the_page_alone_can_do_everything() -> None:
                 await asyncio.to_thread(client.finish, number)
             assert caught.value.code == "cancelled"
             assert callee.cancelled == ["kb.slow"]
+
+            counted = await asyncio.to_thread(lambda: list(client.stream("kb.count", {"most": 50}, credit=8)))
+            assert counted == [*range(50)]
+            assert await asyncio.to_thread(lambda: list(client.stream("kb.echo", {"a": 1}, credit=8))) == [{"a": 1}]
+            endless = client.stream("kb.count", {"most": None}, credit=8)
+            assert [await asyncio.to_thread(next, endless) for _ in range(30)] == [*range(30)]
+            await asyncio.to_thread(endless.close)
+            await eventually(lambda: len(mainpc.session_of("tiny")) == 0)
 
             happened = wire.event(Event("memory.added", encode({"id": 7}), "kb@mainpc", 1.5))
             mainpc.listener.publish("errors.error.mainpc.kb", happened)

@@ -42,6 +42,11 @@ ENVELOPES: dict[str, bytes] = {
     "interest": wire.interest(["memory.*", "errors.#"]),
     "heartbeat": wire.heartbeat(9, 12, bytes(range(16))),
     "echo": wire.echo(9),
+    "open": wire.call(7, CALL._replace(credit=256)),
+    "opened": wire.opened(7, "mainpc"),
+    "item": wire.item(7, 300, encode({"text": "once"})),
+    "credit": wire.credit(7, 64),
+    "end": wire.end(7, 301, Unavailable("it stops", retry_after=1.5)),
 }
 
 
@@ -125,7 +130,7 @@ def through(envelope: bytes) -> wire.Envelope:
 
 
 @given(NUMBERS, st.builds(Request, NAMES, NAMES, BODIES, st.integers(0, 2**40).map(float), TRACES, NAMES,
-                          st.lists(NAMES, max_size=16).map(tuple), st.none() | NAMES))
+                          st.lists(NAMES, max_size=16).map(tuple), st.none() | NAMES, credit=st.just(0)))
 @settings(deadline=None)
 def test_a_request_arrives_as_it_was_sent(number: int, request: Request) -> None:
     try:
@@ -136,6 +141,32 @@ def test_a_request_arrives_as_it_was_sent(number: int, request: Request) -> None
     assert wire.read_call(through(envelope), 0.0, "pc2") == (number, request._replace(via="pc2"))
     _, later = wire.read_call(through(envelope), 7.5, "")
     assert later.deadline == request.deadline + 7.5
+
+
+@given(NUMBERS, st.integers(1, 2**40))
+@settings(deadline=None)
+def test_an_opening_arrives_as_it_was_sent_with_a_bounded_credit(number: int, credit: int) -> None:
+    opening = through(wire.call(number, CALL._replace(credit=credit)))
+    assert opening[0] == wire.OPEN
+    assert wire.read_open(opening, 0.0, "pc2") == (
+        number, CALL._replace(via="pc2", credit=min(credit, wire.MAX_CREDIT))
+    )
+
+
+def test_an_opening_without_credit_is_refused() -> None:
+    opening = through(wire.call(1, CALL._replace(credit=1)))
+    opening[9] = 0
+    with pytest.raises(ProtocolError, match="a credit of at least one item"):
+        wire.read_open(opening, 0.0, "")
+
+
+def test_the_end_of_a_stream_arrives_with_its_error_or_without() -> None:
+    assert wire.read_end(through(wire.end(3, 12, None))) == (3, 12, None)
+    number, count, error = wire.read_end(through(wire.end(3, 12, Unavailable("gone", retry_after=1, extra=2))))
+    assert (number, count, type(error)) == (3, 12, Unavailable)
+    assert error is not None
+    assert (error.message, error.details) == ("gone", {"retry_after": 1})
+    assert type(wire.read_end(through(wire.end(3, 0, errors.StoreError("full"))))[2]) is RemoteFailure
 
 
 @given(NUMBERS, BODIES, NAMES)
@@ -150,7 +181,7 @@ def test_an_event_arrives_as_it_was_sent(event: Event) -> None:
     assert wire.read_event(through(wire.event(event))) == event
 
 
-@given(st.builds(wire.Hello, NAMES, st.sampled_from(["host", "heartbeat", "operator"]), NAMES, NUMBERS,
+@given(st.builds(wire.Hello, NAMES, st.sampled_from(sorted(wire.PEER_KINDS)), NAMES, NUMBERS,
                  st.lists(NAMES, max_size=10).map(tuple), NAMES))
 @settings(deadline=None)
 def test_a_greeting_arrives_as_it_was_sent(who: wire.Hello) -> None:
@@ -273,6 +304,10 @@ def read_all(data: bytes) -> None:
             wire.read_call(envelope, 0.0, "")
         elif kind in (wire.REPLY, wire.ERROR):
             wire.read_reply(envelope)
+        elif kind == wire.OPEN:
+            wire.read_open(envelope, 0.0, "")
+        elif kind == wire.END:
+            wire.read_end(envelope)
         elif kind == wire.EVENT:
             wire.read_event(envelope)
         elif kind == wire.INTEREST:
@@ -297,7 +332,7 @@ def test_damaged_frames_give_a_frame_or_a_protocol_error(place: int, byte: int, 
     settled(wire.decode_envelope, bytes(data[3:]))
 
 
-@given(st.lists(VALUES, max_size=5), st.integers(-1, 17), st.lists(VALUES, max_size=10))
+@given(st.lists(VALUES, max_size=5), st.integers(-1, 22), st.lists(VALUES, max_size=10))
 @settings(deadline=None, max_examples=150)
 def test_any_values_give_a_frame_or_a_protocol_error(around: list[Any], kind: int, fields: list[Any]) -> None:
     settled(read_all, msgpack.packb([1, 0, [kind, *fields], *around]))
@@ -342,7 +377,7 @@ def test_each_field_must_be_of_its_type(name: str) -> None:
 
 @pytest.mark.parametrize("items", [
     [], [1], [1, "0"], ["1", 0], [1.0, 0], [True, 0], [-1, 0], [0, -1], [2**62, 0], [0, 2**62], {"a": 1}, 7, None, "x",
-    [1, 0, 5], [1, 0, []], [1, 0, ["6"]], [1, 0, [None]], [1, 0, [True, b""]], [1, 0, [0, b""]], [1, 0, [16, b""]],
+    [1, 0, 5], [1, 0, []], [1, 0, ["6"]], [1, 0, [None]], [1, 0, [True, b""]], [1, 0, [0, b""]], [1, 0, [21, b""]],
     [1, 0, [-6, b""]], [1, 0, [2**63, b""]], [1, 0, *[[9, 1, b""]] * 257], [1, 0, [9, 1, b""], 3],
 ])
 def test_what_is_no_frame_is_refused(items: Any) -> None:
@@ -357,9 +392,9 @@ def test_what_is_too_long_for_a_frame_is_refused(envelope: list[Any]) -> None:
         wire.decode_frame(msgpack.packb([1, 0, envelope]))
 
 
-def test_only_calls_their_answers_and_events_travel_in_chunks() -> None:
+def test_only_what_has_a_body_of_somebodys_travels_in_chunks() -> None:
     for name, envelope in ENVELOPES.items():
-        if name in ("call", "reply", "error", "event"):
+        if name in ("call", "reply", "error", "event", "open", "item", "end"):
             assert wire.decode_envelope(envelope) == msgpack.unpackb(envelope)
         else:
             with pytest.raises(ProtocolError, match="may not travel in chunks"):

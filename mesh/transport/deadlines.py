@@ -24,7 +24,7 @@ class Deadlines:
     """Things that expire, each told once, at most 16 ms after its moment."""
 
     def __init__(self, clock: Clock) -> None:
-        self._clock = clock
+        self.clock = clock
         self._buckets: dict[int, set[Expiring]] = {}
         self._timer: Timer | None = None
         self._next = 0
@@ -57,11 +57,11 @@ class Deadlines:
         if self._timer is not None:
             self._timer.cancel()
         self._next = bucket
-        self._timer = self._clock.call_later(max(0.0, bucket * BUCKET - self._clock.monotonic()), self._sweep)
+        self._timer = self.clock.call_later(max(0.0, bucket * BUCKET - self.clock.monotonic()), self._sweep)
 
     def _sweep(self) -> None:
         self._timer = None
-        now = int(self._clock.monotonic() / BUCKET)
+        now = int(self.clock.monotonic() / BUCKET)
         for bucket in sorted(bucket for bucket in self._buckets if bucket <= now):
             for item in self._buckets.pop(bucket):
                 item.expire()

@@ -1,4 +1,4 @@
-"""A connection over which calls go both ways: what this end asks of the peer, and what the peer asks of this end.
+"""A connection over which calls and streams go both ways: what this end asks of the peer, and the peer of this end.
 
 Whichever end dialled, a call ends once. What was still in the outbox when the connection was lost has not begun; of
 what left in a frame nothing is known. A link (the pool's end) and a session (the listener's end) differ in how they
@@ -15,7 +15,9 @@ from mesh.errors import DeadlineExceeded, MeshError, Overloaded, ProtocolError, 
 from mesh.message import Handler, Reply, Request
 from mesh.metrics import Traffic
 from mesh.transport.channel import Channel
+from mesh.transport.inflow import Inflows
 from mesh.transport.outbox import CALL_BYTES
+from mesh.transport.outflow import Pace
 from mesh.transport.pending import Pending, Waiter
 from mesh.transport.running import Running
 from mesh.wire import Envelope
@@ -29,8 +31,10 @@ class Exchange(Channel):
     ) -> None:
         super().__init__(peer, clock, traffic)
         self.waiters: dict[int, Waiter] = {}
+        self.inflows = Inflows(self, None if pending is None else pending.deadlines)
+        self.pace = Pace(clock, lambda: self.outbox.crowded)
         self._pending = pending
-        self._running = None if handler is None else Running(handler, self._answer)
+        self._running = None if handler is None else Running(handler, self._answer, self)
 
     # -- what the two ends do differently
 
@@ -63,13 +67,24 @@ class Exchange(Channel):
         self.dirty()
 
     def give_up(self, number: int) -> bool:
-        """Take a call back, or have the peer cancel it; returns True if nothing of it had left."""
+        """Take a call back, or have the peer cancel it or its stream; returns True if nothing of it had left."""
         if self.outbox.withdraw(number):
             return True
         if self.may_flush():
             self.outbox.put_control(wire.cancel(number))
             self.dirty()
         return False
+
+    def grant(self, number: int, taken: int) -> None:
+        """Tell the peer how many items of its stream were taken in all."""
+        if self.may_flush():
+            self.outbox.put_control(wire.credit(number, taken))
+            self.dirty()
+
+    @property
+    def awaited(self) -> bool:
+        """Tell whether anything is still to come from the peer: an answer, or items."""
+        return bool(self.waiters or self.inflows)
 
     def end_calls(self, reason: str) -> None:
         """End every call in both directions, because the connection is lost."""
@@ -81,6 +96,9 @@ class Exchange(Channel):
             waiter.fail(Unreachable(
                 f"{waiter.request.target}: the connection to {self.peer} is lost ({reason}); {known}", began=began
             ))
+        self.inflows.fail(lambda target: Unreachable(
+            f"{target}: the connection to {self.peer} is lost ({reason}) in the middle of its stream", began="unknown"
+        ))
 
     # -- calls of the peer
 
@@ -106,6 +124,25 @@ class Exchange(Channel):
             self.outbox.put_reply(number, request.service, wire.reply(number, reply))
             self.dirty()
 
+    def send_opened(self, number: int, host: str) -> None:
+        """Say that a stream of this end is open."""
+        self._put_item(number, wire.opened(number, host))
+
+    def send_item(self, number: int, index: int, body: bytes) -> None:
+        """Send an item of a stream."""
+        self.outbox.put_item(number, wire.item(number, index, body))
+        if not self._scheduled:  # a stream makes a few in one step: they share a frame
+            self.dirty()
+
+    def send_end(self, number: int, count: int, error: MeshError | None) -> None:
+        """Say that a stream of this end has ended."""
+        self._put_item(number, wire.end(number, count, error))
+
+    def _put_item(self, number: int, envelope: bytes) -> None:
+        if self.may_flush():
+            self.outbox.put_item(number, envelope)
+            self.dirty()
+
     def cancel_all(self) -> None:
         """Cancel what runs for the peer; each is answered `cancelled`."""
         if self._running is not None:
@@ -129,7 +166,31 @@ class Exchange(Channel):
             waiter = self.waiters.get(number)
             if waiter is not None:  # else nobody waits any more
                 waiter.finish(reply)
+        elif kind == wire.ITEM and self._pending is not None:
+            inflow = self.inflows.get(envelope[1])
+            if inflow is not None:  # else nobody reads it any more
+                inflow.put(envelope[2], envelope[3])
         elif kind == wire.CANCEL and self._running is not None:
+            self.outbox.drop_items(envelope[1])
             self._running.cancel(envelope[1])
-        else:
+        elif not self._stream(kind, envelope, shift):
             self.take(envelope)
+
+    def _stream(self, kind: int, envelope: Envelope, shift: float) -> bool:
+        """Take what streams send rarely; returns False if it is none of that, or not this peer's to send."""
+        if kind == wire.OPEN and self._running is not None:
+            self._call(*wire.read_open(envelope, shift, self.caller))
+        elif kind == wire.CREDIT and self._running is not None:
+            self._running.grant(envelope[1], envelope[2])
+        elif kind == wire.OPENED and self._pending is not None:
+            waiter = self.waiters.get(envelope[1])
+            if waiter is not None and waiter.request.credit:
+                self.inflows.open(waiter, envelope[2])
+        elif kind == wire.END and self._pending is not None:
+            number, count, error = wire.read_end(envelope)
+            inflow = self.inflows.get(number)
+            if inflow is not None:
+                inflow.end(count, error)
+        else:
+            return False
+        return True

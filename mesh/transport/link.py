@@ -223,7 +223,7 @@ class Link(Exchange):
             budget -= self.receive(data)
             if self._clock.monotonic() > until:
                 budget = 0
-        if self._leaving and not self.waiters:
+        if self._leaving and not self.awaited:
             self.lose(LEFT)
         if self.state == "greeting":
             self._greet()

@@ -1,12 +1,15 @@
 """Calls without a socket: the twin of pool and listener for agents of one process, and for tests.
 
-The bodies are the same encoded bytes, the numbers, deadlines and cancellation the same as over a link.
+The bodies are the same encoded bytes, the numbers, deadlines, credit and cancellation the same as over a link.
 """
 
 from __future__ import annotations
 
 from mesh import wire
+from mesh.errors import MeshError
 from mesh.message import Handler, Reply, Request
+from mesh.transport.inflow import Inflows
+from mesh.transport.outflow import Pace
 from mesh.transport.pending import Pending, Waiter
 from mesh.transport.running import Running
 
@@ -16,8 +19,10 @@ class Loopback:
 
     def __init__(self, handler: Handler, pending: Pending) -> None:
         self.waiters: dict[int, Waiter] = {}
+        self.inflows = Inflows(self, pending.deadlines)
+        self.pace = Pace(pending.deadlines.clock, lambda: False)
         self._pending = pending
-        self._running = Running(handler, self._answer)
+        self._running = Running(handler, self._answer, self)
 
     async def exchange(self, request: Request) -> Reply:
         """Have the handler answer `request` and return its reply."""
@@ -38,3 +43,27 @@ class Loopback:
         waiter = self.waiters.get(number)
         if waiter is not None:
             waiter.finish(reply if reply.error is None else Reply(b"", wire.rebuilt(reply.error), reply.host))
+
+    # -- streams
+
+    def grant(self, number: int, taken: int) -> None:
+        """Tell the callee how many items of its stream were taken in all."""
+        self._running.grant(number, taken)
+
+    def send_opened(self, number: int, host: str) -> None:
+        """Hand a stream that is open to whoever waits for it."""
+        waiter = self.waiters.get(number)
+        if waiter is not None:
+            self.inflows.open(waiter, host)
+
+    def send_item(self, number: int, index: int, body: bytes) -> None:
+        """Hand an item to its reader."""
+        inflow = self.inflows.get(number)
+        if inflow is not None:
+            inflow.put(index, body)
+
+    def send_end(self, number: int, count: int, error: MeshError | None) -> None:
+        """Tell the reader of a stream that it has ended."""
+        inflow = self.inflows.get(number)
+        if inflow is not None:
+            inflow.end(count, None if error is None else wire.rebuilt(error))

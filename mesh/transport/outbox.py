@@ -1,12 +1,12 @@
 """What waits to leave on one connection, in lanes and within bounds; says what the next frame holds.
 
-Order of lanes: control; calls and replies, round robin over the services they belong to; events; parts of big
-envelopes. Small envelopes of one turn share a frame, up to 64 KiB of bodies or 256 of them. A big envelope goes in
-chunks, at most four unacknowledged on the connection, taking turns with the other big ones, so a small call waits
-behind four chunks at the most.
+Order of lanes: control; calls and replies, round robin over the services they belong to; items of streams, a few of
+each in turn, for which a quarter of each frame is kept; events; parts of big envelopes. Small envelopes of one turn
+share a frame, up to 64 KiB of bodies or 256 of them. A big envelope goes in chunks, at most four unacknowledged on the
+connection, taking turns with the other big ones, so a small call waits behind four chunks at the most.
 
-Full means: a call is refused, the oldest event is lost and counted, a reply always finds room (its caller waits).
-No clock and no socket in here.
+Full means: a call is refused, the oldest event is lost and counted, a reply always finds room (its caller waits), and
+so does an item, whose stream asks before it makes one (`crowded`). No clock and no socket in here.
 """
 
 from __future__ import annotations
@@ -21,6 +21,10 @@ CALL_BYTES = 16 * 1024 * 1024
 BULK_BYTES = 256 * 1024 * 1024
 EVENT_BYTES = 4 * 1024 * 1024
 EVENTS = 10_000
+ITEM_BYTES = 4 * 1024 * 1024
+ITEM_ROOM = 16 * 1024
+ITEM_PLACES = 64
+ITEMS_IN_TURN = 8
 WINDOW = 4
 ACK_TARGET = 0.020
 
@@ -47,6 +51,9 @@ class Outbox:
         self._control: deque[bytes] = deque()
         self._calls: dict[str, OrderedDict[int, bytes]] = {}
         self._lane_of: dict[int, str] = {}
+        self._items: OrderedDict[int, deque[bytes]] = OrderedDict()
+        self._item_bytes = 0
+        self._owed = False
         self._events: deque[bytes] = deque()
         self._event_bytes = 0
         self._transfers: deque[_Transfer] = deque()
@@ -58,7 +65,7 @@ class Outbox:
 
     def __bool__(self) -> bool:
         """Tell whether a frame could leave now."""
-        return bool(self._control or self._calls or self._events or self._may_send_chunk())
+        return bool(self._control or self._calls or self._items or self._events or self._may_send_chunk())
 
     @property
     def waiting_bytes(self) -> int:
@@ -99,6 +106,27 @@ class Outbox:
             self._put_transfer(None, envelope)
         else:
             self._put(~number, service, envelope)  # below zero, for the peer's numbers are not this end's
+
+    def put_item(self, number: int, envelope: bytes) -> None:
+        """Queue an envelope of the peer's stream of that number, behind the ones it has."""
+        size = len(envelope)
+        if size > wire.CHUNK:
+            self._put_transfer(None, envelope)
+            return
+        waiting = self._items.get(number)
+        if waiting is None:
+            waiting = self._items[number] = deque()
+        waiting.append(envelope)
+        self._item_bytes += size
+
+    def drop_items(self, number: int) -> None:
+        """Forget what waits of a stream whose reader has gone."""
+        self._item_bytes -= sum(map(len, self._items.pop(number, ())))
+
+    @property
+    def crowded(self) -> bool:
+        """Tell whether so much waits that no stream should make an item: 4 MiB of them, or 16 MiB of big bodies."""
+        return self._item_bytes > ITEM_BYTES or self.bulk_bytes > CALL_BYTES
 
     def put_event(self, envelope: bytes) -> None:
         """Queue an event; when 4 MiB or 10,000 wait, the oldest are lost and counted."""
@@ -160,8 +188,13 @@ class Outbox:
         room = wire.CHUNK
         while self._control and len(envelopes) < wire.MAX_ENVELOPES:
             envelopes.append(self._control.popleft())
-        if self._calls:
-            room = self._take_calls(envelopes, room)
+        if self._items:
+            if self._owed:
+                room = self._take_items(envelopes, room)
+            room = ITEM_ROOM + self._take_calls(envelopes, room - ITEM_ROOM, wire.MAX_ENVELOPES - ITEM_PLACES)
+            room = self._take_items(envelopes, room)
+        elif self._calls:
+            room = self._take_calls(envelopes, room, wire.MAX_ENVELOPES)
         while self._events and room > 0 and len(envelopes) < wire.MAX_ENVELOPES:
             size = len(self._events[0])
             if size > room and envelopes:
@@ -175,13 +208,14 @@ class Outbox:
                 envelopes.append(self._take_chunk(transfer, now))
         return envelopes
 
-    def _take_calls(self, envelopes: list[bytes], room: int) -> int:
+    def _take_calls(self, envelopes: list[bytes], room: int, most: int) -> int:
         """Move calls into `envelopes`, one of each service in turn; returns the room left, 0 if one did not fit."""
-        while self._calls and room > 0 and len(envelopes) < wire.MAX_ENVELOPES:
+        before = len(envelopes)
+        while self._calls and room > 0 and len(envelopes) < most:
             service, lane = next(iter(self._calls.items()))
             number, data = lane.popitem(last=False)
             size = len(data)
-            if size > room and envelopes:
+            if size > room and len(envelopes) > before:
                 lane[number] = data
                 lane.move_to_end(number, last=False)
                 return 0
@@ -191,6 +225,28 @@ class Outbox:
             self.call_bytes -= size
             room -= size
             envelopes.append(data)
+        return room
+
+    def _take_items(self, envelopes: list[bytes], room: int) -> int:
+        """Move items into `envelopes`, a few of each stream in turn; returns the room left, 0 if one did not fit.
+
+        One that did not fit goes first in the next frame, however many calls there are.
+        """
+        self._owed = False
+        while self._items and room > 0 and len(envelopes) < wire.MAX_ENVELOPES:
+            number, waiting = self._items.popitem(last=False)
+            for _ in range(min(ITEMS_IN_TURN, len(waiting), wire.MAX_ENVELOPES - len(envelopes))):
+                size = len(waiting[0])
+                if size > room and envelopes:
+                    self._items[number] = waiting
+                    self._items.move_to_end(number, last=False)
+                    self._owed = True
+                    return 0
+                room -= size
+                self._item_bytes -= size
+                envelopes.append(waiting.popleft())
+            if waiting:
+                self._items[number] = waiting
         return room
 
     def _may_send_chunk(self) -> bool:

@@ -21,9 +21,13 @@ class Carrier(Protocol):
 
 
 class Waiter:
-    """One call that waits; it ends once, by the first of reply, error, deadline and cancellation."""
+    """One call that waits; it ends once, by the first of reply, error, deadline and cancellation.
 
-    __slots__ = ("_bucket", "_carrier", "_deadlines", "future", "number", "request")
+    `timeout` is how many seconds it had; kept for streams only.
+    """
+
+    __slots__ = ("_bucket", "_carrier", "_deadlines", "future", "number", "request", "timeout")
+    timeout: float
 
     def __init__(
         self, number: int, request: Request, carrier: Carrier, deadlines: Deadlines, future: asyncio.Future[Reply]
@@ -44,6 +48,10 @@ class Waiter:
             if self._carrier.waiters.pop(self.number, None) is not None:
                 self._deadlines.discard(self._bucket, self)
                 self._carrier.give_up(self.number)
+            elif self.request.credit and not self.future.cancelled():
+                items = self.future.result().items  # it was opened just before the caller gave up
+                if items is not None:
+                    await items.aclose()
             raise
 
     def finish(self, reply: Reply) -> None:
@@ -73,7 +81,7 @@ class Pending:
     """Makes waiters; numbers are never used twice in a process."""
 
     def __init__(self, deadlines: Deadlines) -> None:
-        self._deadlines = deadlines
+        self.deadlines = deadlines
         self._numbers = itertools.count(1)
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -81,5 +89,8 @@ class Pending:
         """Return a new waiter for `request`, known to `carrier` by its number."""
         if self._loop is None:  # kept, because to ask for it costs a system call before Python 3.12
             self._loop = asyncio.get_running_loop()
-        return Waiter(next(self._numbers), request, carrier, self._deadlines, self._loop.create_future())
+        waiter = Waiter(next(self._numbers), request, carrier, self.deadlines, self._loop.create_future())
+        if request.credit:
+            waiter.timeout = max(0.0, request.deadline - self.deadlines.clock.monotonic())
+        return waiter
 

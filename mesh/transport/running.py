@@ -1,22 +1,47 @@
-"""The requests of one peer that are being answered: a task each, owned here, so they end when the peer goes."""
+"""The requests of one peer that are being answered: a task each, owned here, so they end when the peer goes.
+
+The task of a stream goes on to send its items, as the reader's credit and the pace of all streams allow.
+"""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import Protocol
 
-from mesh.errors import Cancelled, RemoteFailure
-from mesh.message import Handler, Reply, Request
+from mesh.errors import Cancelled, MeshError, MessageTooLarge, RemoteFailure
+from mesh.message import MAX_BODY, Handler, Items, Reply, Request
+from mesh.transport.outflow import BURST, Outflow, Pace
 
 Answer = Callable[[int, Request, Reply], None]
 
 
-class Running:
-    """Tasks by the number the peer gave the call; `answer` is called exactly once for each."""
+class Outlet(Protocol):
+    """What takes the items of streams to the peer: a connection, or the loopback."""
 
-    def __init__(self, handler: Handler, answer: Answer) -> None:
+    pace: Pace
+
+    def send_opened(self, number: int, host: str) -> None:
+        """Say that a stream is open."""
+
+    def send_item(self, number: int, index: int, body: bytes) -> None:
+        """Send one item."""
+
+    def send_end(self, number: int, count: int, error: MeshError | None) -> None:
+        """Say that a stream has ended after `count` items, with an error or without."""
+
+
+class Running:
+    """Tasks by the number the peer gave the call; `answer` is called exactly once for each that opens no stream.
+
+    A stream is opened and ended at `outlet`.
+    """
+
+    def __init__(self, handler: Handler, answer: Answer, outlet: Outlet) -> None:
         self._handler = handler
         self._answer = answer
+        self._outlet = outlet
+        self._outflows: dict[int, Outflow] = {}
         self._tasks: dict[int, tuple[asyncio.Task[None], Request]] = {}
         self._abandoned: set[asyncio.Task[None]] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -37,10 +62,13 @@ class Running:
         try:
             reply = await self._handler(request)
         except asyncio.CancelledError:
-            reply = _cancelled(request)
+            reply = Reply(error=_cancelled(request))
         except Exception as error:  # a handler answers errors as replies; whatever it let through must not be lost
             reply = Reply(error=RemoteFailure(f"{request.target}: {error}", type=type(error).__name__))
-        self._finish(number, request, reply)
+        if reply.items is None:
+            self._finish(number, request, reply)
+        else:
+            await self._stream(number, request, reply.items, reply.host)
 
     def _finish(self, number: int, request: Request, reply: Reply) -> None:
         entry = self._tasks.get(number)
@@ -48,13 +76,65 @@ class Running:
             del self._tasks[number]
             self._answer(number, request, reply)
 
+    async def _stream(self, number: int, request: Request, items: Items, host: str) -> None:
+        """Send the items of an open stream, and its end."""
+        if not self._has(number, request):
+            await items.aclose()
+            return
+        flow = self._outflows[number] = Outflow(request.credit)
+        self._outlet.send_opened(number, host)
+        try:
+            error = await self._pour(number, request, items, flow)
+        except asyncio.CancelledError:  # for the second time, while what makes the items was being closed
+            error = _cancelled(request)
+        if self._has(number, request):
+            del self._tasks[number], self._outflows[number]
+            self._outlet.send_end(number, flow.sent, error)
+
+    async def _pour(self, number: int, request: Request, items: Items, flow: Outflow) -> MeshError | None:
+        """Send items until there are no more; returns the error that ended them. They are closed in any case."""
+        outlet = self._outlet
+        try:
+            while True:
+                if not flow.open:
+                    await flow.opening()
+                if flow.sent % BURST == 0:
+                    await outlet.pace.turn()
+                body = await items.__anext__()
+                if len(body) > MAX_BODY:
+                    return MessageTooLarge(f"item {flow.sent} of {request.target} is {len(body)} bytes, the limit is "
+                                           f"{MAX_BODY}", size=len(body), limit=MAX_BODY)
+                outlet.send_item(number, flow.sent, body)
+                flow.count(len(body))
+        except StopAsyncIteration:
+            return None
+        except asyncio.CancelledError:
+            return _cancelled(request)
+        except MeshError as error:
+            return error
+        except Exception as error:  # as in `_run`
+            return RemoteFailure(f"{request.target}: {error}", type=type(error).__name__)
+        finally:
+            await items.aclose()
+
+    def grant(self, number: int, taken: int) -> None:
+        """Note how many items of a stream its reader has taken in all; raises `ProtocolError` for an impossible one."""
+        flow = self._outflows.get(number)
+        if flow is not None:  # else it has ended meanwhile
+            flow.grant(taken)
+
+    def _has(self, number: int, request: Request) -> bool:
+        """Tell whether a number still means this request: once it is abandoned it may be another's."""
+        entry = self._tasks.get(number)
+        return entry is not None and entry[1] is request
+
     def cancel(self, number: int) -> None:
         """Cancel one request; its answer says so."""
         entry = self._tasks.get(number)
         if entry is not None:
             task, request = entry
             # a task that was cancelled before its first step never reaches `_run`
-            task.add_done_callback(lambda _: self._finish(number, request, _cancelled(request)))
+            task.add_done_callback(lambda _: self._finish(number, request, Reply(error=_cancelled(request))))
             task.cancel()
 
     def cancel_all(self) -> None:
@@ -69,7 +149,8 @@ class Running:
             task.add_done_callback(self._abandoned.discard)
             task.cancel()
         self._tasks.clear()
+        self._outflows.clear()
 
 
-def _cancelled(request: Request) -> Reply:
-    return Reply(error=Cancelled(f"{request.target} was cancelled before it ended"))
+def _cancelled(request: Request) -> MeshError:
+    return Cancelled(f"{request.target} was cancelled before it ended")

@@ -19,6 +19,7 @@ from mesh.transport.running import Running
 from mesh.transport.session import Session
 from tests.eventually import eventually
 from tests.transport.ends import Host, ask, echo, host, on_a_loop, raw_dealer, raw_router, two_hosts, unreachable
+from tests.transport.outlet import Outlet
 
 PARENT = "mainpc"
 CELL = "pc2"
@@ -224,7 +225,7 @@ def test_an_answer_is_not_taken_back_with_the_call_of_the_same_number() -> None:
 async def test_abandoned_requests_are_cancelled_and_nobody_is_answered() -> None:
     waiting = Waiting()
     answers: list[Reply] = []
-    running = Running(waiting, lambda number, request, reply: answers.append(reply))
+    running = Running(waiting, lambda number, request, reply: answers.append(reply), Outlet())
     for number in range(3):
         running.start(number, ask(number))
     await settle()

@@ -206,15 +206,14 @@ async def test_a_host_nobody_dialled_is_unreachable() -> None:
 
 @on_a_loop
 async def test_when_the_peer_is_gone_calls_under_way_end_at_once_with_an_unknown_fate() -> None:
-    async with two_hosts() as (callee, caller):
-        begun = asyncio.Event()
+    begun = asyncio.Event()
 
-        async def never(request: Request) -> Reply:
-            begun.set()
-            await asyncio.Event().wait()
-            raise AssertionError("never set")
+    async def never(request: Request) -> Reply:
+        begun.set()
+        await asyncio.Event().wait()
+        raise AssertionError("never set")
 
-        callee.session_of("pc2")._running._handler = never
+    async with two_hosts(never) as (callee, caller):
         call = outcome(caller, ask(timeout=20))
         await begun.wait()
         callee.deafen()

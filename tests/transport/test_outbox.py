@@ -371,3 +371,83 @@ class Bookkeeping(RuleBasedStateMachine):
 
 TestBookkeeping = Bookkeeping.TestCase
 TestBookkeeping.settings = settings(max_examples=40, stateful_step_count=40, deadline=None)
+
+
+# --- items ------------------------------------------------------------------------------------------------------------
+
+
+def test_items_of_streams_take_turns_and_keep_their_order() -> None:
+    outbox = Outbox()
+    for number in range(20):
+        outbox.put_item(1, b"a%d" % number)
+        outbox.put_item(2, b"b%d" % number)
+    sent = flat(outbox)
+    assert [one for one in sent if one[:1] == b"a"] == [b"a%d" % number for number in range(20)]
+    assert [one for one in sent if one[:1] == b"b"] == [b"b%d" % number for number in range(20)]
+    assert {one[:1] for one in sent[:2 * module.ITEMS_IN_TURN]} == {b"a", b"b"}
+    assert (bool(outbox), outbox._item_bytes, outbox._items) == (False, 0, {})
+
+
+def test_calls_leave_before_items_and_neither_shuts_the_other_out() -> None:
+    outbox = Outbox()
+    for number in range(1000):
+        outbox.put_item(1, bytes(500))
+        outbox.put_call(number, "a", b"c" * 500)
+    frame = outbox.take(0.0)
+    calls = [one for one in frame if one[:1] == b"c"]
+    assert frame[:len(calls)] == calls
+    assert module.ITEM_ROOM - 500 <= 500 * (len(frame) - len(calls)) <= module.ITEM_ROOM + 500
+    assert 500 * len(calls) >= CHUNK - module.ITEM_ROOM - 500
+    lone = Outbox()
+    for _ in range(1000):
+        lone.put_item(1, bytes(500))
+    assert 500 * len(lone.take(0.0)) >= CHUNK - 500, "alone they have the whole frame"
+
+
+def test_an_item_that_does_not_fit_any_more_is_the_first_of_the_next_frame() -> None:
+    outbox = Outbox()
+    outbox.put_item(1, bytes(40_000))
+    outbox.put_item(1, b"x" * 40_000)
+    outbox.put_item(2, b"y")
+    assert [len(frame) for frame in frames(outbox)] == [1, 2]
+
+
+def test_a_big_item_gets_its_frame_however_many_calls_wait() -> None:
+    outbox = Outbox()
+    outbox.put_item(1, b"x" * 60_000)
+    for number in range(1000):
+        outbox.put_call(number, "a", bytes(500))
+    taken = [outbox.take(0.0) for _ in range(3)]
+    assert any(one[:1] == b"x" for frame in taken[:2] for one in frame)
+    assert max(sum(map(len, frame)) for frame in taken) <= CHUNK
+
+
+def test_a_big_call_gets_its_frame_however_many_items_and_control_envelopes_wait() -> None:
+    outbox = Outbox()
+    outbox.put_call(1, "a", b"x" * 60_000)
+    for _ in range(1000):
+        outbox.put_control(b"c")
+        outbox.put_item(1, bytes(500))
+    sent = [one for _ in range(6) for one in outbox.take(0.0)]
+    assert any(one[:1] == b"x" for one in sent)
+
+
+def test_the_items_of_a_stream_nobody_reads_any_more_are_dropped() -> None:
+    outbox = Outbox()
+    outbox.put_item(1, bytes(1000))
+    outbox.put_item(2, b"stays")
+    outbox.drop_items(1)
+    outbox.drop_items(7)
+    assert (flat(outbox), outbox._item_bytes) == ([b"stays"], 0)
+
+
+def test_an_outbox_says_when_streams_should_wait() -> None:
+    outbox = Outbox()
+    for _ in range(module.ITEM_BYTES // 60_000 + 1):
+        assert not outbox.crowded
+        outbox.put_item(1, bytes(60_000))
+    assert outbox.crowded
+    outbox.drop_items(1)
+    assert not outbox.crowded
+    outbox.put_item(1, bytes(17 * MIB))
+    assert outbox.crowded, "big items count as well"

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import asyncio
 
-from mesh.errors import Cancelled, RemoteFailure
+import pytest
+
+from mesh.errors import Cancelled, ProtocolError, RemoteFailure
 from mesh.message import Reply, Request, encode
 from mesh.testing.clock import settle
+from mesh.transport.outflow import Outflow
 from mesh.transport.running import Running
 from tests.transport.ends import ask, on_a_loop
+from tests.transport.outlet import Outlet
+from tests.transport.test_streams import Made, counting
 
 
 class Callee:
@@ -18,7 +23,10 @@ class Callee:
         self.answers: list[tuple[int, Reply]] = []
         self.open: dict[str, asyncio.Future[Reply]] = {}
         self.cancelled: list[str] = []
-        self.running = Running(self.handle, lambda number, request, reply: self.answers.append((number, reply)))
+        self.outlet = Outlet()
+        self.running = Running(
+            self.handle, lambda number, request, reply: self.answers.append((number, reply)), self.outlet
+        )
 
     async def handle(self, request: Request) -> Reply:
         self.open[request.operation] = asyncio.get_running_loop().create_future()
@@ -111,7 +119,7 @@ async def test_a_handler_that_finishes_in_spite_of_the_cancellation_answers_with
             await settle(1)
         return Reply(encode("done"))
 
-    running = Running(stubborn, lambda number, request, reply: answers.append(reply))
+    running = Running(stubborn, lambda number, request, reply: answers.append(reply), Outlet())
     running.start(1, ask())
     await begun.wait()
     running.cancel(1)
@@ -126,7 +134,7 @@ async def test_a_handler_that_cancels_itself_is_answered() -> None:
     async def suicidal(request: Request) -> Reply:
         raise asyncio.CancelledError
 
-    running = Running(suicidal, lambda number, request, reply: answers.append(reply))
+    running = Running(suicidal, lambda number, request, reply: answers.append(reply), Outlet())
     running.start(1, ask())
     await settle()
     assert [type(reply.error) for reply in answers] == [Cancelled]
@@ -141,3 +149,51 @@ async def test_all_are_cancelled_when_the_peer_goes() -> None:
     await settle()
     assert callee.errors() == [(number, "cancelled") for number in range(5)]
     assert len(callee.running) == 0
+
+
+# --- streams ----------------------------------------------------------------------------------------------------------
+
+
+@on_a_loop
+async def test_a_stream_is_opened_sent_as_it_is_taken_and_ended_and_nothing_is_answered() -> None:
+    callee = Callee()
+    callee.running.start(1, ask(target="kb.first")._replace(credit=2))
+    await settle()
+    made = Made(counting(3))
+    callee.open["first"].set_result(Reply(host="mainpc", items=made))
+    await settle()
+    assert callee.outlet.sent == [("opened", 1, "mainpc"), ("item", 1, 0, b"\x00"), ("item", 1, 1, b"\x01")]
+    callee.running.grant(1, 1)
+    await settle()
+    assert callee.outlet.sent[3:] == [("item", 1, 2, b"\x02")]
+    callee.running.grant(1, 3)
+    await settle()
+    assert callee.outlet.sent[4:] == [("end", 1, 3, "")]
+    assert (callee.answers, made.closed, len(callee.running)) == ([], True, 0)
+    callee.running.grant(1, 3)  # one that came after the end is of no interest
+
+
+@on_a_loop
+async def test_a_stream_that_is_cancelled_is_closed_and_ends_so() -> None:
+    callee = Callee()
+    callee.running.start(1, ask(target="kb.first")._replace(credit=2))
+    await settle()
+    made = Made(counting(None))
+    callee.open["first"].set_result(Reply(items=made))
+    await settle()
+    callee.running.cancel(1)
+    callee.running.cancel(1)
+    await settle()
+    assert callee.outlet.sent[-1] == ("end", 1, 2, "cancelled")
+    assert (callee.answers, made.closed, len(callee.running)) == ([], True, 0)
+
+
+@on_a_loop
+async def test_more_than_was_sent_cannot_have_been_taken() -> None:
+    flow = Outflow(4)
+    flow.count(10)
+    with pytest.raises(ProtocolError, match="taken 2 items of 1"):
+        flow.grant(2)
+    flow.grant(1)
+    with pytest.raises(ProtocolError, match="taken 0 items of 1"):
+        flow.grant(0)

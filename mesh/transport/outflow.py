@@ -1,0 +1,96 @@
+"""The sending end of streams: how many items of each may leave, and when the next few are made.
+
+Two things hold a stream back. Its *credit*: so many items, and no more than 1 MiB of them, may be on their way that the
+reader has not taken; one item is always allowed. And the *pace* of all streams together: a few items of one of them in
+each turn of the loop, none while too much waits to leave. So a call never waits for more than those few.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+
+from mesh.clock import Clock
+from mesh.errors import ProtocolError
+from mesh.wire import STREAM_BYTES
+
+BURST = 32
+CROWDED_SECONDS = 0.01
+
+
+class Outflow:
+    """What one stream has sent and its reader has taken."""
+
+    __slots__ = ("_bytes", "_credit", "_sizes", "_wake", "sent", "taken")
+
+    def __init__(self, credit: int) -> None:
+        self.sent = 0
+        self.taken = 0
+        self._credit = credit
+        self._sizes: deque[int] = deque()
+        self._bytes = 0
+        self._wake: asyncio.Future[None] | None = None
+
+    @property
+    def open(self) -> bool:
+        """Tell whether the next item may leave."""
+        under_way = self.sent - self.taken
+        return not under_way or (under_way < self._credit and self._bytes < STREAM_BYTES)
+
+    def count(self, size: int) -> None:
+        """Note that an item of `size` bytes leaves."""
+        self.sent += 1
+        self._sizes.append(size)
+        self._bytes += size
+
+    def grant(self, taken: int) -> None:
+        """Note how many items the reader has taken in all; raises `ProtocolError` for more than were sent."""
+        if not self.taken <= taken <= self.sent:
+            raise ProtocolError(f"a reader has taken {taken} items of {self.sent}, and said {self.taken} before")
+        for _ in range(taken - self.taken):
+            self._bytes -= self._sizes.popleft()
+        self.taken = taken
+        if self._wake is not None and not self._wake.done() and self.open:
+            self._wake.set_result(None)
+
+    async def opening(self) -> None:
+        """Wait until the next item may leave."""
+        while not self.open:
+            self._wake = asyncio.get_running_loop().create_future()
+            await self._wake
+
+
+class Pace:
+    """Lets one stream at a time go on, once in a turn of the loop, while `crowded` says no."""
+
+    def __init__(self, clock: Clock, crowded: Callable[[], bool]) -> None:
+        self._clock = clock
+        self._crowded = crowded
+        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._due = False
+
+    async def turn(self) -> None:
+        """Wait for one's turn."""
+        loop = asyncio.get_running_loop()
+        mine: asyncio.Future[None] = loop.create_future()
+        self._waiting.append(mine)
+        if not self._due:
+            self._due = True
+            loop.call_soon(self._next)
+        await mine
+
+    def _next(self) -> None:
+        self._due = False
+        if self._waiting and self._crowded():
+            self._due = True
+            self._clock.call_later(CROWDED_SECONDS, self._next)
+            return
+        while self._waiting:
+            first = self._waiting.popleft()
+            if not first.done():  # else its stream was cancelled
+                first.set_result(None)
+                break
+        if self._waiting:
+            self._due = True
+            asyncio.get_running_loop().call_soon(self._next)
