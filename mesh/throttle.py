@@ -7,16 +7,17 @@ MOST_KINDS = 1000
 
 
 class Throttle:
-    """Lets each kind of thing through once in 10 s and counts the rest; decides from the `now` it is given."""
+    """Lets each kind of thing through once in `again_after` seconds and counts the rest; is told what time it is."""
 
-    def __init__(self) -> None:
+    def __init__(self, again_after: float = AGAIN_AFTER) -> None:
+        self._again_after = again_after
         self._told: dict[str, float] = {}
         self._withheld: dict[str, int] = {}
 
     def passes(self, kind: str, now: float) -> int | None:
         """Return how many of a kind were withheld since the last one that passed, None if this one is withheld."""
         last = self._told.get(kind)
-        if last is not None and now - last < AGAIN_AFTER:
+        if last is not None and now - last < self._again_after:
             self._withheld[kind] = self._withheld.get(kind, 0) + 1
             return None
         if len(self._told) >= MOST_KINDS:

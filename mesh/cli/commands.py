@@ -231,6 +231,14 @@ def doctor(
     return run(scope, host)
 
 
+@command(app, "blame")
+def blame(scope: Scope, host: Host = None) -> None:
+    """Who used the event loops, who held them, and where."""
+    from mesh.cli.blame import blame as run
+
+    run(scope, host)
+
+
 @command(app, "graph")
 def graph(
     scope: Scope,

@@ -73,10 +73,6 @@ class Cells:
         for cell in self.by_service.values():
             yield from cell.samples()
 
-    def files(self) -> dict[str, str]:
-        """Return whose each agent file is; may be read from any thread."""
-        return {str(cell.spec.file): service for service, cell in list(self.by_service.items())}
-
     def summary(self) -> dict[str, Any]:
         """Return how many are ready, and which are not and why."""
         rows = [(cell.service, cell.state.value, _why(cell)) for cell in self.by_service.values()]

@@ -12,6 +12,7 @@ from mesh.clock import Clock
 from mesh.config import AgentSpec
 from mesh.message import Handler
 from mesh.state import StateStore
+from mesh.supervisor.runner import Overran
 from mesh.tracing import SpanRing, Trace
 from mesh.transport.deadlines import Deadlines
 
@@ -37,7 +38,12 @@ class Publish(Protocol):
 class Quarters:
     """What an agent may use of the process it runs in, whichever that is.
 
+<<<<<<< HEAD
     `name` is the host's; `outgoing` carries the agents' calls, which `calls` counts by service.
+=======
+    `name` is the host's; `outgoing` carries the agents' calls, which `calls` counts by service; `publish` takes topic,
+    payload and origin; `overran` hears of a step that kept the loop for long.
+>>>>>>> c637e9a (wip2)
     """
 
     name: str
@@ -48,6 +54,7 @@ class Quarters:
     publish: Publish
     spans: SpanRing
     calls: dict[str, Calls] = field(default_factory=dict)
+    overran: Overran | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -71,8 +71,10 @@ class Resident:
 
     async def set_up(self) -> None:
         """Bind and set up the agent where its code runs, then start its timers."""
-        runner = (ThreadRunner if self._spec.isolation == "thread" else LoopRunner)(self._service, self._stats)
-        self._runner = runner
+        runner = self._runner = (
+            ThreadRunner(self._service, self._stats) if self._spec.isolation == "thread"
+            else LoopRunner(self._service, self._stats, self._quarters.overran)
+        )
         around = Surroundings(self._service, self._quarters, self._landlord, runner)
         agent = self._agent = await runner.call(
             _bound, {"cls": self._class, "around": around, "settings": self._spec.settings}

@@ -18,11 +18,14 @@ from typing import Any, Protocol, TypeVar
 
 from mesh.errors import MeshError
 from mesh.policy.measure import CallStats
+from mesh.supervisor.hold import LIMIT
 
 THREADS = 8
 LEFT_SECONDS = 1.0
 
 T = TypeVar("T")
+Overran = Callable[[CallStats, Coroutine[Any, Any, Any], float], None]
+"""Told of a step that kept the host's loop for long, right when it ended: who is billed, for what, since when."""
 
 
 class AgentExit(MeshError):
@@ -30,8 +33,10 @@ class AgentExit(MeshError):
 
 
 @types.coroutine
-def billed(coroutine: Coroutine[Any, Any, T], stats: CallStats) -> Generator[Any, Any, T]:
-    """Await a coroutine, adding the time of each of its steps to `stats.loop_seconds`.
+def billed(
+    coroutine: Coroutine[Any, Any, T], stats: CallStats, overran: Overran | None = None
+) -> Generator[Any, Any, T]:
+    """Await a coroutine, adding the time of each of its steps to `stats.loop_seconds`; `overran` hears of a long one.
 
     A generator, because it stands in the path of every call: a class with `send` and `throw` costs twice as much.
     """
@@ -47,7 +52,10 @@ def billed(coroutine: Coroutine[Any, Any, T], stats: CallStats) -> Generator[Any
         except (SystemExit, KeyboardInterrupt) as error:
             raise AgentExit(f"the agent's code raised {type(error).__name__}") from error
         finally:
-            stats.loop_seconds += perf_counter() - started
+            spent = perf_counter() - started
+            stats.loop_seconds += spent
+            if spent > LIMIT and overran is not None:
+                overran(stats, coroutine, started)
         try:
             given = yield wanted
             step = coroutine.send
@@ -78,15 +86,16 @@ class Runner(Protocol):
 class LoopRunner:
     """A coroutine cell: on the host's loop."""
 
-    def __init__(self, name: str, stats: CallStats) -> None:
+    def __init__(self, name: str, stats: CallStats, overran: Overran | None = None) -> None:
         self._stats = stats
+        self._overran = overran
         self._pool = _Pool(name)
 
     at_home = True
 
     def call(self, function: Callable[..., Coroutine[Any, Any, T]], arguments: dict[str, Any]) -> Awaitable[T]:
         """Call a coroutine function here; await the result."""
-        return billed(function(**arguments), self._stats)
+        return billed(function(**arguments), self._stats, self._overran)
 
     async def home(self, make: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """Run a coroutine of the mesh; the agent is at home already."""

@@ -39,11 +39,11 @@ from mesh.supervisor.control.control import Control
 from mesh.supervisor.errorlog import ErrorLog
 from mesh.supervisor.house import House
 from mesh.supervisor.incarnation import counting, host_incarnation
+from mesh.supervisor.looptime import LoopTime
 from mesh.supervisor.machine import machine
 from mesh.supervisor.reach import Reach
 from mesh.supervisor.reporter import Reporter
 from mesh.supervisor.vitals import Pulse, process_samples
-from mesh.supervisor.watch import Place, Watch
 from mesh.tracing import SpanRing, Trace
 from mesh.transport import profile
 from mesh.transport.deadlines import Deadlines
@@ -90,7 +90,6 @@ class Supervisor:
         self._loop = asyncio.get_running_loop()
         self._keys: Keys | None = None if config.security == "none" else ensure_for(config, name)
         self._pulse = Pulse(self.clock)
-        self._watch = Watch(self._pulse, self.clock, lambda: self._cells.files(), self._loop_held)
         self._bell = Bell()
         self._failure: StartError | None = None
         self._linked_hosts: set[str] = set()
@@ -141,6 +140,7 @@ class Supervisor:
         )
         self._reach = Reach(config, name, self._pool, Client(f"{SUPERVISOR}@{name}", self.outgoing, self.clock),
                             self.clock, lambda: self._membership.endpoint)
+        self._looptime = LoopTime(name, config.root, self.cells, clock=self.clock, report=self.report, tell=tell)
         self._control = Control(self)
         self._exporter = Exporter(
             self.metrics, self._at.address, self._at.metrics_port, who=f"host {name}",
@@ -156,7 +156,7 @@ class Supervisor:
             name=self.name, folder=self._folder, clock=self.clock, state=self._state, spans=self.spans,
             deadlines=self._deadlines, outgoing=self.outgoing, report=self.report, publish=self.publish,
             changed=self._cell_changed, missing=self._cells.missing, dependencies_ready=self._cells.dependencies_ready,
-            next_incarnation=counting(self.clock),
+            next_incarnation=counting(self.clock), overran=self._looptime.overran,
         )
 
     # -- from start to stop
@@ -176,7 +176,7 @@ class Supervisor:
         self.errors.open()
         self._show_figures()
         self._pulse.start()
-        self._watch.start()
+        self._looptime.start()
         self._heartbeat.start()
         ensure_free(self._at.address, self._at.port, f"host {self.name}", f"`hosts: {self.name}: port:`")
         ensure_free(self._at.address, self._at.events_port, f"host {self.name}", f"`hosts: {self.name}: events_port:`")
@@ -274,7 +274,7 @@ class Supervisor:
         self._outside.close()
         self._deadlines.close()
         self._heartbeat.stop()
-        self._watch.stop()
+        self._looptime.stop()
         self._pulse.stop()
         self._context.term()
         await self._state.close()
@@ -423,6 +423,10 @@ class Supervisor:
         """Return everything about one cell."""
         return self._board.describe(cell)
 
+    def blame(self) -> dict[str, Any]:
+        """Return who used and who held the loop."""
+        return self._looptime.blame()
+
     # -- events and links
 
     def _identity(self) -> wire.Hello:
@@ -475,17 +479,6 @@ class Supervisor:
     def _store_trouble(self, severity: str, text: str) -> None:
         """Report what the error log says of its own store; comes from its thread."""
         self._loop.call_soon_threadsafe(lambda: self.report(text, severity=str(severity), service=SUPERVISOR))
-
-    def _loop_held(self, place: Place, seconds: float) -> None:
-        """Say which agent holds the loop, at once to the launcher and the log; comes from the watching thread."""
-        service, function, file, line = place
-        text = (f"{service} has held the event loop of {self.name} for {seconds:.1f} s in {function}() at "
-                f"{file}:{line}; use await or self.run(...) there, or `isolation: thread` in its config")
-        log.warning("%s", text)
-        self._tell({"event": "blocked", "host": self.name, "service": service, "message": text})
-        self._loop.call_soon_threadsafe(
-            lambda: self.report(text, severity="warning", service=service, operation=function)
-        )
 
     def _refused_at_door(self, address: str, key: str, reason: str) -> None:
         """Report a refused key; comes from the heartbeat thread."""

@@ -56,6 +56,10 @@ LAMP = '''
                 pass
 
         @operation
+        async def doze(self, seconds: float) -> None:
+            time.sleep(seconds)
+
+        @operation
         async def swell(self, megabytes: int) -> None:
             self.kept.append(bytes(b"x" * megabytes * 2**20))
 

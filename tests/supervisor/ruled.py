@@ -64,6 +64,9 @@ class RuledHost:
     async def reach(self) -> list[dict[str, Any]]:
         return [{"host": "pc2", "from": self.name}]
 
+    def blame(self) -> dict[str, Any]:
+        return {"host": self.name, "agents": []}
+
     def edges(self) -> dict[str, Any]:
         return self.board.edges(self.mesh._host(self.name).house.calls)
 

@@ -297,13 +297,6 @@ def test_the_summary_counts_the_ready_and_names_the_others_with_their_reasons(tm
     run(tmp_path, agents, scenario)
 
 
-def test_each_file_is_known_with_its_service(tmp_path: Path) -> None:
-    async def scenario(rig: Rig) -> None:
-        assert rig.cells.files() == {str(tmp_path / "it.py"): "one"}
-
-    run(tmp_path, {"one": {}}, scenario)
-
-
 # -- what operators want
 
 

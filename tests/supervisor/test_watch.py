@@ -1,135 +1,282 @@
-"""Whoever holds the event loop is named, with the line, while the loop still stands."""
+"""Whoever holds the event loop is named, with the line, also while the loop still stands; nobody else ever is."""
 
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
+import threading
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from mesh.clock import Clock
-from mesh.supervisor import watch as watch_module
-from mesh.supervisor.vitals import Pulse
-from mesh.supervisor.watch import Place, Watch
+from mesh.policy.measure import CallStats
+from mesh.supervisor.hold import LIMIT, Hold, Kind
+from mesh.supervisor.runner import LoopRunner
+from mesh.supervisor.stand import Stands, Tenant
+from mesh.supervisor.watch import Watch
+from mesh.transport.loop import fastest_loop
 from tests.eventually import eventually
 
 FILE = "/project/agents/spinner.py"
-SPIN = '''
-async def wait(event):
-    await event.wait()
+SPINNER = '''
+import asyncio, ctypes, time
 
-
-def count_things(enough):
-    spin_elsewhere(enough)
-
-
-def spin(enough):
+async def spin(enough):
     while not enough():
-''' + 12 * "        sum(range(20_000))\n"
-ELSEWHERE = '''
-def spin_elsewhere(enough):
-    while not enough():
-        pass
+''' + 12 * "        sum(range(2_000))\n" + '''
+async def sleep(seconds):
+    time.sleep(seconds)
+
+async def seize(microseconds):
+    ctypes.PyDLL(None).usleep(microseconds)
+
+async def count(number):
+    return sum(range(number))
+
+async def lean_on(library, enough):
+    library(enough)
+
+async def start_a_task(enough):
+    asyncio.get_running_loop().create_task(spin(enough))
+
+def compute(number):
+    return sum(range(number))
 '''
-LIMIT = 10.0
+LIBRARY = '''
+def toil(enough):
+    while not enough():
+        sum(range(2_000))
+'''
+LAST_RESORT = 20.0
 """Seconds after which whatever blocks gives up, so that a failing test ends."""
+
+LOOPS = [asyncio.new_event_loop, fastest_loop()]
 
 
 def compiled(source: str, file: str, **names: Any) -> dict[str, Any]:
     """Return the names of a file that exists only in its frames."""
+    names["__name__"] = Path(file).stem
     exec(compile(source, file, "exec"), names)
     return names
 
 
-def until(condition: Callable[[], object], seconds: float = LIMIT) -> Callable[[], bool]:
-    """Return what a busy function asks whether it is enough."""
-    over = time.monotonic() + seconds
+def computed(seconds: float) -> Callable[[], bool]:
+    """Return what a busy function asks whether it is enough: it counts the time it had a core."""
+    over = time.thread_time() + seconds
+    return lambda: time.thread_time() > over
+
+
+def until(condition: Callable[[], object]) -> Callable[[], bool]:
+    """Return the same for something that shall come true meanwhile."""
+    over = time.monotonic() + LAST_RESORT
     return lambda: bool(condition()) or time.monotonic() > over
 
 
+class Watched:
+    """An agent called `spinner` on the loop, and what was told of the loop so far."""
+
+    def __init__(self) -> None:
+        self.told: list[Hold] = []
+        self.code = compiled(SPINNER, FILE)
+        stats = CallStats()
+        stands = Stands(threading.get_ident(), lambda: [Tenant("spinner", FILE, stats)], Path("/project"))
+        self.watch = Watch(stands, self.told.append)
+        self.runner = LoopRunner("spinner", stats, self.watch.overran)
+
+    def over(self) -> list[Hold]:
+        """Return the holds that have ended."""
+        return [hold for hold in self.told if not hold.lasts]
+
+    async def call(self, name: str, **arguments: Any) -> None:
+        await self.runner.call(self.code[name], arguments)
+
+
 @asynccontextmanager
-async def watched() -> AsyncIterator[list[tuple[Place, float]]]:
-    """Watch this loop; gives the list of what is told."""
-    clock, told = Clock(), list[tuple[Place, float]]()
-    pulse = Pulse(clock)
-    watch = Watch(pulse, clock, lambda: {FILE: "spinner"}, lambda *what: told.append(what))
-    pulse.start()
-    watch.start()
+async def watched() -> AsyncIterator[Watched]:
+    it = Watched()
+    it.watch.start()
     try:
-        yield told
+        await asyncio.sleep(0)
+        yield it
     finally:
-        watch.stop()
-        pulse.stop()
+        it.watch.stop()
+        it.runner.close()
 
 
-@pytest.fixture
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Watch ten times as closely."""
-    monkeypatch.setattr(watch_module, "LIMIT", 0.15)
-    monkeypatch.setattr(watch_module, "SAMPLE", 0.02)
+def run(scenario: Callable[[], Any], loop: Any = asyncio.new_event_loop) -> Any:
+    with asyncio.Runner(loop_factory=loop) as runner:
+        return runner.run(scenario())
 
 
-def test_an_agent_that_holds_the_loop_is_named_before_it_lets_go() -> None:
-    async def scenario() -> tuple[tuple[Place, float], float]:
-        async with watched() as told:
-            begun = time.monotonic()
-            compiled(SPIN, FILE)["spin"](until(lambda: told))
-            return told[0], time.monotonic() - begun
-
-    ((service, function, file, line), seconds), held = asyncio.run(scenario())
-    assert (service, function, file) == ("spinner", "spin", FILE)
-    assert 11 <= line <= 23
-    assert watch_module.LIMIT < seconds < held + 1  # the loop turned last before the agent began
-    assert held < LIMIT / 2
+async def told_once(it: Watched) -> Hold:
+    await eventually(lambda: it.over(), LAST_RESORT)
+    (hold,) = it.over()
+    return hold
 
 
-def test_it_is_the_agents_line_that_is_named_not_that_of_what_it_calls(quick: None) -> None:
-    async def scenario() -> Place:
-        elsewhere = compiled(ELSEWHERE, "/somewhere/library.py")
-        spinner = compiled(SPIN, FILE, **elsewhere)
-        async with watched() as told:
-            spinner["count_things"](until(lambda: told))
-            return told[0][0]
+@pytest.mark.parametrize("loop", LOOPS)
+def test_an_operation_that_computes_is_named_with_its_line_while_it_lasts_and_when_it_is_over(loop: Any) -> None:
+    async def scenario() -> None:
+        async with watched() as it:
+            await it.call("spin", enough=until(lambda: it.told))
+            lasting = it.told[0]
+            hold = await told_once(it)
+        for each in (lasting, hold):
+            assert (each.place.service, each.place.operation, each.place.function) == ("spinner", "spin", "spin")
+            assert each.place.file == "agents/spinner.py" and 5 <= each.place.line <= 17
+            assert each.kind is Kind.COMPUTING
+        assert lasting.lasts and LIMIT < lasting.seconds <= hold.seconds
 
-    assert asyncio.run(scenario()) == ("spinner", "count_things", FILE, 7)
+    run(scenario, loop)
 
 
-def test_a_place_is_named_once_and_another_as_well(quick: None) -> None:
-    async def scenario() -> list[str]:
-        elsewhere = compiled(ELSEWHERE, "/somewhere/library.py")
-        spinner = compiled(SPIN, FILE, **elsewhere)
-        async with watched() as told:
-            spinner["spin"](until(lambda: told))
-            for _ in range(2):
+@pytest.mark.parametrize("loop", LOOPS)
+def test_a_call_that_sleeps_on_the_loop_is_named_though_it_computes_nothing(loop: Any) -> None:
+    async def scenario() -> Hold:
+        async with watched() as it:
+            await it.call("sleep", seconds=1.0)
+            return await told_once(it)
+
+    hold = run(scenario, loop)
+    assert (hold.place.operation, hold.place.line, hold.kind) == ("sleep", 20, Kind.WAITING)
+    assert hold.seconds == pytest.approx(1.0, abs=0.5)
+
+
+def test_c_code_that_keeps_the_interpreter_is_named_though_nobody_could_look() -> None:
+    async def scenario() -> Hold:
+        async with watched() as it:
+            await eventually(lambda: it.watch._before)  # it has begun to look
+            await it.call("seize", microseconds=1_500_000)
+            return await told_once(it)
+
+    hold = run(scenario)
+    assert (hold.place.operation, hold.place.function, hold.kind) == ("seize", "seize", Kind.SEIZING)
+    assert hold.seconds == pytest.approx(1.5, abs=0.5)
+
+
+def test_c_code_that_computes_in_one_go_is_named() -> None:
+    async def scenario() -> Hold:
+        async with watched() as it:
+            await eventually(lambda: it.watch._before)
+            await it.call("count", number=60_000_000)
+            return await told_once(it)
+
+    hold = run(scenario)
+    assert hold.place.operation == "count" and hold.kind in (Kind.COMPUTING, Kind.SEIZING)
+
+
+def test_it_is_the_agents_line_that_is_named_with_the_library_it_called() -> None:
+    async def scenario() -> Hold:
+        library = compiled(LIBRARY, "/somewhere/library.py")
+        async with watched() as it:
+            await it.call("lean_on", library=library["toil"], enough=until(lambda: it.told))
+            return it.told[0]
+
+    place = run(scenario).place
+    assert (place.function, place.line) == ("lean_on", 29)
+    assert place.inside is not None and place.inside.startswith("library.toil")
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_a_task_that_an_agent_made_itself_is_known_by_its_file(loop: Any) -> None:
+    async def scenario() -> Hold:
+        async with watched() as it:
+            await it.call("start_a_task", enough=computed(1.0))
+            return await told_once(it)
+
+    hold = run(scenario, loop)
+    assert (hold.place.service, hold.place.operation, hold.place.function) == ("spinner", None, "spin")
+    assert hold.kind is Kind.COMPUTING
+
+
+def test_a_thread_of_an_agent_that_keeps_the_interpreter_is_named() -> None:
+    async def scenario() -> Hold:
+        async with watched() as it:
+            while not it.told:
+                await it.runner.blocking(it.code["compute"], 40_000_000)
+                seen = it.watch._before
+                await eventually(lambda: it.watch._before != seen, LAST_RESORT)  # noqa: B023
+            return it.told[0]
+
+    async def bounded() -> Hold:
+        async with asyncio.timeout(60):
+            return await scenario()
+
+    hold = run(bounded)
+    assert (hold.place.service, hold.kind) == ("spinner", Kind.SEIZING)
+
+
+def test_what_no_agent_does_is_not_laid_at_an_agents_door() -> None:
+    async def scenario() -> Hold:
+        async with watched() as it:
+            asyncio.get_running_loop().call_soon(compiled(LIBRARY, "/somewhere/library.py")["toil"], computed(1.0))
+            return await told_once(it)
+
+    hold = run(scenario)
+    assert (hold.place.service, hold.place.function, hold.place.file) == ("supervisor", "toil", "/somewhere/library.py")
+
+
+def test_each_time_counts() -> None:
+    async def scenario() -> list[Hold]:
+        async with watched() as it:
+            for _ in range(3):
+                await it.call("sleep", seconds=0.6)
+            await eventually(lambda: len(it.over()) == 3, LAST_RESORT)
+            return it.over()
+
+    assert {hold.place.key for hold in run(scenario)} == {"spinner:agents/spinner.py:sleep"}
+
+
+def test_short_steps_and_a_loop_that_waits_are_left_alone() -> None:
+    async def scenario() -> list[Hold]:
+        async with watched() as it:
+            for _ in range(10):
+                await it.call("spin", enough=computed(0.05))
                 await asyncio.sleep(0)
-                spinner["spin"](until(lambda: False, 0.5))
-            spinner["count_things"](until(lambda: len(told) > 1))
-            return [place[1] for place, _ in told]
-
-    assert asyncio.run(scenario()) == ["spin", "count_things"]
-
-
-def test_a_loop_that_merely_waits_is_left_alone(quick: None) -> None:
-    async def scenario() -> list[tuple[Place, float]]:
-        async with watched() as told:
-            event = asyncio.Event()
-            waiting = asyncio.ensure_future(compiled(SPIN, FILE)["wait"](event))
             begun = time.monotonic()
-            await eventually(lambda: time.monotonic() - begun > 0.6)
-            event.set()
-            await waiting
-            return told
+            await eventually(lambda: time.monotonic() - begun > 0.5)
+            return it.told
 
-    assert asyncio.run(scenario()) == []
+    assert run(scenario) == []
 
 
-def test_nobody_is_named_for_what_no_agent_does(quick: None) -> None:
-    async def scenario() -> list[tuple[Place, float]]:
-        async with watched() as told:
-            compiled(ELSEWHERE, "/somewhere/library.py")["spin_elsewhere"](until(lambda: False, 0.5))
-            return told
+# -- a machine that lets nobody run
 
-    assert asyncio.run(scenario()) == []
+SPINNERS = 6
+BUSY_SECONDS = 5.0
+
+
+@contextmanager
+def full_machine() -> Iterator[None]:
+    """Have more processes compute than there are cores; each ends by itself."""
+    source = f"import time\nover = time.monotonic() + {BUSY_SECONDS + 10}\nwhile time.monotonic() < over: pass"
+    spinners = [subprocess.Popen([sys.executable, "-c", source]) for _ in range(SPINNERS)]
+    try:
+        yield
+    finally:
+        for spinner in spinners:
+            spinner.kill()
+            spinner.wait()
+
+
+def test_on_a_full_machine_nobody_is_blamed_for_waiting_for_a_core() -> None:
+    async def scenario() -> tuple[float, list[Hold]]:
+        longest = 0.0
+        over = time.monotonic() + BUSY_SECONDS
+        async with watched() as it:
+            while time.monotonic() < over:
+                began = time.monotonic()
+                await it.call("spin", enough=computed(0.1))
+                longest = max(longest, time.monotonic() - began)
+                await asyncio.sleep(0)
+            return longest, it.told
+
+    with full_machine():
+        longest, told = run(scenario)
+    assert longest > LIMIT, "the machine was not full enough to show anything"
+    assert told == []

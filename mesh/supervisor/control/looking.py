@@ -28,6 +28,11 @@ class Looking(Family):
         return self._ruled.rows()
 
     @operation(idempotent=True)
+    async def blame(self) -> dict[str, Any]:
+        """Who used this host's event loop, and who held it where."""
+        return self._ruled.blame()
+
+    @operation(idempotent=True)
     async def directory(self) -> dict[str, Any]:
         """Hosts and instances as this host knows them, also while the registry is away."""
         return self._ruled.table()

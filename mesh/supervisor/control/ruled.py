@@ -30,6 +30,9 @@ class Ruled(Protocol):
     def rows(self) -> list[dict[str, Any]]:
         """Return this host's rows of `mesh agents`."""
 
+    def blame(self) -> dict[str, Any]:
+        """Return who used and who held this host's loop."""
+
     def table(self) -> dict[str, Any]:
         """Return the directory as this host sees it."""
 
