@@ -6,19 +6,38 @@ Read once, at the edge, into one frozen model; whoever needs a value is given it
 from mesh.config.findings import CODES, Finding, Severity
 from mesh.config.graph import hard_edges, waves
 from mesh.config.load import apply_overrides, findings, load
-from mesh.config.model import AgentSpec, Dependency, HostConfig, Limits, MeshConfig, RegistryConfig
+from mesh.config.model import (
+    AgentSpec,
+    Budget,
+    ConnectionsConfig,
+    Dependency,
+    HostConfig,
+    HttpConfig,
+    HttpTarget,
+    Limits,
+    MeshConfig,
+    RedisConfig,
+    RegistryConfig,
+    StateConfig,
+)
 from mesh.config.project import find_root
 
 __all__ = [
     "CODES",
     "AgentSpec",
+    "Budget",
+    "ConnectionsConfig",
     "Dependency",
     "Finding",
     "HostConfig",
+    "HttpConfig",
+    "HttpTarget",
     "Limits",
     "MeshConfig",
+    "RedisConfig",
     "RegistryConfig",
     "Severity",
+    "StateConfig",
     "apply_overrides",
     "find_root",
     "findings",

@@ -140,6 +140,8 @@ def _config(
         security=section.security,
         registry=RegistryConfig(**section.registry.model_dump()),
         tracing=section.tracing,
+        state=section.state,
+        connections=section.connections,
         hosts={name: HostConfig(name=name, **host) for name, host in listed.items()},
         agents=agents,
         root=root,

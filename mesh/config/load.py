@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mesh.config.agent_checks import check_agents
+from mesh.config.connection_checks import check_connections
 from mesh.config.draft import Draft, draft
 from mesh.config.findings import Finding, arranged, refusal
 from mesh.config.host_checks import check_hosts
@@ -84,7 +85,7 @@ def _environment(environment: str | None, environ: Mapping[str, str]) -> str:
 
 
 def _findings(made: Draft) -> list[Finding]:
-    return [*made.findings, *check_hosts(made), *check_agents(made)]
+    return [*made.findings, *check_hosts(made), *check_connections(made), *check_agents(made)]
 
 
 def _elsewhere(environment: str, found: list[Finding], known: list[Finding]) -> Iterator[Finding]:

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 Security = Literal["curve", "none"]
-Store = Literal["sqlite"]
+Store = Literal["sqlite", "redis"]
 Isolation = Literal["coroutine", "thread"]
 
 DEFAULT_ENVIRONMENT = "development"
@@ -36,6 +36,66 @@ class Dependency(Frozen):
 
     service: str
     soft: bool = False
+
+
+class RedisConfig(Frozen):
+    """The Redis server of a mesh; its password stands in the environment, never in a file."""
+
+    url: str = Field(default="", description="Such as `redis://192.168.1.10:6379/0`; `rediss://` for TLS.")
+    username: str | None = Field(default=None, description="The user to log in as, where Redis has users.")
+    password_env: str | None = Field(
+        default=None, description="Name of the environment variable that holds the password; none without one."
+    )
+    pool: int = Field(default=16, gt=0, description="Connections of one process at most; who finds none free waits.")
+    timeout_s: float = Field(default=2.0, gt=0, description="Seconds a command may take, the wait for one included.")
+
+
+class HttpTarget(Frozen):
+    """An HTTP server that agents call by a name."""
+
+    url: str = Field(default="", description="Such as `https://api.example.com/v2`; paths are put behind it.")
+    token_env: str | None = Field(
+        default=None, description="Name of the environment variable whose value is sent as bearer token."
+    )
+    check: str | None = Field(default=None, description="Path to ask now and then whether it is well, as `/health`.")
+
+
+class HttpConfig(Frozen):
+    """What one process may do over HTTP, all its agents together."""
+
+    pool: int = Field(default=64, gt=0, description="Connections of one process at most.")
+    per_target: int = Field(default=8, gt=0, description="Requests to one server at the same time.")
+    timeout_s: float = Field(default=10.0, gt=0, description="Seconds a request may take, with all its attempts.")
+    max_response_mb: float = Field(default=16.0, gt=0, description="MiB an answer may have, unpacked.")
+    attempts: int = Field(default=3, gt=0, description="Tries of a request that may be repeated, the first included.")
+    redirects: int = Field(default=3, ge=0, description="Redirects that are followed.")
+    private: list[str] = Field(
+        default_factory=list,
+        description="Networks besides the internet that may be asked, as `192.168.1.0/24`; named targets need no line.",
+    )
+    targets: dict[str, HttpTarget] = Field(default_factory=dict, description="Servers that agents call by name.")
+
+
+class ConnectionsConfig(Frozen):
+    """What agents reach outside the mesh as `self.connections`."""
+
+    redis: RedisConfig | None = Field(default=None, description="The Redis server; without this section there is none.")
+    http: HttpConfig = Field(default=HttpConfig(), description="What agents may do over HTTP.")
+
+
+class Budget(Frozen):
+    """What the models of one host may take; without a figure they take what they want."""
+
+    memory_mb: float | None = Field(default=None, gt=0, description="MiB of memory for models on the device `cpu`.")
+    devices: dict[str, float] = Field(
+        default_factory=dict, description="MiB of each other device, as `{\"cuda:0\": 8192}`."
+    )
+
+
+class StateConfig(Frozen):
+    """Where `save_state` keeps what agents ask to be remembered."""
+
+    store: Store = Field(default="sqlite", description="`sqlite`: a file of each host; `redis`: `connections.redis`.")
 
 
 class RegistryConfig(Frozen):
@@ -68,6 +128,7 @@ class HostConfig(Frozen):
     events_port: int
     metrics_port: int
     key: str | None = None
+    budget: Budget = Budget()
 
 
 class AgentSpec(Frozen):
@@ -100,6 +161,8 @@ class MeshConfig(Frozen):
     security: Security = "curve"
     registry: RegistryConfig
     tracing: Tracing = Tracing()
+    state: StateConfig = StateConfig()
+    connections: ConnectionsConfig = ConnectionsConfig()
     hosts: dict[str, HostConfig]
     agents: dict[str, AgentSpec] = Field(default_factory=dict)
     root: Path

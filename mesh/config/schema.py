@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from mesh.config.model import Isolation, Limits, Security, Store, Tracing
+from mesh.config.model import Budget, ConnectionsConfig, Isolation, Limits, Security, StateConfig, Store, Tracing
 from mesh.config.source import KeyPath
 
 _REQUIRED: dict[str, Any] = {"required": True}
@@ -30,7 +30,10 @@ class RegistrySection(Section):
     host: str = Field(default="", description="The host whose launcher runs the registry.", json_schema_extra=_REQUIRED)
     port: _Port = Field(default=7400, description="TCP port of the registry.")
     metrics_port: _Port = Field(default=7402, description="TCP port of the registry's metrics page.")
-    store: Store = Field(default="sqlite", description="What keeps desired state, overrides and error history.")
+    store: Store = Field(
+        default="sqlite",
+        description="What keeps desired state and overrides: `sqlite`, a file of its host, or `redis`, copied there."
+    )
 
 
 class HostSection(Section):
@@ -44,6 +47,7 @@ class HostSection(Section):
         default=None,
         description="Its public key, when it is another machine; `mesh keys show` prints the line to paste.",
     )
+    budget: Budget = Field(default=Budget(), description="What the models of this host may take.")
 
 
 class HostsSection(Section):
@@ -57,6 +61,10 @@ class HostsSection(Section):
     )
     registry: RegistrySection = Field(default=RegistrySection(), description="Where the registry runs.")
     tracing: Tracing = Field(default=Tracing(), description="Traces of calls.")
+    state: StateConfig = Field(default=StateConfig(), description="What keeps the states that agents save.")
+    connections: ConnectionsConfig = Field(
+        default=ConnectionsConfig(), description="What agents reach outside the mesh as `self.connections`."
+    )
     hosts: dict[str, HostSection] = Field(
         default_factory=dict, description="The hosts by name.", json_schema_extra=_REQUIRED
     )

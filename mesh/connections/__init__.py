@@ -1,0 +1,7 @@
+"""What lies outside the mesh and its agents share: bounded, health-checked connections, one set per process."""
+
+from mesh.connections.connections import AgentConnections, Connections
+from mesh.connections.health import Health
+from mesh.connections.target import Target, TargetFigures
+
+__all__ = ["AgentConnections", "Connections", "Health", "Target", "TargetFigures"]

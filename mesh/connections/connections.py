@@ -1,0 +1,114 @@
+"""What the agents of one process reach outside the mesh: each target once, its connections shared and bounded."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+from mesh.clock import Clock
+from mesh.config import ConnectionsConfig
+from mesh.connections.target import Target, TargetFigures, reasons
+from mesh.errors import EngineMissing
+
+if TYPE_CHECKING:
+    from mesh.connections.redis import Carry, RedisClient, RedisTarget
+
+NO_REDIS = 'add `connections: {redis: {url: "redis://HOST:6379/0"}}` to config/hosts.yaml'
+
+
+class Connections:
+    """The targets of one process; `changed` is told of each whose health is news.
+
+    `start` begins to look at those that config names; they are opened when somebody uses them, and closed by `close`.
+    """
+
+    def __init__(
+        self, config: ConnectionsConfig, clock: Clock, changed: Callable[[Target], None] = lambda target: None
+    ) -> None:
+        self.config = config
+        self.clock = clock
+        self._changed = changed
+        self._targets: dict[str, Target] = {}
+        self._looking = False
+
+    @property
+    def redis(self) -> RedisTarget:
+        """The Redis server that config names; raises `EngineMissing` when it names none."""
+        if self.config.redis is None:
+            raise EngineMissing(f"config/hosts.yaml names no Redis; {NO_REDIS}", command=NO_REDIS)
+        known = self._targets.get("redis")
+        if known is None:
+            from mesh.connections.redis import RedisTarget  # a tenth of a second, for those who name a Redis
+
+            known = self._add(RedisTarget(self.config.redis, self.clock))
+        return known  # type: ignore[return-value]  # the target of this name is one
+
+    def start(self) -> None:
+        """Begin to look whether the targets that config names are well."""
+        self._looking = True
+        if self.config.redis is not None:
+            _ = self.redis
+        for target in self._targets.values():
+            target.start()
+
+    async def close(self) -> None:
+        """Close every connection; a later use opens new ones."""
+        self._looking = False
+        targets = list(self._targets.values())
+        self._targets.clear()
+        await asyncio.gather(*(target.close() for target in targets))
+
+    def figures(self) -> list[TargetFigures]:
+        """Return what each target shows of itself."""
+        return [self._targets[name].figures() for name in sorted(self._targets)]
+
+    def of(
+        self, service: str, *, carry: Carry | None = None, remaining: Callable[[], float | None] = lambda: None
+    ) -> AgentConnections:
+        """Return the connections as one agent is handed them."""
+        return AgentConnections(self, service, carry, remaining)
+
+    def targets(self) -> Iterator[Target]:
+        """Yield every target in use."""
+        yield from list(self._targets.values())
+
+    def _add(self, target: Target) -> Target:
+        self._targets[target.name] = target
+        target.changed = self._changed
+        if self._looking:
+            target.start()
+        return target
+
+
+class AgentConnections:
+    """`self.connections` of one agent: the shared targets, under the deadline of the call being answered."""
+
+    def __init__(
+        self, connections: Connections, service: str, carry: Carry | None, remaining: Callable[[], float | None]
+    ) -> None:
+        self._connections = connections
+        self._service = service
+        self._carry = carry
+        self._remaining = remaining
+        self._redis: RedisClient | None = None
+
+    @property
+    def redis(self) -> RedisClient:
+        """The client of the mesh's Redis; raises `EngineMissing` when config names none."""
+        if self._redis is None:
+            target = self._connections.redis
+            from mesh.connections.redis import RedisClient  # loaded with its target
+
+            target.users.add(self._service)
+            self._redis = RedisClient(target, self._carry, self._remaining)
+        return self._redis
+
+    def limits(self) -> list[str]:
+        """Return why what this agent uses limits it."""
+        return reasons(self._connections.targets(), self._service)
+
+    def leave(self) -> None:
+        """Be no user of anything any more."""
+        for target in self._connections.targets():
+            target.users.discard(self._service)

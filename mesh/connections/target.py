@@ -1,0 +1,132 @@
+"""A server outside the mesh as one process uses it: its bounded connections, its health, and who depends on it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
+
+from mesh.clock import Clock
+from mesh.connections.health import Health
+from mesh.errors import MeshError
+
+log = logging.getLogger("mesh.connections")
+
+CANCEL_S = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class TargetFigures:
+    """What a target shows of itself: connections in use, open and at most, calls and failures since the start."""
+
+    name: str
+    address: str
+    state: str
+    reason: str
+    in_use: int
+    open: int
+    pool: int
+    calls: int
+    failures: int
+    users: tuple[str, ...]
+
+    def to_wire(self) -> dict[str, object]:
+        """Return the figures as a plain map."""
+        return {**asdict(self), "users": list(self.users)}
+
+
+class Target:
+    """Base of the targets; `changed` is told when its health is news."""
+
+    name = ""
+    address = ""
+
+    def __init__(self, clock: Clock) -> None:
+        self.clock = clock
+        self.health = Health()
+        self.users: set[str] = set()
+        self.calls = 0
+        self.failures = 0
+        self.changed: Callable[[Target], None] = lambda target: None
+        self._looking: asyncio.Task[None] | None = None
+        self._wake = asyncio.Event()
+
+    async def check(self) -> None:
+        """Ask the server lightly whether it is well; raises `MeshError` when it is not."""
+        raise NotImplementedError
+
+    def pool(self) -> tuple[int, int, int]:
+        """Return connections in use, open, and at most."""
+        raise NotImplementedError
+
+    async def disconnect(self) -> None:
+        """Close every connection."""
+        raise NotImplementedError
+
+    def figures(self) -> TargetFigures:
+        """Return what the target shows of itself."""
+        in_use, opened, most = self.pool()
+        return TargetFigures(self.name, self.address, self.health.state, self.health.reason, in_use, opened, most,
+                             self.calls, self.failures, tuple(sorted(self.users)))
+
+    def succeeded(self) -> None:
+        """Note that the server answered."""
+        if self.health.succeeded(self.clock.monotonic()):
+            log.info("%s at %s is well", self.name, self.address)
+            self.changed(self)
+
+    def failed(self, error: MeshError) -> None:
+        """Note that the server could not be used."""
+        if self.health.failed(error.message, self.clock.monotonic()):
+            log.warning("%s", error.message)
+            self.changed(self)
+        self._wake.set()
+
+    # -- looking
+
+    def start(self) -> None:
+        """Begin to look now and then whether the server is well; a second start does nothing."""
+        if self._looking is None:
+            self._looking = asyncio.get_running_loop().create_task(self._look(), name=f"look at {self.name}")
+
+    async def close(self) -> None:
+        """Stop looking and close every connection."""
+        looking, self._looking = self._looking, None
+        while looking is not None and not looking.done():  # a client library may swallow a cancellation
+            looking.cancel()
+            await asyncio.wait({looking}, timeout=CANCEL_S)
+        await self.disconnect()
+
+    async def look(self) -> None:
+        """Check once and note what was found."""
+        try:
+            await self.check()
+        except MeshError as error:
+            self.failed(error)
+        else:
+            self.succeeded()
+
+    async def _look(self) -> None:
+        while True:
+            while (wait := self.health.due(self.clock.monotonic())) > 0:
+                self._wake.clear()
+                await self._woken(wait)
+            try:
+                await self.look()
+            except Exception as error:  # the next look must come, whatever this was
+                log.exception("looking at %s failed", self.name)
+                self.health.failed(f"{type(error).__name__}: {error}", self.clock.monotonic())
+
+    async def _woken(self, limit: float) -> None:
+        """Wait `limit` seconds, or until a failure calls for a look sooner."""
+        timer = self.clock.call_later(limit, self._wake.set)
+        try:
+            await self._wake.wait()
+        finally:
+            timer.cancel()
+
+
+def reasons(targets: Iterable[Target], user: str) -> list[str]:
+    """Return why the targets of `user` limit it: each that is down says so."""
+    return [target.health.reason for target in targets if target.health.state == "down" and user in target.users]
