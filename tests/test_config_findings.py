@@ -308,6 +308,43 @@ class TestHosts:
         assert finding.message.startswith(message)
 
     @pytest.mark.parametrize(
+        ("added", "code", "message"),
+        [
+            ("connections: {redis: {}}", "missing_key", "`connections.redis.url` is missing"),
+            ("connections: {redis: {url: 'http://a'}}", "invalid_value", "`connections.redis.url` is no address"),
+            ("connections: {redis: {url: 'redis://a:x'}}", "invalid_value", "`connections.redis.url` is no address"),
+            ("connections: {redis: {url: 'redis://:s3cret@a'}}", "invalid_value",
+             "`connections.redis.url` holds a user or password"),
+            ("state: {store: redis}", "missing_key", "`state.store` is `redis`, and no Redis is named"),
+            ("connections: {http: {targets: {Bad: {url: 'https://a'}}}}", "bad_name", "`Bad` cannot name a target"),
+            ("connections: {http: {targets: {a: {}}}}", "missing_key", "`connections.http.targets.a.url` is missing"),
+            ("connections: {http: {targets: {a: {url: 'https://u:s3cret@a'}}}}", "invalid_value",
+             "`connections.http.targets.a.url` holds a user or password"),
+            ("connections: {http: {targets: {a: {url: 'https://a', check: x}}}}", "invalid_value",
+             "`connections.http.targets.a.check` is no path"),
+            ("connections: {http: {private: [all]}}", "invalid_value", "`all` is no network"),
+            ("connections: {http: {pool: 0}}", "invalid_value", "`connections.http.pool` must be more than 0"),
+        ],
+    )
+    def test_what_lies_outside_the_mesh_is_checked_and_no_secret_is_quoted(
+        self, project: Project, added: str, code: str, message: str
+    ) -> None:
+        project.hosts("mesh: home", f"mesh: home\n{added}")
+        finding = next(item for item in project.findings() if item.severity == "error")
+        assert (finding.code, finding.file, finding.line) == (code, "config/hosts.yaml", 2)
+        assert finding.message.startswith(message)
+        assert "s3cret" not in f"{finding.message}{finding.hint}"
+
+    @pytest.mark.parametrize(
+        ("budget", "message"),
+        [("{devices: {cpu: 5}}", "the memory of `cpu`"), ("{devices: {'cuda:0': 0}}", "`cuda:0` must have more")],
+    )
+    def test_a_budget_that_cannot_be(self, project: Project, budget: str, message: str) -> None:
+        project.hosts("{address: 127.0.0.1}", f"{{address: 127.0.0.1, budget: {budget}}}")
+        finding = next(item for item in project.findings() if item.severity == "error")
+        assert finding.code == "invalid_value" and finding.message.startswith(message)
+
+    @pytest.mark.parametrize(
         ("old", "new", "line", "port", "users"),
         [
             ("port: 1,", "port: 7410,", 5, 7410, "hosts.pc.port and hosts.tv.port"),
@@ -483,7 +520,7 @@ class TestVariables:
             ("MESH_HOST__PC__PORT", "error", "did you mean MESH_HOSTS__PC__PORT?"),
             ("MESH_HOSTS__PCC__PORT", "error", "did you mean MESH_HOSTS__PC__PORT?"),
             ("MESH_HOSTS__PC__PORT__X", "error", None),
-            ("MESH_HOSTS__PC", "error", "name one of: ADDRESS, PORT, EVENTS_PORT, METRICS_PORT, KEY"),
+            ("MESH_HOSTS__PC", "error", "name one of: ADDRESS, PORT, EVENTS_PORT, METRICS_PORT, KEY, BUDGET"),
             ("MESH_ENVIRONMET", "warning", "did you mean MESH_ENVIRONMENT?"),
             ("MESH_HOM", "warning", "did you mean MESH_HOME?"),
             ("MESH_REGISTRY", "warning", "name one of: HOST, PORT, METRICS_PORT, STORE"),

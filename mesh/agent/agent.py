@@ -18,6 +18,7 @@ from mesh.agent.caller import Caller, Peer
 from mesh.agent.context import AgentContext, CallOptions
 from mesh.agent.settings import AgentConfig, read_settings
 from mesh.clock import Clock
+from mesh.connections import AgentConnections
 from mesh.errorbus import Severity
 from mesh.errors import InvalidArgument, LoadError
 from mesh.state import StateVersion
@@ -94,6 +95,11 @@ class Agent:
         """The logger of this service."""
         return bound(self).context.log
 
+    @property
+    def connections(self) -> AgentConnections:
+        """Redis and HTTP, as `connections` of config/hosts.yaml names them; shared by the agents of this process."""
+        return bound(self).context.connections
+
     async def request(self, target: str, /, *, timeout: float | None = None, **arguments: Any) -> Any:
         """Call `service.operation` with `arguments` and return its result as plain values.
 
@@ -145,7 +151,7 @@ class Agent:
 
     def _mesh_limits(self) -> list[str]:
         """What the base classes themselves know to be limited, such as a missing engine."""
-        return []
+        return bound(self).context.connections.limits()
 
 
 def bound(agent: Agent) -> Bound:
@@ -174,4 +180,5 @@ async def finish(agent: Agent) -> None:
     try:
         await agent.teardown()
     finally:
+        bound(agent).context.connections.leave()
         await bound(agent).resources.aclose()

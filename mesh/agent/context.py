@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from mesh.clock import Clock
+from mesh.connections import AgentConnections
 from mesh.errorbus import Severity
 from mesh.state import StateStore
 
@@ -48,6 +49,10 @@ class AgentContext(Protocol):
     @property
     def state(self) -> StateStore:
         """The saved states of the host."""
+
+    @property
+    def connections(self) -> AgentConnections:
+        """What the agent reaches outside the mesh."""
 
     async def request(
         self, target: str, arguments: dict[str, Any], timeout: float | None, options: CallOptions

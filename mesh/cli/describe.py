@@ -49,6 +49,9 @@ def _print(told: Row) -> None:
     _print_rows("listens to", [f"{row['pattern']} → {row['method']}" for row in told["subscriptions"]])
     _print_rows("by the clock", [f"{row['method']} every {row['seconds']:g} s" for row in told["timers"]])
     _print_rows("depends on", [row["service"] + (" (soft)" if row["soft"] else "") for row in told["depends_on"]])
+    _print_rows("connections", [f"{row['name']} at {row['address']}: {state(row['state'])}"
+                                + (f", {row['reason']}" if row["reason"] else "")
+                                for row in told.get("connections", ())])
     _print_rows("settings", [f"{row['key']} = {_value(row['value'])}  ({row['origin']})" for row in told["settings"]])
     origin = told["origin"]
     _print_rows("limits", [f"{key} = {value}  ({origin.get(f'limits.{key}', 'default')})"

@@ -169,6 +169,10 @@ def _print_hosts(hosts: list[Row]) -> None:
         row["version"], row["revision"], row["incarnation"],
     ] for row in hosts]
     table(columns, rows, {at: row["reason"] for at, row in enumerate(hosts) if row.get("reason")})
+    for row in hosts:
+        for connection in row.get("connections") or ():
+            if connection["state"] == "down":
+                say(coloured(f"{row['name']}: {clean(connection['reason'])}", "red"))
     if any(row["security"] == "none" for row in hosts):
         say(coloured("security is none: nothing is encrypted and anybody may join", "red"))
 

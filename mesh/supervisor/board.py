@@ -11,6 +11,7 @@ from mesh import __version__, wire
 from mesh.client import Calls
 from mesh.clock import Clock
 from mesh.config import AgentSpec
+from mesh.connections import Connections
 from mesh.directory import Directory
 from mesh.supervisor.cell import Cell
 from mesh.supervisor.errorlog import ErrorLog
@@ -26,7 +27,8 @@ class Board:
 
     def __init__(
         self, name: str, incarnation: int, security: str, cells: Mapping[str, Cell], directory: Directory,
-        errors: ErrorLog, pulse: Pulse, context: profile.Context, clock: Clock,
+        errors: ErrorLog, pulse: Pulse, context: profile.Context, connections: Connections,
+        clock: Clock,
     ) -> None:
         self._name = name
         self._incarnation = incarnation
@@ -36,6 +38,7 @@ class Board:
         self._errors = errors
         self._pulse = pulse
         self._context = context
+        self._connections = connections
         self._clock = clock
         self._started = clock.monotonic()
         self.revision: str | None = None
@@ -53,6 +56,7 @@ class Board:
             "agents": {state.value: counts.get(state, 0) for state in State},
             "required_down": sorted(cell.service for cell in self._cells.values()
                                     if cell.spec.required and not cell.state.serving),
+            "connections": [one.to_wire() for one in self._connections.figures()],
             "errors_last_5m": self._errors.count(self._clock.time() - RECENT),
         }
 
@@ -104,6 +108,7 @@ class Board:
             "timers": [timer.describe() for timer in cell.offer.timers],
             "depends_on": [{"service": one.service, "soft": one.soft} for one in spec.depends_on],
             "settings": _settings(cell), "limits": spec.limits.model_dump(), "origin": dict(spec.origin),
+            "connections": [one.to_wire() for one in self._connections.figures() if cell.service in one.users],
             "instances": [row.to_wire() for row in self._directory.instances(cell.service)],
         }
 

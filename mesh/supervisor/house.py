@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from mesh.client import Calls
 from mesh.clock import Clock
 from mesh.config import AgentSpec
+from mesh.connections import Connections
 from mesh.message import Handler
 from mesh.state import StateStore
 from mesh.supervisor.runner import Overran
@@ -38,18 +39,15 @@ class Publish(Protocol):
 class Quarters:
     """What an agent may use of the process it runs in, whichever that is.
 
-<<<<<<< HEAD
-    `name` is the host's; `outgoing` carries the agents' calls, which `calls` counts by service.
-=======
     `name` is the host's; `outgoing` carries the agents' calls, which `calls` counts by service; `publish` takes topic,
-    payload and origin; `overran` hears of a step that kept the loop for long.
->>>>>>> c637e9a (wip2)
+    payload and origin; `overran` hears of a step that kept the loop for long; `connections` lead out of the mesh.
     """
 
     name: str
     folder: Path
     clock: Clock
     state: StateStore
+    connections: Connections
     outgoing: Handler
     publish: Publish
     spans: SpanRing

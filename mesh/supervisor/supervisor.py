@@ -19,6 +19,7 @@ from mesh.client import Client, failures
 from mesh.clock import Clock
 from mesh.config import MeshConfig
 from mesh.config.revision import revision
+from mesh.connections import Connections, Target
 from mesh.directory import Difference, Directory
 from mesh.errors import MeshError, PermissionDenied, StartError
 from mesh.exporter import Exporter
@@ -93,12 +94,14 @@ class Supervisor:
         self._bell = Bell()
         self._failure: StartError | None = None
         self._linked_hosts: set[str] = set()
+        self._away: set[str] = set()
         self._started = self.clock.monotonic()
         self._tasks: set[asyncio.Task[Any]] = set()
         own = self._keys.own if self._keys else None
 
         self.errors = ErrorLog(self._folder, name, self._store_trouble, clock=self.clock)
         self.report = Reporter(name, self.errors, self.clock, self.publish)
+        self._connections = Connections(config.connections, self.clock, self._connection_changed)
         self._state = StateStore(self._folder / "state.db", clock=self.clock)
         self._context = profile.new_context()
         self._heartbeat = Heartbeat(self._context, self._keys.allow if self._keys else {}, clock=self.clock,
@@ -149,11 +152,12 @@ class Supervisor:
         )
         self._house = self._make_house()
         self._board = Board(name, self._incarnation, config.security, self.cells, self.directory, self.errors,
-                            self._pulse, self._context, self.clock)
+                            self._pulse, self._context, self._connections, self.clock)
 
     def _make_house(self) -> House:
         return House(
             name=self.name, folder=self._folder, clock=self.clock, state=self._state, spans=self.spans,
+            connections=self._connections,
             deadlines=self._deadlines, outgoing=self.outgoing, report=self.report, publish=self.publish,
             changed=self._cell_changed, missing=self._cells.missing, dependencies_ready=self._cells.dependencies_ready,
             next_incarnation=counting(self.clock), overran=self._looptime.overran,
@@ -182,6 +186,7 @@ class Supervisor:
         ensure_free(self._at.address, self._at.events_port, f"host {self.name}", f"`hosts: {self.name}: events_port:`")
         self._listener.bind(endpoint(self._at.address, self._at.port))
         self._outside.bind(endpoint(self._at.address, self._at.events_port))
+        self._connections.start()
         self._cells.create(self._house)
         self.directory.set_own(self._me(), self._cells.inventory())
         key = self._keys.peer(self._config.registry.host) if self._keys else None
@@ -278,6 +283,7 @@ class Supervisor:
         self._pulse.stop()
         self._context.term()
         await self._state.close()
+        await self._connections.close()
         self.errors.close()
 
     def _spawn(self, work: Any) -> None:
@@ -479,6 +485,17 @@ class Supervisor:
     def _store_trouble(self, severity: str, text: str) -> None:
         """Report what the error log says of its own store; comes from its thread."""
         self._loop.call_soon_threadsafe(lambda: self.report(text, severity=str(severity), service=SUPERVISOR))
+
+    def _connection_changed(self, target: Target) -> None:
+        """Say that a server outside the mesh is away, or back, and have those who use it say how they are."""
+        if target.health.state == "down":
+            self._away.add(target.name)
+            self.report.trouble(f"connection:{target.name}", target.health.reason, severity="error")
+        elif target.name in self._away:
+            self._away.discard(target.name)
+            self.report(f"{target.name} at {target.address} is well again", severity="info", service=SUPERVISOR)
+        for cell in [self.cells[service] for service in target.users if service in self.cells]:
+            self._spawn(cell.recheck())
 
     def _refused_at_door(self, address: str, key: str, reason: str) -> None:
         """Report a refused key; comes from the heartbeat thread."""

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from mesh.agent.context import CallOptions
 from mesh.client import Calls, Client, current_trace, remaining, running
 from mesh.clock import Clock
+from mesh.connections import AgentConnections
 from mesh.errorbus import Severity
 from mesh.state import StateStore
 from mesh.supervisor.house import Quarters
@@ -31,6 +32,9 @@ class Surroundings:
                               quarters.calls.setdefault(service, Calls()), quarters.spans)
         self._log = logging.getLogger(f"mesh.agent.{service}")
         self._folder = quarters.folder / service
+        self._connections = quarters.connections.of(
+            service, carry=None if runner.at_home else runner.home, remaining=self.remaining
+        )
 
     @property
     def service(self) -> str:
@@ -62,6 +66,11 @@ class Surroundings:
     def state(self) -> StateStore:
         """The saved states of the host."""
         return self._quarters.state
+
+    @property
+    def connections(self) -> AgentConnections:
+        """What the agent reaches outside the mesh."""
+        return self._connections
 
     async def request(
         self, target: str, arguments: dict[str, Any], timeout: float | None, options: CallOptions

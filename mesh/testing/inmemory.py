@@ -17,7 +17,8 @@ from typing import Any, Self
 
 from mesh.agent.agent import Agent
 from mesh.client import Client
-from mesh.config import AgentSpec, Limits, find_root, load
+from mesh.config import AgentSpec, ConnectionsConfig, Limits, find_root, load
+from mesh.connections import Connections, Target
 from mesh.directory import Directory
 from mesh.errorbus import ErrorDetail, Severity, describe, make_id, topic_of
 from mesh.errors import InvalidArgument, Unavailable, Unreachable
@@ -55,16 +56,22 @@ class RecordedEvent:
 class InMemoryMesh:
     """Hosts, cells and fakes of one test; use it as an async context manager.
 
+    `connections` is what config/hosts.yaml would say of them; without it agents have no Redis.
+
     `events` holds every event published, `reports` every record of the error bus, both in order.
     """
 
-    def __init__(self, folder: Path | None = None, clock: FakeClock | None = None) -> None:
+    def __init__(
+        self, folder: Path | None = None, clock: FakeClock | None = None, connections: ConnectionsConfig | None = None
+    ) -> None:
+        self.connections = connections or ConnectionsConfig()
         self.clock = clock or FakeClock()
         self.events: list[RecordedEvent] = []
         self.reports: list[ErrorDetail] = []
         self.spans = SpanRing()
         self._own_folder = None if folder is not None else tempfile.TemporaryDirectory(prefix="mesh-test-")
         self._folder = folder if folder is not None else Path(self._own_folder.name)  # type: ignore[union-attr]
+        self._tasks: set[asyncio.Task[None]] = set()
         self._deadlines = Deadlines(self.clock)
         self._pending = Pending(self._deadlines)
         self._directory = Directory(clock=self.clock)
@@ -255,6 +262,8 @@ class _Host:
         folder = mesh._folder / name
         folder.mkdir(parents=True, exist_ok=True)
         self.state = StateStore(folder / "state.db", clock=mesh.clock)
+        self.connections = Connections(mesh.connections, mesh.clock, self._connection_changed)
+        self.connections.start()
         self.loopback = Loopback(self._answer, mesh._pending)
         self.bus = EventBus(name, mesh.clock, to_sessions=lambda topic, data: None,
                             to_operators=lambda topic, data: None, outside=lambda event: mesh._spread(name, event))
@@ -264,10 +273,18 @@ class _Host:
         ))
         self.house = House(
             name=name, folder=folder, clock=mesh.clock, state=self.state, spans=mesh.spans,
+            connections=self.connections,
             deadlines=mesh._deadlines, outgoing=self.outgoing, report=functools.partial(mesh._report, self),
             publish=self.bus.publish, changed=self._cell_changed, missing=lambda spec: None,
             dependencies_ready=self._at_once, next_incarnation=mesh._next_incarnation,
         )
+
+    def _connection_changed(self, target: Target) -> None:
+        for cell in self.cells.values():
+            if cell.service in target.users:
+                task = asyncio.get_running_loop().create_task(cell.recheck())
+                self._mesh._tasks.add(task)
+                task.add_done_callback(self._mesh._tasks.discard)
 
     async def _at_once(self, spec: AgentSpec) -> None:
         """Tests start agents in the order they need them."""
@@ -298,6 +315,7 @@ class _Host:
         for cell in self.cells.values():
             await self._mesh._stop(cell, "the test is over")
         self.loopback.cancel_all()
+        await self.connections.close()
         await self.state.close()
 
 

@@ -11,6 +11,8 @@ from typing import Any, TypeVar
 
 from mesh.agent import AgentContext, CallOptions, StateStore
 from mesh.clock import Clock
+from mesh.config import ConnectionsConfig
+from mesh.connections import AgentConnections, Connections
 from mesh.errorbus import Severity
 
 T = TypeVar("T")
@@ -31,9 +33,11 @@ class Surroundings:
     published: list[tuple[str, Any]] = field(default_factory=list)
     reported: list[tuple[BaseException | str, Severity, dict[str, Any]]] = field(default_factory=list)
     state: StateStore = field(init=False)
+    connections: AgentConnections = field(init=False)
 
     def __post_init__(self) -> None:
         self.state = StateStore(self.folder / "state.db", clock=self.clock)
+        self.connections = Connections(ConnectionsConfig(), self.clock).of(self.service, remaining=self.remaining)
 
     async def request(
         self, target: str, arguments: dict[str, Any], timeout: float | None, options: CallOptions

@@ -34,7 +34,7 @@ class RuledHost:
         self.pulse = Pulse(mesh.clock)
         self.directory = Directory(known_names=("plain",), clock=mesh.clock)
         self.board = Board(self.name, 4711, "curve", self.cells, self.directory, self.errors, self.pulse, self.context,
-                           mesh.clock)
+                           mesh._host(self.name).connections, mesh.clock)
         self.warning: str | None = None
         self.wishes: list[tuple[str, str]] = []
         self.published: list[tuple[str, Any, str]] = []
