@@ -33,7 +33,7 @@ test: install
 
 lint: install
 	@$(BIN)/ruff check .
-	@$(BIN)/mypy && $(BIN)/mypy tools/settings_reference.py
+	@$(BIN)/mypy && $(BIN)/mypy tools/settings_reference.py tools/metrics_reference.py
 
 bench: install
 	@$(BIN)/python -m benchmarks
@@ -42,6 +42,7 @@ bench: install
 
 docs: install
 	@$(BIN)/python tools/settings_reference.py --write
+	@$(BIN)/python tools/metrics_reference.py --write
 
 clean:
 	rm -rf .venv build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -10,6 +10,7 @@ need() { # PROGRAM PACKAGE
 }
 
 need redis-server redis-server
+need prometheus prometheus
 
 [ -n "$absent" ] || exit 0
 if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null; then

@@ -131,6 +131,8 @@ def _print(told: Row) -> None:
         say(coloured(clean(text), "red"))
     for row in told["mismatches"]:
         say(coloured(clean(row["message"]), "yellow"))
+    for text in closed_pages(told):
+        say(coloured(clean(text), "yellow"))
     registry = told["registry"]
     say(f"mesh {told['mesh']}   registry {state(registry['state'])} at {registry['endpoint']} ({registry['store']}), "
         f"epoch {registry['epoch']}, revision {registry['revision']}"
@@ -154,6 +156,14 @@ def troubles(told: Row) -> Iterator[str]:
         if row["host"] not in away:
             yield (f"required agent {row['service']}@{row['host']} is {row['state'] or 'down'}"
                    + (f": {row['reason']}" if row["reason"] else ""))
+
+
+def closed_pages(told: Row) -> Iterator[str]:
+    """Yield why the registry or a host cannot show its metrics, each that cannot."""
+    for row in (told["registry"], *told["hosts"]):
+        reason = (row.get("metrics") or {}).get("reason")
+        if reason:
+            yield reason
 
 
 def _print_hosts(hosts: list[Row]) -> None:

@@ -60,7 +60,7 @@ from mesh.transport.session import Session
 
 log = logging.getLogger("mesh.supervisor")
 
-INFO = gauge("mesh_host_info", "Always 1; says which host this is.", "mesh", "host", "version", "security")
+INFO = gauge("mesh_host_info", "Always 1; says which host this is.", "mesh", "name", "version", "security")
 SOCKETS = gauge("mesh_sockets", "ZeroMQ sockets: those that face the network, and helpers inside the process.", "kind")
 
 READY_LIMIT = 10.0

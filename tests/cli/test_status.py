@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from mesh.cli.status import CELL_STATES, summary, troubles
+from mesh.cli.status import CELL_STATES, closed_pages, summary, troubles
 from mesh.config import MeshConfig, load
 from mesh.errors import Unreachable
 from tests.project import project
@@ -135,3 +135,10 @@ def test_people_see_them_in_one_line(make: Callable[..., Row], config: MeshConfi
                     instances=[instance("lamp", "mainpc", state="failed", reason="no bulb")])
     assert list(troubles(document)) == ["required agents of pc2 are down with it: torch",
                                         "required agent lamp@mainpc is failed: no bulb"]
+
+
+def test_a_metrics_page_that_is_not_open_is_told_with_the_reason(make: Callable[..., Row]) -> None:
+    closed = {"endpoint": None, "reason": "the metrics page of host pc2 cannot listen"}
+    opened = {"endpoint": "http://127.0.0.1:7402/metrics", "reason": None}
+    made = make(answers={"pc2": told("pc2", metrics=closed), "mainpc": Unreachable("away", began="no")}, metrics=opened)
+    assert list(closed_pages(made)) == ["the metrics page of host pc2 cannot listen"]
