@@ -45,6 +45,11 @@ class Edge:
         """How often in vain."""
         return sum(self.codes.values())
 
+    def failed(self, code: str) -> None:
+        """Count a call that ended with an error."""
+        self.last_error = code
+        self.codes[code] = self.codes.get(code, 0) + 1
+
 
 @dataclass(slots=True)
 class Calls:
@@ -130,8 +135,7 @@ class Client:
             return reply
         finally:
             if reply is None or reply.error is not None:
-                code = edge.last_error = _ended(reply) or ""
-                edge.codes[code] = edge.codes.get(code, 0) + 1
+                edge.failed(_ended(reply) or "")
                 self._keep(request, now, reply)
             elif request.trace.sampled:
                 self._keep(request, now, reply)

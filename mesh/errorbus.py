@@ -18,7 +18,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from mesh.errors import InvalidArgument, ProtocolError
+from mesh.errors import InvalidArgument, MeshError, ProtocolError
 
 MAX_MESSAGE = 2_000
 MAX_TRACEBACK = 16_000
@@ -92,6 +92,19 @@ class ErrorGroup(BaseModel):
     state: GroupState
 
 
+class Passed(MeshError):
+    """An error that another process of this host has described already."""
+
+    def __init__(self, detail: ErrorDetail) -> None:
+        super().__init__(detail.message)
+        self.detail = detail
+
+
+def kind_of(error: BaseException) -> str:
+    """Return the name of an error's class, wherever it was raised."""
+    return error.detail.type if isinstance(error, Passed) else type(error).__qualname__
+
+
 def describe(
     error: BaseException | str,
     *,
@@ -105,6 +118,11 @@ def describe(
     decision: str | None = None,
 ) -> ErrorDetail:
     """Return the record of an exception or of a plain text, still without a number (`id` "" and `seq` 0)."""
+    if isinstance(error, Passed):
+        return error.detail.model_copy(update={
+            "host": host, "service": service, "severity": severity, "decision": decision,
+            "operation": operation or error.detail.operation, "trace_id": trace_id or error.detail.trace_id,
+        })
     kind = "Report" if isinstance(error, str) else type(error).__qualname__
     message = error if isinstance(error, str) else _text_of(error, str) or kind
     frames = [] if isinstance(error, str) else frames_of(error)

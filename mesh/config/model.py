@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 Security = Literal["curve", "none"]
 Store = Literal["sqlite", "redis"]
-Isolation = Literal["coroutine", "thread"]
+Isolation = Literal["coroutine", "thread", "process"]
 
 DEFAULT_ENVIRONMENT = "development"
 
@@ -28,6 +28,18 @@ class Limits(Frozen):
     start_s: float = Field(default=10.0, gt=0, description="Seconds `setup()` may take.")
     stop_s: float = Field(
         default=5.0, gt=0, description="Seconds running calls and `teardown()` may take when the cell stops."
+    )
+    memory_mb: int | None = Field(
+        default=None, gt=0, description="MiB of memory (PSS) its process may use: a warning at 80 %, above it a "
+        "restart; like all that follow for `isolation: process` alone."
+    )
+    cpu_s: int | None = Field(
+        default=None, gt=0,
+        description="Seconds of CPU time its process may use from start to end, then it is restarted."
+    )
+    open_files: int | None = Field(default=None, ge=64, description="Files and connections its process may hold open.")
+    stuck_s: float = Field(
+        default=60.0, gt=0, description="Seconds the loop of its process may stand still before it is restarted."
     )
 
 

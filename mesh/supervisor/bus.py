@@ -69,10 +69,13 @@ class EventBus:
 
     def publish(self, topic: str, payload: Any, origin: str, trace: Trace | None = None) -> None:
         """Send an event of this host to whoever listens, anywhere; raises `InvalidArgument` for what may not travel."""
-        event = Event(topic, encode(payload, name="payload"), origin, self._clock.time(), trace)
+        self.send(Event(topic, encode(payload, name="payload"), origin, self._clock.time(), trace))
+
+    def send(self, event: Event) -> None:
+        """Send an event of this host that is encoded already."""
         self.published += 1
         self._deliver(event)
-        self._to_sessions(topic, wire.event(event))
+        self._to_sessions(event.topic, wire.event(event))
         self._outside(event)
 
     def arrived(self, event: Event, host: str) -> bool:

@@ -10,7 +10,8 @@ from typing import Any
 
 from mesh.agent.agent import Agent
 from mesh.config import AgentSpec
-from mesh.errors import Unavailable
+from mesh.errorbus import kind_of
+from mesh.errors import MeshError, StartError, Unavailable
 from mesh.message import Event, Reply, Request
 from mesh.metrics import Sample, counter, gauge
 from mesh.policy.deadline import DeadlineGuard
@@ -20,6 +21,7 @@ from mesh.policy.stack import incoming
 from mesh.supervisor.house import House
 from mesh.supervisor.lifecycle import Lifecycle, State
 from mesh.supervisor.loader import load_agent_class
+from mesh.supervisor.process.proxy import Proxy
 from mesh.supervisor.resident import Resident
 from mesh.supervisor.restart import Backoff, Restarts
 from mesh.supervisor.runner import AgentExit
@@ -194,7 +196,7 @@ class Cell:
         limit = asyncio.timeout(self.spec.limits.start_s)
         try:
             async with limit:
-                tenancy = self._tenancy = Resident(self.spec, self._house, self, self.stats, self._load)
+                tenancy = self._tenancy = self._new_tenancy()
                 self.offer = await tenancy.load()
                 self.stats.known = self.offer.operations
                 step = "setup()"
@@ -207,9 +209,17 @@ class Cell:
         self._own_reason = await self._examine()
         return self._why_degraded()
 
+    def _new_tenancy(self) -> Tenancy:
+        if self.spec.isolation != "process":
+            return Resident(self.spec, self._house, self, self.stats, self._load)
+        if self._house.nursery is None:
+            raise StartError(f"{self.service}: `isolation: process` needs a running host; a test in memory takes "
+                             "`coroutine` or `thread`")
+        return Proxy(self.spec, self.incarnation, self._house.nursery, self)
+
     def _failed(self, error: Exception) -> tuple[float | None, str]:
         """Note a crash and decide what follows: seconds until the next start, None to give up, and the error's id."""
-        self.last_error = f"{type(error).__name__}: {error}"
+        self.last_error = f"{kind_of(error)}: {error}"
         self._to(State.FAILED, self.last_error)
         decision = self._budget.decide(self._house.clock.monotonic())
         if isinstance(decision, Backoff):
@@ -219,7 +229,8 @@ class Cell:
             told = f"quarantined: {decision.reason}; `mesh agent start {self.service}` tries again"
             self._to(State.QUARANTINED, f"{decision.reason}; last error: {self.last_error}")
         error_id = self._house.report(error, severity="error" if isinstance(decision, Backoff) else "critical",
-                                      service=self.service, decision=told)
+                                      service=self.service, decision=told,
+                                      context=error.details if isinstance(error, MeshError) else None)
         return (decision.delay if isinstance(decision, Backoff) else None), error_id
 
     def crash(self, error: Exception) -> str:
@@ -331,6 +342,10 @@ class Cell:
         if self._tenancy is not None:
             self._tenancy.hear(event)
 
+    def gone(self, error: Exception) -> None:
+        """Take note that the agent's process has ended by itself."""
+        self.crash(error)
+
     # -- what the agent's code does wrong
 
     async def report(
@@ -343,7 +358,7 @@ class Cell:
 
     async def failed(self, error: Exception, operation: str, trace_id: str | None = None) -> str:
         """Take note of what the agent's own code raised and return its id; an `AgentExit` is a crash."""
-        self.last_error = f"{operation}: {type(error).__name__}: {error}"
+        self.last_error = f"{operation}: {kind_of(error)}: {error}"
         if isinstance(error, AgentExit):
             return self.crash(error)
         return await self.report(error, severity="error", operation=operation, trace_id=trace_id)

@@ -13,6 +13,7 @@ from mesh.config import AgentSpec
 from mesh.connections import Connections
 from mesh.message import Handler
 from mesh.state import StateStore
+from mesh.supervisor.process.nursery import Nursery
 from mesh.supervisor.runner import Overran
 from mesh.tracing import SpanRing, Trace
 from mesh.transport.deadlines import Deadlines
@@ -60,7 +61,7 @@ class House(Quarters):
     """The host as its cells see it.
 
     `changed` is told of the service that has a new state; `missing` says which soft dependency is away, or None;
-    `dependencies_ready` waits for the hard ones.
+    `dependencies_ready` waits for the hard ones; `nursery` is where processes of cells come in, None where none can.
     """
 
     deadlines: Deadlines
@@ -69,3 +70,4 @@ class House(Quarters):
     missing: Callable[[AgentSpec], str | None]
     dependencies_ready: Callable[[AgentSpec], Awaitable[None]]
     next_incarnation: Callable[[], int]
+    nursery: Nursery | None = None

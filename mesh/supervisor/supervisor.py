@@ -15,7 +15,7 @@ from typing import Any
 
 from mesh import __version__, wire
 from mesh.address import endpoint
-from mesh.client import Client, failures
+from mesh.client import Calls, Client, failures
 from mesh.clock import Clock
 from mesh.config import MeshConfig
 from mesh.config.revision import revision
@@ -42,6 +42,7 @@ from mesh.supervisor.house import House
 from mesh.supervisor.incarnation import counting, host_incarnation
 from mesh.supervisor.looptime import LoopTime
 from mesh.supervisor.machine import machine
+from mesh.supervisor.process.nursery import Nursery
 from mesh.supervisor.reach import Reach
 from mesh.supervisor.reporter import Reporter
 from mesh.supervisor.vitals import Pulse, process_samples
@@ -56,7 +57,7 @@ from mesh.transport.loopback import Loopback
 from mesh.transport.outside import Outside
 from mesh.transport.pending import Pending
 from mesh.transport.pool import Pool
-from mesh.transport.session import Session
+from mesh.transport.session import OF_CELL, Session
 
 log = logging.getLogger("mesh.supervisor")
 
@@ -93,6 +94,7 @@ class Supervisor:
         self._pulse = Pulse(self.clock)
         self._bell = Bell()
         self._failure: StartError | None = None
+        self._calls: dict[str, Calls] = {}
         self._linked_hosts: set[str] = set()
         self._away: set[str] = set()
         self._started = self.clock.monotonic()
@@ -110,7 +112,10 @@ class Supervisor:
         pending = Pending(self._deadlines)
         self._listener = Listener(
             self._context, own, self._identity, self.handle,
-            ListenerCallbacks(self._session, lambda *_: None, self.report.trouble), self.clock, self.traffic, pending,
+            ListenerCallbacks(self._session, lambda *_: None, self.report.trouble,
+                              lambda hello: self._nursery.authorize(hello),
+                              lambda session, event: self._nursery.heard(session, event)),
+            self.clock, self.traffic, pending,
         )
         self._outside = Outside(self._context, own=own, host=name, boot=self._incarnation, clock=self.clock,
                                 on_refused=self._refused_outside)
@@ -132,6 +137,8 @@ class Supervisor:
             self.directory, name, self.clock, local=self._loopback.exchange, remote=self._pool.exchange,
             settling=lambda: self._membership.settling(), changed=self._bell.wait,
         ))
+        self._nursery = Nursery(config, name, self.clock, outgoing=self.outgoing,
+                                publish=self._bus.send, calls=self._calls, spans=self.spans)
         self._cells = Cells(config, name, self.directory, self._bell, self._spawn,
                             lambda: self._membership.inventory_changed())
         self.cells = self._cells.by_service
@@ -160,7 +167,8 @@ class Supervisor:
             connections=self._connections,
             deadlines=self._deadlines, outgoing=self.outgoing, report=self.report, publish=self.publish,
             changed=self._cell_changed, missing=self._cells.missing, dependencies_ready=self._cells.dependencies_ready,
-            next_incarnation=counting(self.clock), overran=self._looptime.overran,
+            next_incarnation=counting(self.clock), overran=self._looptime.overran, calls=self._calls,
+            nursery=self._nursery,
         )
 
     # -- from start to stop
@@ -184,7 +192,7 @@ class Supervisor:
         self._heartbeat.start()
         ensure_free(self._at.address, self._at.port, f"host {self.name}", f"`hosts: {self.name}: port:`")
         ensure_free(self._at.address, self._at.events_port, f"host {self.name}", f"`hosts: {self.name}: events_port:`")
-        self._listener.bind(endpoint(self._at.address, self._at.port))
+        self._listener.bind(endpoint(self._at.address, self._at.port), self._nursery.open())
         self._outside.bind(endpoint(self._at.address, self._at.events_port))
         self._connections.start()
         self._cells.create(self._house)
@@ -294,7 +302,12 @@ class Supervisor:
     # -- calls
 
     def handle(self, request: Request) -> Awaitable[Reply]:
-        """Answer a request from another host or an operator; an operator's is passed on to where it belongs."""
+        """Answer a request from another host, a cell's process or an operator.
+
+        A process's and an operator's are passed on to where they belong.
+        """
+        if request.via.startswith(OF_CELL):
+            return self._nursery.handle(request)
         if request.via == "operator" and not (request.service == SUPERVISOR and request.to_host in (None, self.name)):
             return self.outgoing(request)
         return self._answer(request)
@@ -475,7 +488,9 @@ class Supervisor:
         self._bell.ring()
 
     def _session(self, session: Session, up: bool) -> None:
-        if session.kind == "operator":
+        if session.kind == "cell":
+            self._nursery.session(session, up)
+        elif session.kind == "operator":
             session.on_interest = self._interest_changed
             if session.interest:
                 self._loop.call_soon(self._interest_changed)

@@ -17,6 +17,17 @@ class Described(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Told:
+    """What another process has said of something that its agent offers."""
+
+    words: dict[str, Any]
+
+    def describe(self) -> dict[str, Any]:
+        """Return it as it was told."""
+        return self.words
+
+
+@dataclass(frozen=True, slots=True)
 class Offer:
     """What an agent's class offers, known once it is loaded; `patterns` are the topics it hears."""
 
@@ -25,6 +36,24 @@ class Offer:
     subscriptions: Sequence[Described] = ()
     timers: Sequence[Described] = ()
     patterns: tuple[str, ...] = ()
+
+    def to_wire(self) -> dict[str, Any]:
+        """Return the offer as plain values."""
+        return {
+            "purpose": self.purpose, "patterns": list(self.patterns),
+            "operations": {name: one.describe() for name, one in self.operations.items()},
+            "subscriptions": [one.describe() for one in self.subscriptions],
+            "timers": [one.describe() for one in self.timers],
+        }
+
+    @classmethod
+    def from_wire(cls, told: Mapping[str, Any]) -> Offer:
+        """Return the offer that `to_wire` told of."""
+        return cls(
+            told["purpose"], {name: Told(words) for name, words in told["operations"].items()},
+            [Told(words) for words in told["subscriptions"]], [Told(words) for words in told["timers"]],
+            tuple(told["patterns"]),
+        )
 
 
 class Landlord(Protocol):
@@ -38,6 +67,9 @@ class Landlord(Protocol):
 
     async def failed(self, error: Exception, operation: str, trace_id: str | None = None) -> str:
         """Take note of what the agent's own code raised and return its id; after an `AgentExit` the agent is gone."""
+
+    def gone(self, error: Exception) -> None:
+        """Take note that the agent is gone, although nobody asked for that."""
 
 
 class Tenancy(Protocol):

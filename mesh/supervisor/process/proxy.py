@@ -1,0 +1,232 @@
+"""A tenancy in a process of its own, as the cell has it: everything goes down the connection of that process.
+
+Bodies pass undecoded both ways. What the agent is asked by its cell (to load, to set up, how it is, to tear down)
+travels as calls of the reserved service `supervisor`; the answer is a map with the `value`, or with the `failure` as
+the process has described it. A process that ends takes its calls with it; who waits for them is told how it ended.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Mapping
+from typing import Any
+
+from mesh import wire
+from mesh.client import Client
+from mesh.config import AgentSpec
+from mesh.errorbus import ErrorDetail, Passed
+from mesh.errors import DeadlineExceeded, MeshError, Unavailable, Unreachable
+from mesh.message import Event, Reply, Request, decode
+from mesh.supervisor.process.nursery import SUPERVISOR, Nursery
+from mesh.supervisor.process.output import Output
+from mesh.supervisor.process.process import Process
+from mesh.supervisor.runner import AgentExit
+from mesh.supervisor.tenancy import Landlord, Offer
+from mesh.transport.session import Session
+
+GOODBYE = 1.0
+GRACE = 1.0
+LOOK = 1.0
+WARN_SHARE = 0.8
+CHECK_PATIENCE = 5.0
+
+
+class Proxy:
+    """The agent of one start of a cell, in a process of its own."""
+
+    def __init__(self, spec: AgentSpec, incarnation: int, nursery: Nursery, landlord: Landlord) -> None:
+        self.service = spec.service
+        self.incarnation = incarnation
+        self.landlord = landlord
+        self.memory_mb: float | None = None
+        self._spec = spec
+        self._nursery = nursery
+        self._clock = nursery.clock
+        output = Output(nursery.logs / f"{spec.service}.out", nursery.clock, self._dropped)
+        self._process = Process(output, nursery.clock)
+        self._connected: asyncio.Future[Session] = asyncio.get_running_loop().create_future()
+        self._session: Session | None = None
+        self._settings: dict[str, Any] | None = None
+        self._watching: asyncio.Task[None] | None = None
+        self._telling: set[asyncio.Task[Any]] = set()
+        self._warned = False
+        self._closing = False
+        self._stacks = ""
+
+    @property
+    def pid(self) -> int | None:
+        """The number of the process, None when there is none."""
+        return self._process.pid
+
+    # -- life
+
+    async def load(self) -> Offer:
+        """Start the process and have it load the agent's class."""
+        self._process.start(lambda stacks: self._nursery.expect(self, self._spec, stacks))
+        either: list[asyncio.Future[Any]] = [self._connected, self._process.ended]
+        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+        if not self._connected.done():
+            raise self._exit()
+        self._session = self._connected.result()
+        return Offer.from_wire(await self._ask("load", self._spec.limits.start_s + GRACE))
+
+    async def set_up(self) -> None:
+        """Have the agent bound and set up."""
+        self._settings = await self._ask("set_up", self._spec.limits.start_s + GRACE)
+        self._watching = asyncio.get_running_loop().create_task(self._watch(), name=f"process of {self.service}")
+
+    def arrived(self, session: Session) -> None:
+        """Be given the connection of the process."""
+        if not self._connected.done():
+            self._connected.set_result(session)
+
+    def settings(self) -> dict[str, Any] | None:
+        """Return the settings the agent was bound with."""
+        return self._settings
+
+    async def check(self) -> str | None:
+        """Ask the agent how it is."""
+        reason: str | None = await self._ask("check", CHECK_PATIENCE + GRACE)
+        return reason
+
+    async def close(self) -> None:
+        """Have the agent torn down and its process end; one that does not is ended."""
+        self._closing = True
+        if self._watching is not None:
+            self._watching.cancel()
+        if self._process.pid is not None:
+            await self._end()
+        self._nursery.forget(self)
+        for task in self._telling:
+            task.cancel()
+
+    async def _end(self) -> None:
+        if self._session is None:  # it never came so far that it could be asked
+            await self._process.stacks()
+            await self._process.kill("ended while it started")
+            return
+        try:
+            await self._ask("tear_down", self._spec.limits.stop_s + GRACE)
+        except AgentExit:
+            return
+        except MeshError as error:
+            stacks = await self._process.stacks()
+            await self.landlord.report(
+                f"the process of {self.service} did not end when it was told to and was ended: {error}",
+                severity="warning", operation="teardown", context={"stacks": stacks},
+            )
+            await self._process.kill("ended by its host")
+            return
+        self._process.release()
+        await asyncio.wait([self._process.ended], timeout=GOODBYE)
+        await self._process.kill("ended by its host")  # threads that do not end hold up the end of an interpreter
+
+    # -- calls and events
+
+    async def execute(self, request: Request) -> Reply:
+        """Pass a request on and its reply back, neither of them decoded."""
+        session = self._session
+        if session is None:
+            return Reply(error=Unavailable(f"{self.service} is not running", retry_after=1.0))
+        reply = await session.exchange(request)
+        return reply if reply.error is None or session.ended is None else await self._cut_short(request, reply)
+
+    async def _cut_short(self, request: Request, reply: Reply) -> Reply:
+        """Say of a call that ended with its process how that ended."""
+        if not isinstance(reply.error, Unreachable):
+            return reply
+        began = reply.error.details.get("began", "unknown")
+        known = "the call had not begun" if began == "no" else "whether the call did its work is unknown"
+        return Reply(error=Unreachable(f"{request.target}: {await self._known_end()}; {known}", began=began))
+
+    def hear(self, event: Event) -> None:
+        """Pass an event on."""
+        if self._session is not None:
+            self._session.send_event(wire.event(event))
+
+    async def _ask(self, operation: str, limit: float) -> Any:
+        """Have the process do something and return its value; raises its failure, or `AgentExit` if it has ended."""
+        session = self._session
+        if session is None:
+            raise Unavailable(f"{self.service} is not running", retry_after=1.0)
+        reply = await Client(f"{SUPERVISOR}@{self._nursery.host}", session.exchange, self._clock).exchange(
+            f"{SUPERVISOR}.{operation}", {}, limit
+        )
+        if reply.error is not None:
+            if session.ended is not None:
+                await self._known_end()
+                raise self._exit()
+            raise reply.error
+        told: Mapping[str, Any] = decode(reply.body)
+        if "failure" in told:
+            raise Passed(ErrorDetail.model_validate(told["failure"]))
+        return told["value"]
+
+    # -- how it is
+
+    async def _watch(self) -> None:
+        """Look after a running process until it ends, and tell the cell of the end that it did not ask for."""
+        asked = asyncio.ensure_future(self._ask("ping", self._spec.limits.stuck_s))
+        try:
+            while not self._process.ended.done():
+                await asyncio.wait([self._process.ended], timeout=LOOK)
+                await self._look_at_memory()
+                if asked.done() and not self._process.ended.done():
+                    await self._judge(asked)
+                    asked = asyncio.ensure_future(self._ask("ping", self._spec.limits.stuck_s))
+        finally:
+            asked.cancel()
+            with contextlib.suppress(MeshError, asyncio.CancelledError):
+                await asked
+        if not self._closing:
+            self.landlord.gone(self._exit())
+
+    async def _judge(self, asked: asyncio.Future[Any]) -> None:
+        """End a process whose loop has not answered for `stuck_s`, or whose connection is lost."""
+        error = asked.exception()
+        if error is None:
+            return
+        self._stacks = await self._process.stacks()
+        if isinstance(error, DeadlineExceeded):
+            why = f"ended by its host, because its loop did not turn for {self._spec.limits.stuck_s:g} s " \
+                  "(limits: stuck_s)"
+        else:
+            why = f"ended by its host, because {error}"
+        await self._process.kill(why)
+
+    async def _look_at_memory(self) -> None:
+        used = self.memory_mb = await self._process.memory_mb()
+        most = self._spec.limits.memory_mb
+        if used is None or most is None:
+            return
+        if used > most:
+            await self._process.kill(f"ended by its host, because it used {used:.0f} MiB of memory and may use "
+                                     f"{most} (limits: memory_mb)")
+        elif used > most * WARN_SHARE and not self._warned:
+            self._warned = True
+            await self.landlord.report(
+                f"{self.service} uses {used:.0f} MiB of memory; above {most} it is restarted (limits: memory_mb)",
+                severity="warning",
+            )
+        elif used < most * WARN_SHARE:
+            self._warned = False
+
+    async def _known_end(self) -> str:
+        """Return how the process ended, in words; a connection that is lost is followed by that."""
+        await asyncio.wait([self._process.ended], timeout=GRACE)
+        return str(self._exit())
+
+    def _exit(self) -> AgentExit:
+        if not self._process.ended.done():
+            return AgentExit(f"the connection to the process of {self.service} is lost")
+        told = {"output": self._process.output.tail, "stacks": self._stacks}
+        return AgentExit(f"the process of {self.service} ended: {self._process.ended.result()}",
+                         **{name: text for name, text in told.items() if text})
+
+    def _dropped(self, count: int) -> None:
+        text = (f"{self.service} prints too much: {count} bytes were left out of {self._process.output.path}; "
+                "use self.log, or print less")
+        task = asyncio.get_running_loop().create_task(self.landlord.report(text, severity="warning"))
+        self._telling.add(task)
+        task.add_done_callback(self._telling.discard)

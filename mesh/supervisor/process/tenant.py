@@ -1,0 +1,139 @@
+"""The process of a cell from inside: one agent, one connection to its host, nothing else.
+
+The agent is held as it would be in its host's own process; only its host is further away. When the connection is lost,
+or the pipe that the papers came through ends, this process ends too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from mesh import __version__
+from mesh.clock import Clock
+from mesh.config import MeshConfig
+from mesh.connections import Connections
+from mesh.errors import InvalidArgument
+from mesh.message import Event, Reply, Request, encode
+from mesh.metrics import Traffic
+from mesh.policy.measure import CallStats
+from mesh.state import StateStore
+from mesh.supervisor.house import Quarters
+from mesh.supervisor.loader import load_agent_class
+from mesh.supervisor.process.nursery import SUPERVISOR
+from mesh.supervisor.process.papers import Papers
+from mesh.supervisor.process.upstream import SpanPost, Upstream
+from mesh.supervisor.resident import Resident
+from mesh.supervisor.runner import AgentExit
+from mesh.tracing import Trace
+from mesh.transport import profile
+from mesh.transport.deadlines import Deadlines
+from mesh.transport.link import Link, LinkCallbacks, Peer
+from mesh.transport.pending import Pending
+from mesh.wire import Hello, event
+
+LOST = 71
+
+log = logging.getLogger("mesh.process")
+
+
+class Tenant:
+    """One agent and its connection; `over` is given the exit code when the process has to end."""
+
+    def __init__(self, papers: Papers, config: MeshConfig, over: Callable[[int], None]) -> None:
+        spec = config.agents[papers.service].model_copy(update={"isolation": "coroutine"})
+        clock = Clock()
+        self._service = spec.service
+        self._host = papers.host
+        self._over = over
+        self._clock = clock
+        self._context = profile.new_context()
+        self._deadlines = Deadlines(clock)
+        self._telling: set[asyncio.Task[Any]] = set()
+        hello = Hello(config.mesh, "cell", spec.service, papers.incarnation, (), __version__, papers.token)
+        self._link = Link(
+            Peer(papers.host, f"ipc://{papers.door}"), self._context, None, lambda: hello,
+            LinkCallbacks(self._connected, self._heard, self._events_lost, lambda _, text: log.warning("%s", text)),
+            clock, Traffic(), Pending(self._deadlines), self.handle,
+        )
+        self._upstream = Upstream(spec.service, papers.host, self._link.exchange, clock)
+        folder = config.home / papers.host / "state"
+        self._connections = Connections(config.connections, clock)
+        self._state = StateStore(folder / "state.db", clock=clock)
+        quarters = Quarters(
+            name=papers.host, folder=folder, clock=clock, state=self._state, connections=self._connections,
+            outgoing=self._link.exchange, publish=self._publish,
+            spans=SpanPost(papers.host, self._link.exchange, clock, config.tracing.sample),
+        )
+        self._resident = Resident(spec, quarters, self._upstream, CallStats(), load_agent_class)
+        self._asked: dict[str, Callable[[], Coroutine[Any, Any, Any]]] = {
+            "load": self._load, "set_up": self._set_up, "check": self._resident.check,
+            "tear_down": self._resident.close, "ping": self._ping,
+        }
+
+    def start(self) -> None:
+        """Connect to the host, which then says what to do."""
+        self._connections.start()
+        self._link.dial()
+
+    async def close(self) -> None:
+        """Let go of everything; the agent was torn down before, if there was time for that."""
+        self._link.close("the process ends")
+        self._deadlines.close()
+        await self._connections.close()
+        await self._state.close()
+        self._context.term()
+
+    def handle(self, request: Request) -> Coroutine[Any, Any, Reply]:
+        """Answer the host: the agent's operations, and what the cell asks of its tenancy."""
+        if request.service == self._service:
+            return self._resident.execute(request)
+        return self._answer(request)
+
+    async def _answer(self, request: Request) -> Reply:
+        asked = self._asked.get(request.operation) if request.service == SUPERVISOR else None
+        if asked is None:
+            return Reply(error=InvalidArgument(f"the process of {self._service} is not asked {request.target}"))
+        try:
+            answer: dict[str, Any] = {"value": await asked()}
+        except AgentExit as error:
+            self._upstream.gone(error)
+        except Exception as error:
+            answer = {"failure": self._upstream.described(error, "error")}
+        return Reply(encode(answer), None, self._host)
+
+    async def _load(self) -> dict[str, Any]:
+        return (await self._resident.load()).to_wire()
+
+    async def _set_up(self) -> dict[str, Any] | None:
+        await self._resident.set_up()
+        return self._resident.settings()
+
+    async def _ping(self) -> None:
+        """Answering is all: it shows that the loop turns."""
+
+    # -- events
+
+    def _publish(self, topic: str, payload: Any, origin: str, trace: Trace | None = None) -> None:
+        body = encode(payload, name="payload")
+        self._link.send_event(event(Event(topic, body, origin, self._clock.time(), trace)))
+
+    def _heard(self, happened: Event, host: str) -> None:
+        self._resident.hear(happened)
+
+    def _events_lost(self, host: str, count: int) -> None:
+        telling = asyncio.get_running_loop().create_task(self._upstream.report(
+            f"{count} events were lost on their way into the process of {self._service}: too many at once",
+            severity="warning",
+        ))
+        self._telling.add(telling)
+        telling.add_done_callback(self._telling.discard)
+
+    # -- the connection
+
+    def _connected(self, host: str, up: bool, reason: str) -> None:
+        if not up:
+            log.warning("the connection to %s is lost (%s); this process ends", host, reason)
+            self._over(LOST)
