@@ -291,6 +291,7 @@ def test_every_value_says_where_it_came_from(project: Path) -> None:
         "limits.concurrency": "environment production (config/agents/clock.yaml:13)",
         "limits.start_s": "default",
         "limits.stop_s": "default",
+        **dict.fromkeys(("limits.memory_mb", "limits.cpu_s", "limits.open_files", "limits.stuck_s"), "default"),
         "settings.results": "environment production (config/agents/clock.yaml:12)",
         "settings.engine.model": "override",
         "settings.engine.timeout_s": "config/agents/clock.yaml:9",

@@ -192,7 +192,7 @@ class TestKeys:
                 "unknown key `limts`",
                 "did you mean `limits`?",
             ),
-            (f"{CLOCK}limits: {{zzz: 1}}", 3, "unknown key `limits.zzz`", "known: inbox, concurrency, start_s, stop_s"),
+            (f"{CLOCK}limits: {{zzz: 1}}", 3, "unknown key `limits.zzz`", "known: inbox, concurrency, start_s, stop_s, memory_mb, cpu_s, open_files, stuck_s"),
         ],
     )
     def test_an_unknown_key_comes_with_the_nearest_right_one(
@@ -243,7 +243,7 @@ class TestKeys:
                 f"{CLOCK}isolation: thraed",
                 3,
                 "invalid_value",
-                "`isolation` takes `coroutine` or `thread`, found 'thraed'",
+                "`isolation` takes `coroutine` or `thread` or `process`, found 'thraed'",
             ),
             (
                 f"{CLOCK}environments: {{production: 5}}",

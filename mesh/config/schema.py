@@ -109,7 +109,8 @@ class AgentSection(Section):
         default_factory=list, description="Services on its host that it cannot start without, and soft ones it calls."
     )
     isolation: Isolation = Field(
-        default="coroutine", description="`coroutine` on the host's event loop; `thread` for libraries that block."
+        default="coroutine", description="`coroutine` on the host's event loop; `thread` for libraries that block; "
+        "`process` for those that hold the interpreter, crash or leak."
     )
     limits: Limits = Field(default=Limits(), description="What its cell may take up.")
     settings: dict[str, Any] = Field(default_factory=dict, description="Its own settings, as its `Config` names them.")
