@@ -192,7 +192,8 @@ class TestKeys:
                 "unknown key `limts`",
                 "did you mean `limits`?",
             ),
-            (f"{CLOCK}limits: {{zzz: 1}}", 3, "unknown key `limits.zzz`", "known: inbox, concurrency, start_s, stop_s, memory_mb, cpu_s, open_files, stuck_s"),
+            (f"{CLOCK}limits: {{zzz: 1}}", 3, "unknown key `limits.zzz`",
+         "known: inbox, concurrency, start_s, stop_s, memory_mb, cpu_s, open_files, stuck_s"),
         ],
     )
     def test_an_unknown_key_comes_with_the_nearest_right_one(
