@@ -30,6 +30,7 @@ CONNECTED = gauge("mesh_registry_connected", "1 while this host is connected to 
 
 REGISTRY = "registry"
 CHANGES = "registry.changes"
+TROUBLE = "registry.trouble"
 TIMEOUT = 5.0
 RETRY = 0.5
 SETTLING = 2.0
@@ -210,3 +211,12 @@ class Membership:
             log.warning("no link to %s: %s", row.name, error)
             return
         self._pool.connect(Peer(row.name, endpoint(row.address, row.port), key, row.incarnation))
+
+
+def checked_trouble(event: Event) -> dict[str, str]:
+    """Return kind and message of what the registry wants on the error bus; raises `ProtocolError` for anything else."""
+    told = event.value()
+    if event.topic != TROUBLE or type(told) is not dict or any(type(told.get(name)) is not str
+                                                              for name in ("kind", "message")):
+        raise ProtocolError(f"the registry sent an event {event.topic} that this host cannot read")
+    return {"kind": told["kind"], "message": told["message"]}

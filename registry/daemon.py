@@ -39,6 +39,7 @@ log = logging.getLogger("registry")
 
 NAME = "registry"
 CHANGES = "registry.changes"
+TROUBLE = "registry.trouble"
 TICK = 0.1
 FILE = "registry.db"
 
@@ -49,6 +50,7 @@ class Daemon:
     def __init__(self, config: MeshConfig, clock: Clock | None = None) -> None:
         self._config = config
         self._clock = clock or Clock()
+        self._loop = asyncio.get_running_loop()
         self._host = config.hosts[config.registry.host]
         self._keys: Keys | None = None if config.security == "none" else ensure_for(config, self._host.name)
         self._store = Store(self._folder / FILE)
@@ -208,9 +210,20 @@ class Daemon:
     # -- trouble
 
     def _trouble(self, kind: str, text: str) -> None:
+        """Write down what admins should know, and have a host put it on the error bus: the registry has none."""
         told = self._throttle.text(kind, text, self._clock.monotonic())
-        if told is not None:
-            log.warning("%s", told)
+        if told is None:
+            return
+        log.warning("%s", told)
+        own = self._session_of(self._host.name)
+        others = self._listener.sessions.values() if self._listener is not None else ()
+        session = own or next((one for one in others if one.kind == "host"), None)
+        if session is not None:
+            body = encode({"kind": kind, "message": f"the registry: {told}"})
+            session.send_event(wire.event(Event(TROUBLE, body, f"{NAME}@{self._host.name}", self._clock.time())))
 
     def _refused(self, address: str, key: str, reason: str) -> None:
-        log.warning("a connection from %s with key %s was refused: %s", address, key or "none", reason)
+        """Report a refused key; comes from the heartbeat thread."""
+        self._loop.call_soon_threadsafe(
+            self._trouble, "refused_key", f"a connection from {address} with key {key or 'none'} was refused: {reason}"
+        )

@@ -16,7 +16,7 @@ from mesh.clock import Clock
 from mesh.config import MeshConfig, load
 from mesh.directory import Difference, Directory
 from mesh.errors import MeshError, PermissionDenied, ProtocolError, StartError, Unreachable
-from mesh.membership import CHANGES, REGISTRY, RETRY, SETTLING, Membership
+from mesh.membership import CHANGES, REGISTRY, RETRY, SETTLING, Membership, checked_trouble
 from mesh.message import Event, Reply, Request, encode
 from mesh.metrics import Traffic
 from mesh.policy.resolve import Resolver
@@ -563,3 +563,20 @@ async def linked_member(
         pool.close()
         deadlines.close()
         context.term()
+
+
+# --- what the registry wants told -------------------------------------------------------------------------------------
+
+
+def test_the_registrys_troubles_are_read_with_kind_and_message() -> None:
+    body = encode({"kind": "refused_key", "message": "a connection was refused: unknown", "more": 1})
+    assert checked_trouble(Event("registry.trouble", body, "registry@mainpc", 1.0)) == {
+        "kind": "refused_key", "message": "a connection was refused: unknown"}
+
+
+@pytest.mark.parametrize(("topic", "payload"), [
+    ("registry.other", {"kind": "x", "message": "y"}), ("registry.trouble", ["x"]), ("registry.trouble", {"kind": "x"}),
+    ("registry.trouble", {"kind": 1, "message": "y"})])
+def test_anything_else_is_no_news_of_the_registry(topic: str, payload: object) -> None:
+    with pytest.raises(ProtocolError, match="cannot read"):
+        checked_trouble(Event(topic, encode(payload), "registry@mainpc", 1.0))

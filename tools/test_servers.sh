@@ -1,5 +1,5 @@
 #!/bin/sh
-# Sees to the servers that tests start for themselves: test_servers.sh. Root installs what is absent from the packages
+# Sees to the servers and tools that tests start for themselves: test_servers.sh. Root installs what is absent from the packages
 # of Debian or Ubuntu, without letting them run as services; anybody else is told the command.
 set -u
 PATH=$PATH:/usr/sbin:/sbin
@@ -11,6 +11,8 @@ need() { # PROGRAM PACKAGE
 
 need redis-server redis-server
 need prometheus prometheus
+need ip iproute2
+need nft nftables
 
 [ -n "$absent" ] || exit 0
 if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null; then

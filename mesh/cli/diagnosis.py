@@ -222,7 +222,7 @@ def strangers(case: Case) -> Iterator[Verdict]:
     for host, groups in case.answered(case.errors).items():
         for group in groups:
             if case.now - group["last_seen"] < RECENT and " was refused: " in group["message"]:
-                yield Verdict("strangers", "warning", f"{host} turned away {group['message']} ({group['count']} times)",
+                yield Verdict("strangers", "warning", f"{group['message']}; told {group['count']} times",
                               "if that is a host of yours, paste its line of mesh keys show into config/hosts.yaml of "
                               f"{host} and restart {host}; else find out who it is", (host,))
 
@@ -236,7 +236,9 @@ def hosts(case: Case) -> Iterator[Verdict]:
         return
     if case.directory is None:
         first, _, _ = case.silence.partition("\n")
-        yield Verdict("hosts", "warning", first or "nothing runs", "mesh up starts it")
+        alone = len(case.own) < len(case.config.hosts) and case.own
+        start = f"mesh up --host {case.own[0]}" if alone else "mesh up"
+        yield Verdict("hosts", "warning", first or "nothing runs", f"{start} starts it")
         return
     for host, reason in away(case.directory, case.statuses).items():
         yield Verdict("hosts", "failed", f"{host} does not answer: {reason}",

@@ -39,7 +39,7 @@ class Reach:
         """Return a row for every other configured host, and one for the registry; takes 3 s at most.
 
         `link` is the link's state, `rtt_ms` the shortest of three round trips and `ahead_s` by how much the other's
-        clock is ahead, both None without one; `dialled` is what a TCP connect found, None where it was not tried.
+        clock is ahead, both None without one; `dialled` is what a TCP connect found where there is none.
         """
         return list(await asyncio.gather(
             *(self._row(host.name, endpoint(host.address, host.port), host.address, host.port)
@@ -55,7 +55,7 @@ class Reach:
                     "rtt_ms": None, "ahead_s": None, "dialled": None}
         if link is not None and link.state == "up":
             await self._measure(peer, row)
-        else:
+        if row["rtt_ms"] is None:
             row["dialled"] = await dial(address, port)
         return row
 

@@ -23,7 +23,7 @@ from mesh.connections import Connections, Target
 from mesh.directory import Difference, Directory
 from mesh.errors import MeshError, PermissionDenied, StartError
 from mesh.exporter import Exporter
-from mesh.membership import Membership
+from mesh.membership import Membership, checked_trouble
 from mesh.message import Event, Reply, Request
 from mesh.metrics import Metrics, Sample, Traffic, gauge
 from mesh.policy.resolve import REGISTRY, SUPERVISOR, Resolver
@@ -467,7 +467,9 @@ class Supervisor:
 
     def _event_arrived(self, event: Event, host: str) -> None:
         if host == REGISTRY:
-            self._membership.heard(event)
+            if not self._membership.heard(event):
+                told = checked_trouble(event)
+                self.report.trouble(f"registry:{told['kind']}", told["message"])
         elif not self._bus.arrived(event, host):
             self.report.trouble("event_origin", f"{host} sent an event that claims to come from {event.origin}")
 
