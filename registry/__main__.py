@@ -24,7 +24,8 @@ def main() -> int:
     try:
         config = load(find_root(arguments.config or Path.cwd()), environment=arguments.environment)
         host = config.registry.host
-        open_log("registry", config.home / host / "logs", host=host, service="registry")
+        open_log("registry", config.home / host / "logs", host=host, service="registry",
+                 level=config.logs.level.upper(), folder_bytes=config.logs.megabytes * 1_000_000)
         with asyncio.Runner(loop_factory=fastest_loop()) as runner:
             runner.run(_serve(config, pipe, by_hand=arguments.status_fd is None))
     except MeshError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +14,7 @@ from typing import Any
 import pytest
 
 from mesh.errors import StartError
-from mesh.logs import close_log, open_log
+from mesh.logs import close_log, log_file, open_log, trim
 
 
 @contextmanager
@@ -133,3 +134,26 @@ def test_a_folder_that_cannot_be_made_is_refused_with_advice(tmp_path: Path) -> 
     (tmp_path / "logs").write_text("in the way")
     with pytest.raises(StartError, match="set MESH_HOME"):
         open_log("supervisor", tmp_path / "logs", host="pc2")
+
+
+def test_a_folder_over_its_limit_loses_its_oldest_full_files(tmp_path: Path) -> None:
+    for age, name in enumerate(("kb.log.2", "supervisor.log.1", "kb.log.1", "supervisor.log", "kb.log", "x.out")):
+        (tmp_path / name).write_bytes(b"x" * 100)
+        os.utime(tmp_path / name, (1000 + age, 1000 + age))
+    trim(tmp_path, 600)
+    assert len(list(tmp_path.iterdir())) == 6
+    trim(tmp_path, 450)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["kb.log", "kb.log.1", "supervisor.log", "x.out"]
+    trim(tmp_path, 10)  # what is written to stays
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["kb.log", "supervisor.log", "x.out"]
+
+
+def test_all_logs_of_a_folder_together_keep_its_limit(tmp_path: Path) -> None:
+    handlers = [log_file(name, tmp_path, host="pc2", folder_bytes=50_000) for name in ("a", "b", "c", "d", "e")]
+    for number in range(400):
+        for handler in handlers:
+            handler.handle(logging.LogRecord("mesh", logging.INFO, "", 0, "%s", (f"{number} " + "x" * 100,), None))
+    for handler in handlers:
+        handler.close()
+    assert sum(path.stat().st_size for path in tmp_path.iterdir()) <= 50_000 + 5 * 5_000
+    assert all((tmp_path / f"{name}.log").stat().st_size <= 5_000 for name in "abcde")

@@ -197,6 +197,28 @@ def errors_show(scope: Scope, error_id: Annotated[str, typer.Argument(metavar="I
     run(scope, error_id)
 
 
+@command(app, "logs", timeout=None)
+def logs(
+    scope: Scope,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with each line as it is written, until "
+                                                                "Ctrl-C.")] = False,
+    service: Annotated[str | None, typer.Option("--service", metavar="NAME",
+                                                help="Only lines of this service.")] = None,
+    host: Host = None,
+    trace: Annotated[str | None, typer.Option("--trace", metavar="ID", help="Only lines of this trace; its first "
+                                                                            "digits suffice.")] = None,
+    level: Annotated[str | None, typer.Option("--level", metavar="NAME", help="Only this level and worse: debug, info, "
+                                                                              "warning, error, critical.")] = None,
+    since: Annotated[str | None, typer.Option("--since", metavar="TIME", help="All lines since: 30s, 10m, 2h, 1d ago, "
+                                                                              "14:30, 2026-05-01T14:30.")] = None,
+    limit: Annotated[int, typer.Option("--limit", min=1, max=5000, help="How many lines, without --since.")] = 100,
+) -> int:
+    """The logs of all hosts in one stream, in order of time."""
+    from mesh.cli.logs import logs as run
+
+    return run(scope, follow=follow, service=service, host=host, trace=trace, level=level, since=since, limit=limit)
+
+
 @command(app, "ask", timeout=30.0)
 def ask(
     scope: Scope,

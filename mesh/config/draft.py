@@ -142,6 +142,7 @@ def _config(
         tracing=section.tracing,
         state=section.state,
         connections=section.connections,
+        logs=section.logs,
         hosts={name: HostConfig(name=name, **host) for name, host in listed.items()},
         agents=agents,
         root=root,

@@ -131,6 +131,17 @@ class Tracing(Frozen):
     )
 
 
+class Logs(Frozen):
+    """What a host's processes write down, in `.mesh/<host>/logs`."""
+
+    level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="What is less than this is not written."
+    )
+    megabytes: int = Field(
+        default=100, ge=1, description="Limit of a host's logs; the oldest files make room, none takes over a tenth."
+    )
+
+
 class HostConfig(Frozen):
     """One machine, or one supervisor on a machine shared with others; `key` is its public CURVE key (Z85)."""
 
@@ -175,6 +186,7 @@ class MeshConfig(Frozen):
     tracing: Tracing = Tracing()
     state: StateConfig = StateConfig()
     connections: ConnectionsConfig = ConnectionsConfig()
+    logs: Logs = Logs()
     hosts: dict[str, HostConfig]
     agents: dict[str, AgentSpec] = Field(default_factory=dict)
     root: Path

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from mesh.config.model import Budget, ConnectionsConfig, Isolation, Limits, Security, StateConfig, Store, Tracing
+from mesh.config.model import Budget, ConnectionsConfig, Isolation, Limits, Logs, Security, StateConfig, Store, Tracing
 from mesh.config.source import KeyPath
 
 _REQUIRED: dict[str, Any] = {"required": True}
@@ -65,6 +65,7 @@ class HostsSection(Section):
     connections: ConnectionsConfig = Field(
         default=ConnectionsConfig(), description="What agents reach outside the mesh as `self.connections`."
     )
+    logs: Logs = Field(default=Logs(), description="What is logged, and how much is kept.")
     hosts: dict[str, HostSection] = Field(
         default_factory=dict, description="The hosts by name.", json_schema_extra=_REQUIRED
     )

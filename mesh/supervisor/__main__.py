@@ -13,12 +13,16 @@ from typing import Any
 
 from mesh.address import nearest
 from mesh.client import running
+from mesh.clock import Clock
 from mesh.config import MeshConfig, find_root, load
 from mesh.errors import MeshError, UsageError
 from mesh.logs import open_log
 from mesh.parent import StatusPipe, tie_to_parent
+from mesh.supervisor.prints import Overflow, log_prints
 from mesh.supervisor.supervisor import Supervisor, Tell
 from mesh.transport.loop import fastest_loop
+
+ATTEND_SECONDS = 5.0
 
 
 def main() -> int:
@@ -33,23 +37,36 @@ def main() -> int:
             like = nearest(arguments.host, config.hosts)
             raise UsageError(f"config/hosts.yaml has no host {arguments.host!r}"
                              + (f"; did you mean {like}?" if like else f"; it has {', '.join(config.hosts)}"))
-        open_log("supervisor", config.home / arguments.host / "logs", host=arguments.host, service="supervisor",
-                 context=running)
+        logs = config.home / arguments.host / "logs"
+        open_log("supervisor", logs, host=arguments.host, service="supervisor", context=running,
+                 level=config.logs.level.upper(), folder_bytes=config.logs.megabytes * 1_000_000)
+        log_prints(running, Clock(), echo=arguments.status_fd is None)
         with asyncio.Runner(loop_factory=fastest_loop()) as runner:
-            runner.run(_serve(config, arguments.host, tell))
+            runner.run(_serve(config, arguments.host, tell, Overflow(logs / "supervisor.out")))
     except MeshError as error:
         tell({"event": "failed", "host": arguments.host, "message": error.message, "code": error.exit_code})
-        print(f"mesh: {error.message}", file=sys.stderr)
+        print(f"mesh: {error.message}", file=sys.__stderr__)
         return error.exit_code
     return 0
 
 
-async def _serve(config: MeshConfig, host: str, tell: Tell) -> None:
+async def _serve(config: MeshConfig, host: str, tell: Tell, output: Overflow) -> None:
     supervisor = Supervisor(config, host, tell=tell)
+    attending = asyncio.create_task(_attend(output))
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, _stop_or_end, supervisor)
-    await supervisor.run()
+    try:
+        await supervisor.run()
+    finally:
+        attending.cancel()
+
+
+async def _attend(output: Overflow) -> None:
+    """Keep the file of what is printed past Python small."""
+    while True:
+        await asyncio.sleep(ATTEND_SECONDS)
+        output.attend()
 
 
 def _stop_or_end(supervisor: Supervisor) -> None:
@@ -64,12 +81,13 @@ def _show(event: dict[str, Any]) -> None:
     """Tell a person at the terminal what the launcher would show."""
     if event["event"] == "ready":
         print(f"{event['ready']}/{event['total']} agents ready in {event['seconds']:.1f} s on {event['host']}",
-              flush=True)
+              file=sys.__stdout__, flush=True)
         alone = event["alone"]
         if alone:
-            print(f"the registry at {alone['endpoint']} does not answer ({alone['reason']})", flush=True)
+            print(f"the registry at {alone['endpoint']} does not answer ({alone['reason']})", file=sys.__stdout__,
+                  flush=True)
     elif event["event"] in ("blocked", "waiting"):
-        print(event["message"], file=sys.stderr, flush=True)
+        print(event["message"], file=sys.__stderr__, flush=True)
 
 
 def _arguments() -> argparse.Namespace:

@@ -23,6 +23,7 @@ from mesh.parent import KERNEL_LIMIT
 from mesh.supervisor.child import Child
 from mesh.supervisor.claim import LEAVE, Claim
 from mesh.supervisor.kept import REGISTRY, Kept, LauncherEvent, ready_event
+from mesh.supervisor.launcherlog import LauncherLog
 from mesh.supervisor.restart import Quarantine, Restarts
 from mesh.supervisor.signals import Signals
 
@@ -72,6 +73,9 @@ class Launcher:
             output = folder / ("registry.out" if name == REGISTRY else "supervisor.out")
             self._kept[name] = Kept(Child(name, arguments, output), Restarts())
         self._hosts = [self._kept[host] for host in hosts]
+        self._log = LauncherLog(config.home, {name: config.registry.host if name == REGISTRY else name
+                                              for name in self._kept},
+                                folder_bytes=config.logs.megabytes * 1_000_000)
         self._selector = selectors.DefaultSelector()
         self._signals = Signals(_handled())
         self._stopping = self._asked = self._hurried = self._told_ready = False
@@ -97,6 +101,7 @@ class Launcher:
             for host in self._claim.held:
                 self._claim.release(host)
             self._selector.close()
+            self._log.close()
         return self._exit_code()
 
     def _outwait(self, left: list[psutil.Process]) -> None:
@@ -204,17 +209,17 @@ class Launcher:
 
     def _restart(self, kept: Kept, how: str, pid: int | None, code: int | None) -> None:
         """Have it started again after its delay, or give it up."""
-        now = time.monotonic()
+        now, last_words = time.monotonic(), kept.child.last_words()
         decision = kept.restarts.decide(now)
         if isinstance(decision, Quarantine):
             kept.over = "quarantined"
             text = f"{how} and stays down: it {decision.reason}; see {kept.child.output}"
-            self._tell("quarantined", kept, text, pid=pid, code=code, reason=decision.reason)
+            self._tell("quarantined", kept, text, pid=pid, code=code, reason=decision.reason, last_words=last_words)
             self._need_registry(kept)
         else:
             kept.again_at = now + decision.delay
             text = f"{how}; it is started again in {decision.delay:.1f} s"
-            self._tell("restarting", kept, text, pid=pid, code=code, delay=decision.delay)
+            self._tell("restarting", kept, text, pid=pid, code=code, delay=decision.delay, last_words=last_words)
 
     def _refused(self, kept: Kept, message: str) -> None:
         """Leave down what says itself that it cannot start; before everything was up once, that ends the whole start.
@@ -306,7 +311,9 @@ class Launcher:
         self._on(LauncherEvent(kind, kept.name, f"{kept.label} {text}", data))
 
     def _on(self, event: LauncherEvent) -> None:
-        with suppress(Exception):  # a terminal that went away must not take the mesh along
+        with suppress(Exception):  # neither a full disk nor a terminal that went away must take the mesh along
+            self._log.tell(event)
+        with suppress(Exception):
             self._on_event(event)
 
     def _write_down(self) -> None:

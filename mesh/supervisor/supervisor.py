@@ -40,6 +40,7 @@ from mesh.supervisor.control.control import Control
 from mesh.supervisor.errorlog import ErrorLog
 from mesh.supervisor.house import House
 from mesh.supervisor.incarnation import counting, host_incarnation
+from mesh.supervisor.logbook import LogBook
 from mesh.supervisor.looptime import LoopTime
 from mesh.supervisor.machine import machine
 from mesh.supervisor.process.nursery import Nursery
@@ -88,6 +89,7 @@ class Supervisor:
         self._at = config.hosts[name]
         self._tell = tell
         self._folder = config.home / name / "state"
+        self.logbook = LogBook(config.home / name / "logs")
         self._incarnation = host_incarnation(self._folder / "incarnation", self.clock)
         self._loop = asyncio.get_running_loop()
         self._keys: Keys | None = None if config.security == "none" else ensure_for(config, name)

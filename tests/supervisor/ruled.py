@@ -12,6 +12,7 @@ from mesh.records import HostRecord
 from mesh.supervisor.board import Board
 from mesh.supervisor.cell import Cell
 from mesh.supervisor.errorlog import ErrorLog
+from mesh.supervisor.logbook import LogBook
 from mesh.supervisor.reporter import Reporter
 from mesh.supervisor.vitals import Pulse
 from mesh.testing import InMemoryMesh
@@ -28,6 +29,7 @@ class RuledHost:
         self.cells: dict[str, Cell] = mesh._host(self.name).cells
         self.spans = mesh.spans
         self.clock = mesh.clock
+        self.logbook = LogBook(folder / "logs")
         self.errors = ErrorLog(folder / "errors", self.name, lambda *_: None, clock=mesh.clock)
         self.report = Reporter(self.name, self.errors, mesh.clock, lambda *_: None)
         self.context = profile.new_context()

@@ -13,10 +13,11 @@ from mesh.supervisor.control.errors import Errors
 from mesh.supervisor.control.events import Events
 from mesh.supervisor.control.examined import Examined
 from mesh.supervisor.control.life import Life
+from mesh.supervisor.control.logs import Logs
 from mesh.supervisor.control.looking import Looking
 from mesh.supervisor.control.ruled import Family, Ruled
 
-FAMILIES: tuple[type[Family], ...] = (Looking, Life, Errors, Events, Examined)
+FAMILIES: tuple[type[Family], ...] = (Looking, Life, Errors, Events, Examined, Logs)
 
 
 def operations() -> dict[str, tuple[type[Family], Operation]]:

@@ -9,6 +9,7 @@ from mesh.clock import Clock
 from mesh.errors import InvalidArgument
 from mesh.supervisor.cell import Cell
 from mesh.supervisor.errorlog import ErrorLog
+from mesh.supervisor.logbook import LogBook
 from mesh.tracing import SpanRing
 
 
@@ -19,6 +20,8 @@ class Ruled(Protocol):
     cells: dict[str, Cell]
     errors: ErrorLog
     spans: SpanRing
+    logbook: LogBook
+    clock: Clock
 
     @property
     def clock(self) -> Clock:

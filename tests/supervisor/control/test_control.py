@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 
 from mesh import InvalidArgument, MeshError, RemoteFailure, UnknownOperation
 from mesh.errors import StoreError
+from mesh.logs import log_file
 from mesh.message import Request, encode
 from mesh.supervisor.control.control import Control
 from mesh.tracing import Trace
@@ -202,6 +204,27 @@ def test_spans_of_a_trace_are_told_in_order(tmp_path: Path) -> None:
         for wrong in ("abc", "", "xyzw"):
             error = await refused(desk, InvalidArgument, "spans", trace_id=wrong)
             assert "of which the first 4 suffice" in error.message
+
+    run(tmp_path, scenario)
+
+
+def test_logs_are_told_by_pages(tmp_path: Path) -> None:
+    async def scenario(desk: Desk) -> None:
+        handler = log_file("supervisor", tmp_path / "logs", host="mainpc", service="supervisor")
+        for number in range(5):
+            handler.handle(logging.LogRecord("x", logging.INFO, "", 0, "line %d", (number,), None))
+        handler.close()
+        page = await desk.ask("logs", limit=2)
+        assert [line["message"] for line in page["lines"]] == ["line 3", "line 4"]
+        assert (page["more"], page["lost"], page["now"]) == (False, [], desk.mesh.clock.time())
+        assert (await desk.ask("logs", cursor=page["cursor"]))["lines"] == []
+        page = await desk.ask("logs", cursor={}, limit=3)
+        assert len(page["lines"]) == 3 and page["more"]
+        assert (await desk.ask("logs", cursor=page["cursor"], level="warning"))["lines"] == []
+        error = await refused(desk, InvalidArgument, "logs", level="warn")
+        assert "did you mean warning?" in error.message
+        for wrong in ({"supervisor": ["x"]}, {"supervisor": ["x", -1]}, {"supervisor": [1, 2]}):
+            assert "cursor is none" in (await refused(desk, InvalidArgument, "logs", cursor=wrong)).message
 
     run(tmp_path, scenario)
 
