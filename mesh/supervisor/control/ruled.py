@@ -21,7 +21,6 @@ class Ruled(Protocol):
     errors: ErrorLog
     spans: SpanRing
     logbook: LogBook
-    clock: Clock
 
     @property
     def clock(self) -> Clock:
