@@ -253,6 +253,18 @@ def doctor(
     return run(scope, host)
 
 
+@command(app, "top", timeout=None)
+def top(
+    scope: Scope, host: Host = None,
+    interval: Annotated[float, typer.Option("--interval", metavar="SECONDS", help="How often to look.")] = 1.0,
+    once: Annotated[bool, typer.Option("--once", help="Print one page and end.")] = False,
+) -> None:
+    """Hosts, busiest agents, slowest operations, errors: live."""
+    from mesh.cli.top import top as run
+
+    run(scope, host, interval, once)
+
+
 @command(app, "blame")
 def blame(scope: Scope, host: Host = None) -> None:
     """Who used the event loops, who held them, and where."""

@@ -6,7 +6,7 @@ import os
 import shutil
 import sys
 import textwrap
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,21 +46,29 @@ class Column:
 
 
 def table(columns: Sequence[Column], rows: Sequence[Sequence[Any]], notes: Mapping[int, str] | None = None) -> None:
-    """Print rows under titles, within the terminal; `notes` come indented below the row of that index.
+    """Print rows under titles, within the terminal; `notes` come indented below the row of that index."""
+    for text in lines(columns, rows, notes or {}, limit=width()):
+        say(text)
+
+
+def lines(
+    columns: Sequence[Column], rows: Sequence[Sequence[Any]], notes: Mapping[int, str], *, limit: int | None,
+    paint: Callable[[str], str] = state, dim: Callable[[str], str] = lambda text: coloured(text, "dim"),
+) -> Iterator[str]:
+    """Yield the lines of a table of at most `limit` characters each; `paint` colours a cell, `dim` titles and notes.
 
     Where there is no room the most dispensable columns go first, then the widest text is cut.
     """
-    limit = width()
     cells = [[fitted(_cell(value), None) for value in row] for row in rows]
     sizes = [max(len(column.title), *(len(row[at]) for row in cells), 0) for at, column in enumerate(columns)]
     kept = _kept(columns, sizes, limit)
     if limit is not None:
         _cut(columns, sizes, kept, limit)
-    say(_joined(columns, kept, sizes, [column.title for column in columns], lambda text: coloured(text, "dim")))
+    yield _joined(columns, kept, sizes, [column.title for column in columns], dim)
     for number, row in enumerate(cells):
-        say(_joined(columns, kept, sizes, row, state))
-        if notes and number in notes:
-            say(coloured(INDENT + fitted(notes[number], None if limit is None else limit - len(INDENT)), "dim"))
+        yield _joined(columns, kept, sizes, row, paint)
+        if number in notes:
+            yield dim(INDENT + fitted(notes[number], None if limit is None else limit - len(INDENT)))
 
 
 def _cell(value: Any) -> str:

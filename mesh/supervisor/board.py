@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any
@@ -20,6 +21,7 @@ from mesh.supervisor.vitals import Pulse, contexts, rss_mb
 from mesh.transport import profile
 
 RECENT = 300.0
+LATEST = 50
 
 
 class Board:
@@ -72,6 +74,25 @@ class Board:
             "errors": cell.stats.errors, "p50_ms": _ms(cell.stats.latency.quantile(0.5)),
             "p99_ms": _ms(cell.stats.latency.quantile(0.99)), "loop_ms": round(cell.stats.loop_seconds * 1000, 1),
             "reason": cell.lifecycle.reason or None, "last_error": cell.last_error,
+        }
+
+    def top(self, leaving: bool) -> dict[str, Any]:
+        """Return what `mesh top` makes its rates of: counts so far, at a moment of this host's clock."""
+        return {
+            "at": self._clock.monotonic(), "cpu_s": time.process_time(), "host": self.status(leaving),
+            "agents": [self._counts(self._cells[service]) for service in sorted(self._cells)],
+            "errors": [record.event() for record in self._errors.since(None)[-LATEST:]],
+        }
+
+    def _counts(self, cell: Cell) -> dict[str, Any]:
+        return {
+            "service": cell.service, "state": cell.state.value, "reason": cell.lifecycle.reason or None,
+            "isolation": cell.spec.isolation, "inbox": len(cell.inbox), "loop_s": cell.stats.loop_seconds,
+            "operations": [
+                {"operation": name, "errors": sum(one.errors.values()), "seconds": one.latency.sum,
+                 "buckets": [[at, count] for at, count in enumerate(one.latency.counts) if count]}
+                for name, one in cell.stats.operations.items()
+            ],
         }
 
     def table(self, registry: Mapping[str, Any]) -> dict[str, Any]:

@@ -444,6 +444,10 @@ class Supervisor:
         """Return everything about one cell."""
         return self._board.describe(cell)
 
+    def top(self) -> dict[str, Any]:
+        """Return what `mesh top` makes its rates of."""
+        return self._board.top(self.stopping.is_set())
+
     def blame(self) -> dict[str, Any]:
         """Return who used and who held the loop."""
         return self._looptime.blame()

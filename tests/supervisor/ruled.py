@@ -66,6 +66,9 @@ class RuledHost:
     async def reach(self) -> list[dict[str, Any]]:
         return [{"host": "pc2", "from": self.name}]
 
+    def top(self) -> dict[str, Any]:
+        return self.board.top(self.leaving)
+
     def blame(self) -> dict[str, Any]:
         return {"host": self.name, "agents": []}
 

@@ -28,6 +28,11 @@ class Looking(Family):
         return self._ruled.rows()
 
     @operation(idempotent=True)
+    async def top(self) -> dict[str, Any]:
+        """What this host and its agents have done so far, as counts, and the latest errors."""
+        return self._ruled.top()
+
+    @operation(idempotent=True)
     async def blame(self) -> dict[str, Any]:
         """Who used this host's event loop, and who held it where."""
         return self._ruled.blame()

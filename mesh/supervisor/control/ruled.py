@@ -32,6 +32,9 @@ class Ruled(Protocol):
     def rows(self) -> list[dict[str, Any]]:
         """Return this host's rows of `mesh agents`."""
 
+    def top(self) -> dict[str, Any]:
+        """Return what `mesh top` makes its rates of."""
+
     def blame(self) -> dict[str, Any]:
         """Return who used and who held this host's loop."""
 
