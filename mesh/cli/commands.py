@@ -242,6 +242,17 @@ def check(scope: Scope) -> int:
     return run(scope)
 
 
+@command(app, "why")
+def why(
+    scope: Scope,
+    subject: Annotated[str, typer.Argument(metavar="SERVICE|SERVICE.OPERATION|TRACE", show_default=False)],
+) -> int:
+    """Why a service or a request is as it is, in one screen."""
+    from mesh.cli.why import why as run
+
+    return run(scope, subject)
+
+
 @command(app, "doctor", timeout=10.0)
 def doctor(
     scope: Scope,

@@ -28,7 +28,7 @@ Row = dict[str, Any]
 
 def trace(scope: Scope, wanted: str) -> None:
     """Print the trace whose id begins with `wanted`, that of an error's id, or the one in a `traceparent`."""
-    fall, missing = asyncio.run(_fetched(scope, wanted))
+    fall, missing = asyncio.run(fetched(scope, wanted))
     for host, reason in missing.items():
         note(f"the spans of {host} are not shown: {reason}")
     if scope.json:
@@ -37,7 +37,7 @@ def trace(scope: Scope, wanted: str) -> None:
         _print(fall)
 
 
-async def _fetched(scope: Scope, wanted: str) -> tuple[Waterfall, dict[str, str]]:
+async def fetched(scope: Scope, wanted: str) -> tuple[Waterfall, dict[str, str]]:
     async with connected(scope) as operator:
         directory = await operator.directory()
         everyone = names(operator.config, directory)

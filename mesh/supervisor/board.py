@@ -64,9 +64,10 @@ class Board:
 
     def rows(self) -> list[dict[str, Any]]:
         """Return the host's rows of `mesh agents`."""
-        return [self._row(self._cells[service]) for service in sorted(self._cells)]
+        return [self.row(self._cells[service]) for service in sorted(self._cells)]
 
-    def _row(self, cell: Cell) -> dict[str, Any]:
+    def row(self, cell: Cell) -> dict[str, Any]:
+        """Return one agent's row of `mesh agents`."""
         return {
             "service": cell.service, "host": self._name, "state": cell.state.value, "isolation": cell.spec.isolation,
             "required": cell.spec.required, "incarnation": cell.incarnation, "pid": os.getpid(),
@@ -122,7 +123,7 @@ class Board:
         """Return everything there is to know about one agent of this host."""
         spec = cell.spec
         return {
-            **self._row(cell), "purpose": cell.offer.purpose, "class": f"{_file(spec)}:{spec.class_name}",
+            **self.row(cell), "purpose": cell.offer.purpose, "class": f"{_file(spec)}:{spec.class_name}",
             "required": spec.required,
             "operations": [cell.offer.operations[name].describe() for name in sorted(cell.offer.operations)],
             "subscriptions": [one.describe() for one in cell.offer.subscriptions],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
 from contextvars import Context
 from typing import Any
@@ -31,6 +32,7 @@ CHECK_SECONDS = 5.0
 CHECK_LIMIT = 5.0
 DRAIN_TICK = 0.02
 START_PATIENCE = 2.0
+HISTORY = 12
 
 STATE = gauge("mesh_agent_state", "1 for the state an agent is in, 0 for the others.", "service", "state")
 RESTARTS = counter("mesh_agent_restarts_total", "Starts after a failure.", "service")
@@ -54,6 +56,7 @@ class Cell:
         self.offer = Offer()
         self.last_error: str | None = None
         self.settled = asyncio.Event()
+        self.history: deque[dict[str, Any]] = deque(maxlen=HISTORY)
         self._house = house
         self._load = load
         self._budget = Restarts()
@@ -78,6 +81,11 @@ class Cell:
     def at_rest(self) -> bool:
         """Tell whether it neither runs nor is about to."""
         return self.state is State.STOPPED and self._life is None
+
+    @property
+    def failures(self) -> int:
+        """How many failures count against the budget now."""
+        return self._budget.failures(self._house.clock.monotonic())
 
     def samples(self) -> Iterator[Sample]:
         """Yield the figures of this cell."""
@@ -304,6 +312,7 @@ class Cell:
     def _to(self, state: State, reason: str, *, by_operator: bool = False) -> None:
         self.lifecycle.to(state, reason, desired_running=self._desired, by_operator=by_operator)
         self._serving = state.serving
+        self.history.append({"time": self._house.clock.time(), "state": state.value, "reason": reason})
         if state is State.STARTING:
             self._left_start.clear()
         else:

@@ -55,6 +55,10 @@ class Restarts:
         self._was_ready = False
         self._failed_starts = 0
 
+    def failures(self, now: float) -> int:
+        """Return how many failures of the last minute count against the budget."""
+        return sum(now - each < WINDOW for each in self._failures)
+
     def ready(self) -> None:
         """Note that it came up: from now on failures count against the budget alone."""
         self._was_ready = True

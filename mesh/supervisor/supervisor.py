@@ -38,6 +38,7 @@ from mesh.supervisor.cell import Cell
 from mesh.supervisor.cells import Cells
 from mesh.supervisor.control.control import Control
 from mesh.supervisor.errorlog import ErrorLog
+from mesh.supervisor.explanation import Explanation
 from mesh.supervisor.house import House
 from mesh.supervisor.incarnation import counting, host_incarnation
 from mesh.supervisor.logbook import LogBook
@@ -160,6 +161,8 @@ class Supervisor:
             trouble=lambda text: self.report.trouble("metrics", text),
         )
         self._house = self._make_house()
+        self._explanation = Explanation(name, self.cells, self.directory, self._pool, self._house.calls, self.errors,
+                                        self.clock, self._registry_row)
         self._board = Board(name, self._incarnation, config.security, self.cells, self.directory, self.errors,
                             self._pulse, self._context, self._connections, self.clock)
 
@@ -435,6 +438,11 @@ class Supervisor:
     async def reach(self) -> list[dict[str, Any]]:
         """Return how this host reaches the others and the registry."""
         return await self._reach.rows()
+
+    def explain(self, service: str) -> dict[str, Any]:
+        """Return what this host knows of a service, whether it runs here or not."""
+        row = self._board.row(self.cells[service]) if service in self.cells else None
+        return self._explanation.of(service, row)
 
     def edges(self) -> dict[str, Any]:
         """Return who of this host has called what, and what its agents hear."""

@@ -8,15 +8,22 @@ from pathlib import Path
 from typing import Any
 
 from mesh.directory import Directory
+from mesh.metrics import Traffic
 from mesh.records import HostRecord
 from mesh.supervisor.board import Board
 from mesh.supervisor.cell import Cell
 from mesh.supervisor.errorlog import ErrorLog
+from mesh.supervisor.explanation import Explanation
 from mesh.supervisor.logbook import LogBook
 from mesh.supervisor.reporter import Reporter
 from mesh.supervisor.vitals import Pulse
 from mesh.testing import InMemoryMesh
 from mesh.transport import profile
+from mesh.transport.deadlines import Deadlines
+from mesh.transport.link import LinkCallbacks
+from mesh.transport.pending import Pending
+from mesh.transport.pool import Pool
+from mesh.wire import Hello
 
 
 class RuledHost:
@@ -37,6 +44,11 @@ class RuledHost:
         self.directory = Directory(known_names=("plain",), clock=mesh.clock)
         self.board = Board(self.name, 4711, "curve", self.cells, self.directory, self.errors, self.pulse, self.context,
                            mesh._host(self.name).connections, mesh.clock)
+        calls = mesh._host(self.name).house.calls
+        pool = Pool(self.context, None, lambda: Hello("test", "host", self.name, 1), Pending(Deadlines(mesh.clock)),
+                    LinkCallbacks(*[lambda *_: None] * 4), mesh.clock, Traffic())
+        self.explanation = Explanation(self.name, self.cells, self.directory, pool, calls, self.errors, mesh.clock,
+                                       lambda: {"state": "ok"})
         self.warning: str | None = None
         self.wishes: list[tuple[str, str]] = []
         self.published: list[tuple[str, Any, str]] = []
@@ -71,6 +83,10 @@ class RuledHost:
 
     def blame(self) -> dict[str, Any]:
         return {"host": self.name, "agents": []}
+
+    def explain(self, service: str) -> dict[str, Any]:
+        row = self.row(service) if service in self.cells else None
+        return self.explanation.of(service, row)
 
     def edges(self) -> dict[str, Any]:
         return self.board.edges(self.mesh._host(self.name).house.calls)

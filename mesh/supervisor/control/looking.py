@@ -48,6 +48,11 @@ class Looking(Family):
         return self._ruled.describe(self._cell(service))
 
     @operation(idempotent=True)
+    async def explain(self, service: str) -> dict[str, Any]:
+        """What this host knows of any service: its cell, who offers it, whether a call would go through, its errors."""
+        return self._ruled.explain(service)
+
+    @operation(idempotent=True)
     async def edges(self) -> dict[str, Any]:
         """What each agent of this host has called since the host started, and which topics it hears."""
         return self._ruled.edges()

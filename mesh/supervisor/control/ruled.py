@@ -50,6 +50,9 @@ class Ruled(Protocol):
     async def reach(self) -> list[dict[str, Any]]:
         """Return how this host reaches the others and the registry."""
 
+    def explain(self, service: str) -> dict[str, Any]:
+        """Return what this host knows of a service, whether it runs here or not."""
+
     def edges(self) -> dict[str, Any]:
         """Return who of this host has called what, and what its agents hear."""
 

@@ -69,6 +69,26 @@ def test_what_a_host_shows_of_itself_is_what_it_answers(tmp_path: Path) -> None:
     run(tmp_path, scenario)
 
 
+def test_a_service_is_explained_whether_it_runs_here_or_not(tmp_path: Path) -> None:
+    async def scenario(desk: Desk) -> None:
+        await desk.mesh.add("plain", Plain)
+        desk.host.announces("plain")
+        told = await desk.ask("explain", service="plain")
+        assert (told["goes_to"], told["refusal"], told["known"]) == ("mainpc", None, True)
+        assert [step["state"] for step in told["cell"]["history"]] == ["starting", "ready"]
+        assert (told["cell"]["failures"], told["cell"]["waits_for"]) == (0, [])
+        assert [row["state"] for row in told["instances"]] == ["ready"]
+        await desk.ask("agent_stop", service="plain")
+        desk.host.announces("plain")
+        told = await desk.ask("explain", service="plain")
+        assert told["goes_to"] is None and "stopped" in told["refusal"]
+        assert [step["state"] for step in told["cell"]["history"]][-2:] == ["draining", "stopped"]
+        stranger = await desk.ask("explain", service="plian")
+        assert (stranger["known"], stranger["cell"], stranger["nearest"]) == (False, None, "plain")
+
+    run(tmp_path, scenario)
+
+
 def test_what_the_doctor_asks_is_answered(tmp_path: Path) -> None:
     async def scenario(desk: Desk) -> None:
         assert await desk.ask("clock") == {"time": desk.mesh.clock.time()}
