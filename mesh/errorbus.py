@@ -14,7 +14,7 @@ import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -25,7 +25,22 @@ MAX_TRACEBACK = 16_000
 FRAMES = 12
 HELD = 10_000
 
-GroupState = Literal["open", "acknowledged", "muted"]
+GroupState = Literal["new", "acknowledged", "muted"]
+
+
+class Standing(NamedTuple):
+    """What an operator made of a group: acknowledged until it occurs again, muted until a wall-clock time (None: for
+    good)."""
+
+    state: GroupState
+    until: float | None = None
+
+    def at(self, now: float) -> GroupState:
+        """Return the state then."""
+        return "new" if self.until is not None and now >= self.until else self.state
+
+
+NEW = Standing("new")
 
 
 class Severity(StrEnum):
@@ -44,7 +59,11 @@ class Severity(StrEnum):
 
 
 class ErrorRecord(BaseModel):
-    """What travels on the error bus; `time` is wall-clock seconds, `seq` the number in `id`."""
+    """What travels on the error bus; `time` is wall-clock seconds, `seq` the number in `id`.
+
+    `opens` is true for the first of its group, the first after the group was acknowledged, and the first after it is no
+    longer muted; `muted` for one of a group that is.
+    """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -60,6 +79,8 @@ class ErrorRecord(BaseModel):
     trace_id: str | None = None
     fingerprint: str
     skipped: int = 0
+    opens: bool = False
+    muted: bool = False
 
     def event(self) -> dict[str, Any]:
         """Return what is published: the fields of every reader, without those only the store keeps."""
@@ -75,7 +96,10 @@ class ErrorDetail(ErrorRecord):
 
 
 class ErrorGroup(BaseModel):
-    """All kept records of one host that are the same error; severity is the worst, message and sample the latest."""
+    """All kept records of one host that are the same error; severity is the worst, message and sample the latest.
+
+    `until` is when a muted one will be new again, None for good.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -90,6 +114,7 @@ class ErrorGroup(BaseModel):
     last_seen: float
     sample_id: str
     state: GroupState
+    until: float | None = None
 
 
 class Passed(MeshError):
@@ -201,15 +226,18 @@ def number_of(record_id: str, host: str) -> int:
     return int(digits)
 
 
-def group(records: Iterable[ErrorRecord], states: Mapping[str, GroupState] | None = None) -> list[ErrorGroup]:
+def group(
+    records: Iterable[ErrorRecord], standings: Mapping[str, Standing] | None = None, now: float = 0.0
+) -> list[ErrorGroup]:
     """Return the groups of `records` (of any hosts, each host's in order of number), the latest first.
 
-    `states` gives the state of a fingerprint where it is not open.
+    `standings` has those fingerprints that are not new, as far as they are not at the wall-clock time `now`.
     """
     members: dict[tuple[str, str], list[ErrorRecord]] = {}
     for record in records:
         members.setdefault((record.host, record.fingerprint), []).append(record)
-    groups = [_group_of(same, (states or {}).get(same[0].fingerprint, "open")) for same in members.values()]
+    known = standings or {}
+    groups = [_group_of(same, known.get(same[0].fingerprint, NEW), now) for same in members.values()]
     return sorted(groups, key=lambda group: group.last_seen, reverse=True)
 
 
@@ -309,13 +337,13 @@ def _released(host: str, reader: _Reader, known_to: float) -> list[ErrorRecord |
     return shown
 
 
-def _group_of(same: list[ErrorRecord], state: GroupState) -> ErrorGroup:
-    latest = same[-1]
+def _group_of(same: list[ErrorRecord], standing: Standing, now: float) -> ErrorGroup:
+    latest, state = same[-1], standing.at(now)
     return ErrorGroup(
         fingerprint=latest.fingerprint, severity=max((record.severity for record in same), key=lambda s: s.rank),
         service=latest.service, host=latest.host, type=latest.type, message=latest.message, count=len(same),
         first_seen=min(record.time for record in same), last_seen=max(record.time for record in same),
-        sample_id=latest.id, state=state,
+        sample_id=latest.id, state=state, until=standing.until if state != "new" else None,
     )
 
 

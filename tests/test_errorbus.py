@@ -18,6 +18,7 @@ from mesh.errorbus import (
     Gap,
     Joiner,
     Severity,
+    Standing,
     describe,
     fingerprint,
     frames_of,
@@ -82,7 +83,7 @@ def test_an_exception_without_text_is_told_by_its_class() -> None:
 
 def test_only_the_fields_for_readers_travel() -> None:
     event = described(caught(lambda: look_up("lamp")), context={"secret": 1}).event()
-    assert set(event) == CLI_FIELDS | {"skipped"}
+    assert set(event) == CLI_FIELDS | {"skipped", "opens", "muted"}
     assert event["severity"] == "error" and type(event["severity"]) is str
     assert record_of(decode(encode(event))).event() == event
 
@@ -221,14 +222,14 @@ def test_a_group_counts_and_shows_the_latest() -> None:
     assert groups[0].model_dump(mode="json") == {
         "fingerprint": "aa", "severity": "critical", "service": "nlu", "host": "pc2", "type": "KeyError",
         "message": "really last", "count": 3, "first_seen": 1.0, "last_seen": 4.0, "sample_id": "pc2-000004",
-        "state": "open",
+        "state": "new", "until": None,
     }
 
 
 def test_hosts_are_grouped_apart_and_states_are_shown() -> None:
-    groups = group([record(1), record(1, host="mainpc"), record(2, fingerprint="bb")], {"aa": "muted"})
+    groups = group([record(1), record(1, host="mainpc"), record(2, fingerprint="bb")], {"aa": Standing("muted")})
     assert {(found.host, found.fingerprint, found.state) for found in groups} == {
-        ("pc2", "aa", "muted"), ("mainpc", "aa", "muted"), ("pc2", "bb", "open"),
+        ("pc2", "aa", "muted"), ("mainpc", "aa", "muted"), ("pc2", "bb", "new"),
     }
 
 

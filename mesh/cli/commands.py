@@ -22,6 +22,10 @@ Severity = Annotated[str | None, typer.Option("--severity", metavar="NAME",
                                               help="Only this severity and worse: debug, info, warning, error, "
                                                    "critical.")]
 
+Every = Annotated[bool, typer.Option("--all", help="Muted ones as well.")]
+Groups = Annotated[list[str], typer.Argument(metavar="FINGERPRINT...", show_default=False,
+                                             help="As `mesh errors` lists it, its beginning, or an error's id.")]
+
 app = typer.Typer(name="mesh", help="Agents on a few machines that call each other by name: start, look, ask, stop.",
                   no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 _events = typer.Typer(help="What is published.", no_args_is_help=True)
@@ -172,21 +176,60 @@ app.add_typer(_errors, name="errors")
 @command(_errors, None)
 def errors(
     scope: Scope, service: OfService = None, host: Host = None, severity: Severity = None,
+    every: Every = False,
     limit: Annotated[int, typer.Option("--limit", min=1, help="How many groups.")] = 100,
 ) -> None:
     """What went wrong, in groups."""
     from mesh.cli.errors import Chosen, groups
 
-    groups(scope, Chosen(service, host, severity), limit)
+    groups(scope, Chosen(service, host, severity, every), limit)
 
 
 @command(_errors, "tail", timeout=None)
-def errors_tail(scope: Scope, service: OfService = None, host: Host = None, severity: Severity = None) -> None:
+def errors_tail(
+    scope: Scope, service: OfService = None, host: Host = None, severity: Severity = None, every: Every = False
+) -> None:
     """The kept errors, then each as it happens, until Ctrl-C."""
     from mesh.cli.errors import Chosen
     from mesh.cli.errortail import tail as run
 
-    run(scope, Chosen(service, host, severity))
+    run(scope, Chosen(service, host, severity, every))
+
+
+@command(_errors, "ack")
+def errors_ack(scope: Scope, groups: Groups) -> int:
+    """Acknowledge groups: they are new again when they occur again."""
+    from mesh.cli.errorstate import ACKNOWLEDGED, judge
+
+    return judge(scope, groups, ACKNOWLEDGED)
+
+
+@command(_errors, "unack")
+def errors_unack(scope: Scope, groups: Groups) -> int:
+    """Make acknowledged groups new again."""
+    from mesh.cli.errorstate import UNACKNOWLEDGED, judge
+
+    return judge(scope, groups, UNACKNOWLEDGED)
+
+
+@command(_errors, "mute")
+def errors_mute(
+    scope: Scope, groups: Groups,
+    span: Annotated[str | None, typer.Option("--for", metavar="TIME", help="How long: 10m, 2h, 1d.",
+                                             show_default="for good")] = None,
+) -> int:
+    """Count groups on, but neither show them nor tell anybody."""
+    from mesh.cli.errorstate import judge, muted
+
+    return judge(scope, groups, muted(span))
+
+
+@command(_errors, "unmute")
+def errors_unmute(scope: Scope, groups: Groups) -> int:
+    """Show muted groups again."""
+    from mesh.cli.errorstate import UNMUTED, judge
+
+    return judge(scope, groups, UNMUTED)
 
 
 @command(_errors, "show")

@@ -24,11 +24,12 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """Which errors to show: of a service, of a host, of at least a severity; None is all."""
+    """Which errors to show: of a service, of a host, of at least a severity, None for all; `muted` ones as well."""
 
     service: str | None = None
     host: str | None = None
     severity: str | None = None
+    muted: bool = False
 
     def check(self) -> None:
         """Raise `UsageError` for a severity that is none."""
@@ -40,7 +41,7 @@ class Chosen:
         """Tell whether a record is to be shown."""
         least = 0 if self.severity is None else Severity(self.severity).rank
         return (self.service in (None, record.service) and self.host in (None, record.host)
-                and record.severity.rank >= least)
+                and record.severity.rank >= least and (self.muted or not record.muted))
 
 
 def groups(scope: Scope, chosen: Chosen, limit: int) -> None:
@@ -56,7 +57,7 @@ def groups(scope: Scope, chosen: Chosen, limit: int) -> None:
 
 
 async def _grouped(scope: Scope, chosen: Chosen, limit: int) -> tuple[list[Row], dict[str, str]]:
-    arguments = {"service": chosen.service, "severity": chosen.severity, "limit": limit}
+    arguments = {"service": chosen.service, "severity": chosen.severity, "limit": limit, "muted": chosen.muted}
     async with connected(scope) as operator:
         directory = await operator.directory()
         asked = hosts.chosen(operator.config, directory, chosen.host)

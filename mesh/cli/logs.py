@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import textwrap
 import time
 from collections.abc import Mapping
@@ -19,6 +18,7 @@ from mesh.cli.logmerge import Merge, seconds_of
 from mesh.cli.operator import Operator
 from mesh.cli.scope import Scope
 from mesh.cli.screen import clean, coloured, line, moment, note, say, state
+from mesh.cli.spoken import seconds_in
 from mesh.cli.table import width
 from mesh.config import MeshConfig
 from mesh.errors import MeshError, MeshUnreachable, UsageError
@@ -29,8 +29,6 @@ PAUSE = 0.3
 HOLD = 2.0
 TOLD_SKEW = 1.0
 SHORT = 12
-_SPAN = re.compile(r"(\d+(?:\.\d+)?)\s*(s|m|min|h|d)\Z")
-_UNITS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86_400}
 
 Row = dict[str, Any]
 
@@ -64,9 +62,9 @@ def logs(
 
 def since_of(text: str, now: float) -> float:
     """Return the moment that `10m`, `2h`, `14:30` or an ISO time means; raises `UsageError`."""
-    found = _SPAN.match(text.strip())
-    if found is not None:
-        return now - float(found[1]) * _UNITS[found[2]]
+    seconds = seconds_in(text)
+    if seconds is not None:
+        return now - seconds
     today = datetime.fromtimestamp(now).date().isoformat()
     for candidate in (text, f"{today}T{text}"):
         try:

@@ -12,12 +12,13 @@ from __future__ import annotations
 
 import os
 import threading
+from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
 from mesh.clock import Clock
-from mesh.errorbus import ErrorDetail, ErrorGroup, GroupState, Severity, group, make_id, number_of
+from mesh.errorbus import NEW, ErrorDetail, ErrorGroup, Severity, Standing, group, make_id, number_of
 from mesh.errors import StoreError
 from mesh.supervisor.errorstore import ErrorStore
 
@@ -46,9 +47,10 @@ class ErrorLog:
         self._mark = folder / "errors.mark"
         self._changed = threading.Condition()
         self._records: dict[int, ErrorDetail] = {}
-        self._states: dict[str, GroupState] = {}
+        self._standings: dict[str, Standing] = {}
+        self._counts: Counter[str] = Counter()
         self._unwritten: set[int] = set()
-        self._states_unwritten = False
+        self._standings_unwritten = False
         self._last = self._previous = self._reserved = 0
         self._failing = self._closing = self._begun_anew = False
         self._writer = threading.Thread(target=self._write_on, name=f"errors-{host}", daemon=True)
@@ -82,11 +84,10 @@ class ErrorLog:
             number = self._last + 1
             numbered = record.model_copy(update={
                 "id": make_id(self.host, number), "seq": number, "skipped": self._last - self._previous,
+                **self._noticed(record.fingerprint),
             })
             self._last = self._previous = number
             self._keep(numbered)
-            if self._states.get(record.fingerprint) == "acknowledged":
-                self._set_state(record.fingerprint, "open")
             return numbered
 
     def decide(self, record_id: str, decision: str) -> bool:
@@ -98,10 +99,13 @@ class ErrorLog:
                 self._keep(record.model_copy(update={"decision": decision}))
             return record is not None
 
-    def set_state(self, fingerprint: str, state: GroupState) -> None:
-        """Make a group open, muted, or acknowledged, which lasts until it occurs again."""
+    def judge(self, fingerprint: str, standing: Standing) -> ErrorGroup | None:
+        """Have a group stand otherwise and return it, None if nothing of it is kept; then it may be muted all the same.
+        """
         with self._changed:
-            self._set_state(fingerprint, state)
+            if standing.state == "muted" or self._counts[fingerprint]:
+                self._judge(fingerprint, standing)
+        return next((each for each in self.groups() if each.fingerprint == fingerprint), None)
 
     def one(self, record_id: str) -> ErrorDetail | None:
         """Return one error with all that is known of it, None if it is not kept any more."""
@@ -116,13 +120,16 @@ class ErrorLog:
             return [record for number, record in self._records.items() if number > after]
 
     def groups(
-        self, *, service: str | None = None, severity: Severity | None = None, limit: int | None = None
+        self, *, service: str | None = None, severity: Severity | None = None, muted: bool = True,
+        limit: int | None = None,
     ) -> list[ErrorGroup]:
-        """Return the groups of one service and of at least a severity, the latest first."""
+        """Return the groups of one service and of at least a severity, the latest first; `muted` ones or not."""
         with self._changed:
-            records, states = list(self._records.values()), dict(self._states)
-        found = group((record for record in records if service in (None, record.service)), states)
-        return [each for each in found if severity is None or each.severity.rank >= severity.rank][:limit]
+            records, standings = list(self._records.values()), dict(self._standings)
+        found = group((record for record in records if service in (None, record.service)), standings,
+                      self._clock.time())
+        return [each for each in found if (severity is None or each.severity.rank >= severity.rank)
+                and (muted or each.state != "muted")][:limit]
 
     def count(self, since: float, severity: Severity = Severity.ERROR) -> int:
         """Return how many errors of at least `severity` came after the wall-clock time `since`."""
@@ -132,21 +139,34 @@ class ErrorLog:
 
     # --- memory, under the lock --------------------------------------------------------------------------------------
 
+    def _noticed(self, fingerprint: str) -> dict[str, bool]:
+        """Return what a new record is to its group; one that was acknowledged, or is muted no longer, opens anew."""
+        standing = self._standings.get(fingerprint, NEW)
+        muted = standing.at(self._clock.time()) == "muted"
+        if standing is not NEW and not muted:
+            self._judge(fingerprint, NEW)
+        return {"muted": muted, "opens": not muted and (standing is not NEW or not self._counts[fingerprint])}
+
     def _keep(self, record: ErrorDetail) -> None:
+        if record.seq not in self._records:
+            self._counts[record.fingerprint] += 1
         self._records[record.seq] = record
         self._unwritten.add(record.seq)
         if len(self._records) > KEEP:
             oldest = next(iter(self._records))
-            del self._records[oldest]
+            gone = self._records.pop(oldest)
+            self._counts[gone.fingerprint] -= 1
+            if not self._counts[gone.fingerprint]:
+                del self._counts[gone.fingerprint]
             self._unwritten.discard(oldest)
         self._changed.notify()
 
-    def _set_state(self, fingerprint: str, state: GroupState) -> None:
-        if state == "open":
-            self._states.pop(fingerprint, None)
+    def _judge(self, fingerprint: str, standing: Standing) -> None:
+        if standing.state == "new":
+            self._standings.pop(fingerprint, None)
         else:
-            self._states[fingerprint] = state
-        self._states_unwritten = True
+            self._standings[fingerprint] = standing
+        self._standings_unwritten = True
         self._changed.notify()
 
     # --- disk --------------------------------------------------------------------------------------------------------
@@ -154,8 +174,9 @@ class ErrorLog:
     def _load(self) -> bool:
         """Read the file into memory; tell whether what it held is known now."""
         try:
-            records, self._states = self._store.load()
+            records, self._standings = self._store.load()
             self._records = {record.seq: record for record in records}
+            self._counts = Counter(record.fingerprint for record in records)
             return True
         except StoreError as error:
             self._in_trouble(error)
@@ -187,7 +208,7 @@ class ErrorLog:
             with self._changed:
                 if self._failing:
                     self._changed.wait_for(lambda: self._closing, self._retry_s)
-                self._changed.wait_for(lambda: self._unwritten or self._states_unwritten or self._closing)
+                self._changed.wait_for(lambda: self._unwritten or self._standings_unwritten or self._closing)
                 closing = self._closing
             try:
                 self._write(closing)
@@ -203,15 +224,15 @@ class ErrorLog:
     def _write(self, closing: bool) -> None:
         with self._changed:
             records = [self._records[number] for number in sorted(self._unwritten)]
-            states = dict(self._states)
+            standings = dict(self._standings)
             # A clean end leaves no number set aside; otherwise the next block is there before it is needed.
             if closing:
                 self._reserve(self._last)
             elif self._reserved - self._last < BLOCK // 2:
                 self._reserve(self._last + BLOCK)
-        self._store.write(records, states, KEEP)
+        self._store.write(records, standings, KEEP)
         with self._changed:
-            self._states_unwritten = self._states != states
+            self._standings_unwritten = self._standings != standings
             for record in records:
                 if self._records.get(record.seq) is record:
                     self._unwritten.discard(record.seq)
@@ -223,7 +244,7 @@ class ErrorLog:
                 aside = self._store.set_aside()
                 with self._changed:
                     self._unwritten |= set(self._records)
-                    self._begun_anew = self._states_unwritten = True
+                    self._begun_anew = self._standings_unwritten = True
                 self._tell(Severity.ERROR, f"{error}; it was set aside as {aside.name} and a new one begun")
                 return True
         if not self._failing:

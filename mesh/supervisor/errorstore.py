@@ -13,15 +13,15 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from mesh.errorbus import ErrorDetail, GroupState
+from mesh.errorbus import ErrorDetail, Standing
 from mesh.errors import StoreError
 
-VERSION = 1
+VERSION = 2
 BUSY_S = 2.0
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS records (number INTEGER PRIMARY KEY, record TEXT NOT NULL);
-CREATE TABLE IF NOT EXISTS states (fingerprint TEXT PRIMARY KEY, state TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS states (fingerprint TEXT PRIMARY KEY, state TEXT NOT NULL, until REAL);
 """
 
 
@@ -32,16 +32,17 @@ class ErrorStore:
         self.path = path
         self._connection: sqlite3.Connection | None = None
 
-    def load(self) -> tuple[list[ErrorDetail], dict[str, GroupState]]:
-        """Return all records in order of number, and the groups that are not open."""
+    def load(self) -> tuple[list[ErrorDetail], dict[str, Standing]]:
+        """Return all records in order of number, and the groups that are not new."""
         with self._explained("read"):
             connection = self._opened()
             rows = connection.execute("SELECT record FROM records ORDER BY number").fetchall()
-            states = dict(connection.execute("SELECT fingerprint, state FROM states").fetchall())
-            return [ErrorDetail.model_validate(json.loads(row[0])) for row in rows], states
+            states = connection.execute("SELECT fingerprint, state, until FROM states").fetchall()
+            return ([ErrorDetail.model_validate(json.loads(row[0])) for row in rows],
+                    {fingerprint: Standing(state, until) for fingerprint, state, until in states})
 
-    def write(self, records: Iterable[ErrorDetail], states: Mapping[str, GroupState], keep: int) -> None:
-        """Store `records` by their number and the groups that are not open; only the last `keep` records stay."""
+    def write(self, records: Iterable[ErrorDetail], standings: Mapping[str, Standing], keep: int) -> None:
+        """Store `records` by their number and the groups that are not new; only the last `keep` records stay."""
         rows = [(record.seq, json.dumps(record.model_dump())) for record in records]
         with self._explained("written"):
             connection = self._opened()
@@ -52,7 +53,8 @@ class ErrorStore:
                     "(SELECT number FROM records ORDER BY number DESC LIMIT 1 OFFSET ?)", (keep,),
                 )
                 connection.execute("DELETE FROM states")
-                connection.executemany("INSERT INTO states VALUES (?, ?)", states.items())
+                connection.executemany("INSERT INTO states VALUES (?, ?, ?)",
+                                       [(fingerprint, *standing) for fingerprint, standing in standings.items()])
 
     def set_aside(self) -> Path:
         """Rename the damaged file, so that the next use begins a new one, and return its new name."""
@@ -97,8 +99,10 @@ class ErrorStore:
 def _prepare(connection: sqlite3.Connection) -> None:
     """Bring a fresh connection to the schema; a file of another program or version counts as damaged."""
     version = connection.execute("PRAGMA user_version").fetchone()[0]
-    if version not in (0, VERSION):
+    if version not in (0, 1, VERSION):
         raise sqlite3.DatabaseError(f"its format is {version}, this version reads {VERSION}")
     connection.execute("PRAGMA journal_mode=WAL")
     connection.execute("PRAGMA synchronous=NORMAL")
+    if version == 1:
+        connection.execute("ALTER TABLE states ADD COLUMN until REAL")
     connection.executescript(f"{_SCHEMA}PRAGMA user_version={VERSION};")

@@ -39,7 +39,7 @@ def test_errors_of_all_hosts_are_grouped_with_the_latest_first(mesh: Project) ->
     after = blown(mesh, "torch")
     assert (after["count"] - before["count"], after["message"], after["sample_id"]) == (1, "third", error["error_id"])
     assert after["first_seen"] == before["first_seen"] and after["last_seen"] > before["last_seen"]
-    assert (after["host"], after["severity"], after["state"]) == ("pc2", "error", "open")
+    assert (after["host"], after["severity"], after["state"]) == ("pc2", "error", "new")
     found = groups(mesh)
     assert found[0] == after and {group["host"] for group in found} == {"mainpc", "pc2"}
     assert [group["last_seen"] for group in found] == sorted((group["last_seen"] for group in found), reverse=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import queue
 import resource
 import signal
@@ -16,9 +17,10 @@ from typing import Any
 
 import pytest
 
-from mesh.errorbus import ErrorDetail, Gap, Joiner, Severity, describe
+from mesh.errorbus import ErrorDetail, Gap, Joiner, Severity, Standing, describe
 from mesh.errors import InvalidArgument
 from mesh.supervisor.errorlog import BLOCK, KEEP, ErrorLog
+from mesh.testing import FakeClock
 from tests.eventually import wait_until
 
 LIMIT = 10.0
@@ -142,18 +144,78 @@ def test_recent_errors_are_counted_from_error_upwards(tmp_path: Path) -> None:
         assert (log.count(since=15.0), log.count(since=5.0), log.count(since=5.0, severity=Severity.DEBUG)) == (1, 2, 3)
 
 
-def test_an_acknowledged_group_opens_when_it_happens_again_and_a_muted_one_does_not(tmp_path: Path) -> None:
+def test_an_acknowledged_group_is_new_when_it_happens_again_and_a_muted_one_is_not(tmp_path: Path) -> None:
     with opened(tmp_path) as log:
         dark, slow = log.append(report("dark")), log.append(report("slow"))
-        log.set_state(dark.fingerprint, "acknowledged")
-        log.set_state(slow.fingerprint, "muted")
+        log.judge(dark.fingerprint, Standing("acknowledged"))
+        log.judge(slow.fingerprint, Standing("muted"))
     with opened(tmp_path) as log:
         assert {group.message: group.state for group in log.groups()} == {"dark": "acknowledged", "slow": "muted"}
         log.append(report("dark"))
         log.append(report("slow"))
-        assert {group.message: group.state for group in log.groups()} == {"dark": "open", "slow": "muted"}
+        assert {group.message: group.state for group in log.groups()} == {"dark": "new", "slow": "muted"}
     with opened(tmp_path) as log:
-        assert {group.message: group.state for group in log.groups()} == {"dark": "open", "slow": "muted"}
+        assert {group.message: group.state for group in log.groups()} == {"dark": "new", "slow": "muted"}
+
+
+def test_a_record_says_whether_it_opens_its_group(tmp_path: Path) -> None:
+    with opened(tmp_path) as log:
+        first, again = log.append(report("dark")), log.append(report("dark"))
+        log.judge(first.fingerprint, Standing("acknowledged"))
+        back, more = log.append(report("dark")), log.append(report("dark"))
+        assert [each.opens for each in (first, again, back, more)] == [True, False, True, False]
+    with opened(tmp_path) as log:
+        assert (log.append(report("dark")).opens, log.append(report("slow")).opens) == (False, True)
+
+
+def test_a_muted_group_is_counted_and_left_out_until_its_time_is_over(tmp_path: Path) -> None:
+    clock = FakeClock()
+    with opened(tmp_path, clock=clock) as log:
+        record = log.append(report("dark"))
+        group = log.judge(record.fingerprint, Standing("muted", clock.time() + 60))
+        assert group is not None and (group.state, group.until) == ("muted", clock.time() + 60)
+        asyncio.run(clock.advance(30))
+        quiet = log.append(report("dark"))
+        assert (quiet.muted, quiet.opens) == (True, False)
+        assert log.groups(muted=False) == [] and [each.count for each in log.groups()] == [2]
+    with opened(tmp_path, clock=clock) as log:
+        assert log.groups()[0].state == "muted"
+        asyncio.run(clock.advance(31))
+        assert [(each.state, each.until) for each in log.groups(muted=False)] == [("new", None)]
+        loud, more = log.append(report("dark")), log.append(report("dark"))
+        assert [(each.muted, each.opens) for each in (loud, more)] == [(False, True), (False, False)]
+
+
+def test_what_is_not_kept_can_be_muted_but_not_acknowledged(tmp_path: Path) -> None:
+    fingerprint = report("dark").fingerprint
+    with opened(tmp_path) as log:
+        assert log.judge(fingerprint, Standing("acknowledged")) is None
+        assert log.append(report("dark")).muted is False
+    with opened(tmp_path / "other") as log:
+        assert log.judge(fingerprint, Standing("muted")) is None
+        assert log.append(report("dark")).muted
+        unmuted = log.judge(fingerprint, Standing("new"))
+        assert unmuted is not None and unmuted.state == "new" and not log.append(report("dark")).muted
+
+
+def test_a_group_whose_records_were_all_forgotten_opens_anew(tmp_path: Path) -> None:
+    with opened(tmp_path) as log:
+        log.append(report("dark"))
+        for _ in range(KEEP):
+            log.append(report("slow"))
+        assert log.append(report("dark")).opens
+
+
+def test_a_file_of_the_version_before_is_read(tmp_path: Path) -> None:
+    with opened(tmp_path) as log:
+        record = log.append(report("dark"))
+        log.judge(record.fingerprint, Standing("muted"))
+    with sqlite3.connect(tmp_path / "errors.db") as connection:
+        connection.execute("ALTER TABLE states DROP COLUMN until")
+        connection.execute("PRAGMA user_version=1")
+    connection.close()
+    with opened(tmp_path) as log:
+        assert [(each.message, each.state, each.until) for each in log.groups()] == [("dark", "muted", None)]
 
 
 REPORTER = """
