@@ -1,4 +1,4 @@
-"""`mesh agent start|stop|restart`: the life of one agent on one host; waits until it is so and every host knows."""
+"""`mesh agent start|stop|restart|isolate`: the life of one agent on one host; waits until every host knows."""
 
 from __future__ import annotations
 
@@ -12,26 +12,30 @@ from mesh.cli.screen import clean, document, note, say, state
 from mesh.cli.spread import spread
 from mesh.errors import UsageError
 
-Verb = Literal["start", "stop", "restart"]
+Verb = Literal["start", "stop", "restart", "isolate"]
 
-WANTED = {"start": ("ready", "degraded"), "restart": ("ready", "degraded"), "stop": ("stopped",)}
+WELL = ("ready", "degraded")
+WANTED = {"start": WELL, "restart": WELL, "isolate": WELL, "stop": ("stopped",)}
 
 
-def act(scope: Scope, verb: Verb, service: str, host: str | None) -> int:
-    """Start, stop or restart one agent; returns 1 if it did not come to be what was asked."""
-    outcome = asyncio.run(_acted(scope, verb, service, host))
+def act(scope: Scope, verb: Verb, service: str, host: str | None, **arguments: str) -> int:
+    """Start, stop, restart or isolate one agent; returns 1 if it did not come to be what was asked."""
+    outcome = asyncio.run(_acted(scope, verb, service, host, arguments))
     reached = outcome["state"] in WANTED[verb]
     if scope.json:
         document({"ok": reached, **outcome})
     else:
         reason = f": {outcome['reason']}" if outcome["reason"] and outcome["state"] != "stopped" else ""
-        say(clean(f"{service} on {outcome['host']} is ") + state(outcome["state"]) + clean(reason))
+        where = f", as a {outcome['isolation']} (pid {outcome['pid']})" if verb == "isolate" else ""
+        say(clean(f"{service} on {outcome['host']} is ") + state(outcome["state"]) + clean(where + reason))
     if outcome["warning"]:
         note(f"warning: {outcome['warning']}")
     return 0 if reached else 1
 
 
-async def _acted(scope: Scope, verb: Verb, service: str, host: str | None) -> dict[str, Any]:
+async def _acted(
+    scope: Scope, verb: Verb, service: str, host: str | None, arguments: dict[str, str]
+) -> dict[str, Any]:
     async with connected(scope) as operator:
         directory = await operator.directory()
         found = homes(operator.config, directory, service)
@@ -39,7 +43,8 @@ async def _acted(scope: Scope, verb: Verb, service: str, host: str | None) -> di
             found = [checked(host, names(operator.config, directory))]
         elif len(found) > 1:
             raise UsageError(f"{service} runs on {' and '.join(found)}; say which one with --host")
-        outcome: dict[str, Any] = await operator.ask(f"supervisor.agent_{verb}", {"service": service}, host=found[0])
+        outcome: dict[str, Any] = await operator.ask(f"supervisor.agent_{verb}", {"service": service, **arguments},
+                                                      host=found[0])
         unaware = await spread(operator, service, outcome["host"])
     if unaware and outcome["warning"] is None:
         outcome["warning"] = f"{' and '.join(unaware)} did not hear of it yet: is the registry well? see `mesh status`"

@@ -391,6 +391,18 @@ def agent_restart(scope: Scope, service: Service, host: Host = None) -> int:
     return act(scope, "restart", service, host)
 
 
+@command(_agent, "isolate", timeout=60.0)
+def agent_isolate(
+    scope: Scope, service: Service,
+    isolation: Annotated[str, typer.Argument(metavar="coroutine|thread|process|config", show_default=False)],
+    host: Host = None,
+) -> int:
+    """Move an agent between loop, thread and process, live."""
+    from mesh.cli.agent import act
+
+    return act(scope, "isolate", service, host, isolation=isolation)
+
+
 app.add_typer(_keys, name="keys")
 
 

@@ -40,7 +40,7 @@ async def _asked(scope: Scope, service: str, host: str | None) -> Row:
 
 def _print(told: Row) -> None:
     say(f"{coloured(told['service'], 'bold')}: {told['purpose'] or 'no purpose told'}")
-    say(f"  {told['class']}, {told['isolation']}" + (", required" if told["required"] else ""))
+    say(f"  {told['class']}, {told['isolation']}{_place(told)}" + (", required" if told["required"] else ""))
     for row in told["instances"]:
         say(f"  on {row['host']}: {state(row['state'])}" + (f", {row['reason']}" if row["reason"] else ""))
     for name in sorted({*told["configured_on"]} - {row["host"] for row in told["instances"]}):
@@ -56,6 +56,13 @@ def _print(told: Row) -> None:
     origin = told["origin"]
     _print_rows("limits", [f"{key} = {value}  ({origin.get(f'limits.{key}', 'default')})"
                            for key, value in told["limits"].items()])
+
+
+def _place(told: Row) -> str:
+    """Return where an agent runs that its file does not place there, and its process if that is its own."""
+    words = [] if told["memory_mb"] is None else [f"pid {told['pid']}", f"{told['memory_mb']:.0f} MiB"]
+    moved = ":" not in told["isolation_origin"] and told["isolation_origin"] != "default"
+    return f" ({', '.join([*words, told['isolation_origin']] if moved else words)})" if words or moved else ""
 
 
 def _print_operations(operations: list[Row]) -> None:

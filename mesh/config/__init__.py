@@ -5,7 +5,7 @@ Read once, at the edge, into one frozen model; whoever needs a value is given it
 
 from mesh.config.findings import CODES, Finding, Severity
 from mesh.config.graph import hard_edges, waves
-from mesh.config.load import apply_overrides, findings, load
+from mesh.config.load import ISOLATION, apply_overrides, findings, load
 from mesh.config.model import (
     AgentSpec,
     Budget,
@@ -14,6 +14,7 @@ from mesh.config.model import (
     HostConfig,
     HttpConfig,
     HttpTarget,
+    Isolation,
     Limits,
     MeshConfig,
     RedisConfig,
@@ -24,6 +25,7 @@ from mesh.config.project import find_root
 
 __all__ = [
     "CODES",
+    "ISOLATION",
     "AgentSpec",
     "Budget",
     "ConnectionsConfig",
@@ -32,6 +34,7 @@ __all__ = [
     "HostConfig",
     "HttpConfig",
     "HttpTarget",
+    "Isolation",
     "Limits",
     "MeshConfig",
     "RedisConfig",

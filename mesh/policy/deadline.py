@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 from mesh.clock import Clock
-from mesh.errors import DeadlineExceeded
+from mesh.errors import DeadlineExceeded, MeshError
 from mesh.message import Handler, Reply, Request
 from mesh.transport.deadlines import Deadlines
 
@@ -13,11 +14,12 @@ from mesh.transport.deadlines import Deadlines
 class _Limit:
     """One running request: cancels its task at the deadline."""
 
-    __slots__ = ("passed", "task")
+    __slots__ = ("end", "passed", "task")
 
     def __init__(self, task: asyncio.Task[object]) -> None:
         self.task = task
         self.passed = False
+        self.end: Callable[[Request], MeshError] | None = None
 
     def expire(self) -> None:
         """Cancel the task."""
@@ -37,11 +39,12 @@ class DeadlineGuard:
     def __len__(self) -> int:
         return len(self._running)
 
-    def cancel_all(self) -> None:
-        """Cancel every running request but the one that asks for it."""
+    def cancel_all(self, end: Callable[[Request], MeshError] | None = None) -> None:
+        """Cancel every running request but the one that asks for it; `end` makes the error each is answered with."""
         own = asyncio.current_task()
         for limit in list(self._running):
             if limit.task is not own:
+                limit.end = end
                 limit.task.cancel()
 
     def in_front_of(self, inner: Handler) -> Handler:
@@ -58,9 +61,11 @@ class DeadlineGuard:
             try:
                 return await inner(request)
             except asyncio.CancelledError:
-                if not limit.passed:
+                if limit.end is None and not limit.passed:
                     raise
                 limit.task.uncancel()
+                if limit.end is not None:
+                    return Reply(error=limit.end(request))
                 return Reply(error=DeadlineExceeded(f"{request.target} was stopped at its deadline", began="yes"))
             finally:
                 self._running.discard(limit)

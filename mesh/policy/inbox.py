@@ -23,7 +23,10 @@ WAIT = histogram("mesh_inbox_wait_seconds", "How long calls that had to wait wai
 
 
 class Inbox:
-    """Requests that run and wait. Bodies over 16 MiB in all are refused too; a single larger one is let in alone."""
+    """Requests that run and wait. Bodies over 16 MiB in all are refused too; a single larger one is let in alone.
+
+    While it is held, nothing more begins: what comes waits, until it is released.
+    """
 
     def __init__(self, *, waiting: int, concurrency: int, clock: Clock | None = None) -> None:
         self.running = 0
@@ -33,6 +36,7 @@ class Inbox:
         self._concurrency = concurrency
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._bytes = 0
+        self._held = False
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -55,7 +59,7 @@ class Inbox:
                 return Reply(error=full)
             self._bytes += size
             try:
-                if self.running < self._concurrency and not self._waiting:
+                if self.running < self._concurrency and not self._waiting and not self._held:
                     self.running += 1
                 else:
                     WAITED.set((request.trace.span_id, await self._wait_for_turn()))
@@ -69,7 +73,7 @@ class Inbox:
         return handle
 
     def _full(self, request: Request, size: int) -> Overloaded | None:
-        if self.running >= self._concurrency and len(self._waiting) >= self._most_waiting:
+        if (self._held or self.running >= self._concurrency) and len(self._waiting) >= self._most_waiting:
             found = f"{len(self._waiting)} calls wait already"
         elif self._bytes and self._bytes + size > BYTES:
             found = f"{self._bytes >> 20} MiB of arguments wait already"
@@ -99,9 +103,23 @@ class Inbox:
             self._waited.observe(waited)
         return waited
 
+    def hold(self) -> None:
+        """Let nothing more begin."""
+        self._held = True
+
+    def release(self) -> None:
+        """Let begin what waits, and what comes."""
+        if self._held:
+            self._held = False
+            while self.running < self._concurrency and self._waiting:
+                turn = self._waiting.popleft()
+                if not turn.done():
+                    self.running += 1
+                    turn.set_result(None)
+
     def _release(self) -> None:
         """Hand the place to the one that waits longest, or free it."""
-        while self._waiting:
+        while self._waiting and not self._held:
             turn = self._waiting.popleft()
             if not turn.done():
                 turn.set_result(None)

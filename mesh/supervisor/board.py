@@ -69,8 +69,9 @@ class Board:
     def row(self, cell: Cell) -> dict[str, Any]:
         """Return one agent's row of `mesh agents`."""
         return {
-            "service": cell.service, "host": self._name, "state": cell.state.value, "isolation": cell.spec.isolation,
-            "required": cell.spec.required, "incarnation": cell.incarnation, "pid": os.getpid(),
+            "service": cell.service, "host": self._name, "state": cell.state.value, "isolation": cell.isolation,
+            "required": cell.spec.required, "incarnation": cell.incarnation, "pid": cell.pid,
+            "memory_mb": cell.memory_mb, "isolation_origin": cell.isolation_origin,
             "restarts": cell.restarts, "inbox": len(cell.inbox), "calls": cell.stats.calls,
             "errors": cell.stats.errors, "p50_ms": _ms(cell.stats.latency.quantile(0.5)),
             "p99_ms": _ms(cell.stats.latency.quantile(0.99)), "loop_ms": round(cell.stats.loop_seconds * 1000, 1),

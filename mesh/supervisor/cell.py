@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
 from contextvars import Context
 from typing import Any
 
 from mesh.agent.agent import Agent
-from mesh.config import AgentSpec
+from mesh.config import AgentSpec, Isolation
 from mesh.errorbus import kind_of
-from mesh.errors import MeshError, StartError, Unavailable
+from mesh.errors import MeshError, StartError, Unavailable, Unreachable
 from mesh.message import Event, Reply, Request
 from mesh.metrics import Sample, counter, gauge
 from mesh.policy.deadline import DeadlineGuard
@@ -33,6 +34,7 @@ CHECK_LIMIT = 5.0
 DRAIN_TICK = 0.02
 START_PATIENCE = 2.0
 HISTORY = 12
+MAX_UNHEARD = 1024
 
 STATE = gauge("mesh_agent_state", "1 for the state an agent is in, 0 for the others.", "service", "state")
 RESTARTS = counter("mesh_agent_restarts_total", "Starts after a failure.", "service")
@@ -62,6 +64,10 @@ class Cell:
         self._budget = Restarts()
         self._desired = True
         self._tenancy: Tenancy | None = None
+        self._moved: tuple[Isolation, str] | None = None
+        self._runs_as: Isolation | None = None
+        self._moving = False
+        self._unheard: deque[Event] = deque()
         self._life: asyncio.Task[None] | None = None
         self._ending: asyncio.Task[None] | None = None
         self._left_start = asyncio.Event()
@@ -102,6 +108,26 @@ class Cell:
         """Return the settings in force, secrets hidden; what the file says while the agent is not bound."""
         settings = self._tenancy.settings() if self._tenancy is not None else None
         return dict(self.spec.settings) if settings is None else settings
+
+    @property
+    def isolation(self) -> Isolation:
+        """Where the agent runs, or will at its next start."""
+        return self.spec.isolation if self._moved is None else self._moved[0]
+
+    @property
+    def isolation_origin(self) -> str:
+        """Why it runs there: where config says so, or who has moved it."""
+        return self.spec.origin.get("isolation", "default") if self._moved is None else self._moved[1]
+
+    @property
+    def pid(self) -> int:
+        """The process the agent runs in."""
+        return (self._tenancy.pid if self._tenancy is not None else None) or os.getpid()
+
+    @property
+    def memory_mb(self) -> float | None:
+        """The memory of the agent's own process in MiB, None while it has none."""
+        return self._tenancy.memory_mb if self._tenancy is not None else None
 
     # -- life, asked for
 
@@ -157,28 +183,58 @@ class Cell:
             elif self._life is None:  # somebody wanted it back meanwhile
                 self._begin(False)
 
+    async def isolate(self, isolation: Isolation | None, reason: str) -> None:
+        """Have the agent run elsewhere from now on, None for where its config says; returns when it does, or failed to.
+
+        Running calls have `stop_s`. What arrives meanwhile waits in the inbox, and so do events; none is lost.
+        """
+        if isolation == "process" and self._house.nursery is None:
+            raise self._no_nursery()
+        async with self._turn:
+            self._moved = None if isolation is None else (isolation, reason)
+            if self.isolation == self._runs_as or not self.state.serving:
+                self._house.changed(self.service)
+                return
+            self._end_life()
+            self._moving = True
+            self.inbox.hold()
+            told = f"moves to {self.isolation} ({reason})"
+            self.lifecycle.explain(told)
+            self._house.changed(self.service)
+            await self._drain(_ending(f"{self.service} {told}"))
+            if not self.state.serving:  # it crashed meanwhile, and its next start is where it shall be
+                return
+            self.settled.clear()
+            self._life = self._task(self._live(False, moving=True))
+        await self.settled.wait()
+
     def _end_life(self) -> None:
         if self._life is not None:
             self._life.cancel()
             self._life = None
 
-    async def _drain(self) -> None:
-        """Give running calls their time, then cancel them."""
+    async def _drain(self, end: Callable[[Request], MeshError] | None = None) -> None:
+        """Give running calls their time, then cancel them; `end` makes the error they are answered with."""
         until = self._house.clock.monotonic() + self.spec.limits.stop_s
         while self._guard and self._house.clock.monotonic() < until:
             await self._house.clock.sleep(DRAIN_TICK)
-        self._guard.cancel_all()
+        self._guard.cancel_all(end)
 
     # -- life, lived
 
-    async def _live(self, by_operator: bool) -> None:
-        """Start, and start again after each failure, until it works or the budget is spent."""
+    async def _live(self, by_operator: bool, *, moving: bool = False) -> None:
+        """Start, and start again after each failure, until it works or the budget is spent.
+
+        One that is moving stays what it was for all who look at it: its calls are taken, and wait.
+        """
         while True:
-            self._to(State.STARTING, "starting", by_operator=by_operator)
+            if not moving:
+                self._to(State.STARTING, "starting", by_operator=by_operator)
             self.incarnation = self._house.next_incarnation()
             try:
                 await self._close()  # who was here before has ended by then
-                await self._house.dependencies_ready(self.spec)
+                if not moving:
+                    await self._house.dependencies_ready(self.spec)
                 reason = await self._come_up()
             except asyncio.CancelledError:
                 raise
@@ -190,11 +246,11 @@ class Cell:
                     self._life = None
                     return
                 await self._house.clock.sleep(delay)
-                by_operator = False
+                by_operator = moving = False
                 self.restarts += 1
                 continue
             self._budget.ready()
-            self._to(State.DEGRADED if reason else State.READY, reason or "")
+            self._serve(reason)
             self.settled.set()
             await self._keep_checking()
 
@@ -218,12 +274,17 @@ class Cell:
         return self._why_degraded()
 
     def _new_tenancy(self) -> Tenancy:
-        if self.spec.isolation != "process":
-            return Resident(self.spec, self._house, self, self.stats, self._load)
+        self._runs_as = self.isolation
+        spec = self.spec.model_copy(update={"isolation": self._runs_as})
+        if spec.isolation != "process":
+            return Resident(spec, self._house, self, self.stats, self._load)
         if self._house.nursery is None:
-            raise StartError(f"{self.service}: `isolation: process` needs a running host; a test in memory takes "
-                             "`coroutine` or `thread`")
-        return Proxy(self.spec, self.incarnation, self._house.nursery, self)
+            raise self._no_nursery()
+        return Proxy(spec, self.incarnation, self._house.nursery, self)
+
+    def _no_nursery(self) -> StartError:
+        return StartError(f"{self.service}: `isolation: process` needs a running host; a test in memory takes "
+                          "`coroutine` or `thread`")
 
     def _failed(self, error: Exception) -> tuple[float | None, str]:
         """Note a crash and decide what follows: seconds until the next start, None to give up, and the error's id."""
@@ -249,7 +310,7 @@ class Cell:
         if not self.state.serving:
             return self._house.report(error, severity="error", service=self.service)
         self._end_life()
-        self._guard.cancel_all()
+        self._guard.cancel_all(_ending(str(error)))
         delay, error_id = self._failed(error)
         self._life = self._task(self._recover(delay))
         return error_id
@@ -279,14 +340,20 @@ class Cell:
 
     def reconsider(self) -> None:
         """Say whether the cell is ready or degraded, by its last check and by who it depends on."""
-        if not self.state.serving:
-            return
-        reason = self._why_degraded()
+        if self.state.serving and not self._moving:
+            self._serve(self._why_degraded())
+
+    def _serve(self, reason: str | None) -> None:
+        """Be ready, or degraded for a reason, and let begin what has waited for that."""
+        self._moving = False
         wanted = State.DEGRADED if reason else State.READY
         if wanted is not self.state:
             self._to(wanted, reason or "")
         elif self.lifecycle.explain(reason or ""):
             self._house.changed(self.service)
+        self.inbox.release()
+        while self._unheard:
+            self.hear(self._unheard.popleft())
 
     def _why_degraded(self) -> str | None:
         reasons = (self._house.missing(self.spec), self._own_reason)
@@ -313,10 +380,15 @@ class Cell:
         self.lifecycle.to(state, reason, desired_running=self._desired, by_operator=by_operator)
         self._serving = state.serving
         self.history.append({"time": self._house.clock.time(), "state": state.value, "reason": reason})
+        self._moving = False
         if state is State.STARTING:
             self._left_start.clear()
         else:
             self._left_start.set()
+        if state is State.FAILED:
+            self.inbox.hold()  # what waits may be answered by the next start
+        elif state in (State.STOPPED, State.QUARANTINED):
+            self.inbox.release()
         self._house.changed(self.service)
 
     # -- calls
@@ -348,8 +420,13 @@ class Cell:
 
     def hear(self, event: Event) -> None:
         """Take an event of one of the offer's patterns to the agent."""
-        if self._tenancy is not None:
-            self._tenancy.hear(event)
+        if not self._moving:
+            if self._tenancy is not None:
+                self._tenancy.hear(event)
+        elif len(self._unheard) < MAX_UNHEARD:
+            self._unheard.append(event)
+        else:
+            self.stats.events_lost += 1
 
     def gone(self, error: Exception) -> None:
         """Take note that the agent's process has ended by itself."""
@@ -371,3 +448,9 @@ class Cell:
         if isinstance(error, AgentExit):
             return self.crash(error)
         return await self.report(error, severity="error", operation=operation, trace_id=trace_id)
+
+
+def _ending(why: str) -> Callable[[Request], MeshError]:
+    """Return what makes the error of a call that ends because its agent does."""
+    return lambda request: Unreachable(f"{request.target}: {why}; whether the call did its work is unknown",
+                                       began="unknown")

@@ -145,13 +145,16 @@ class Cells:
             cell.launch(by_operator=True)
 
     def reset(self, service: str) -> None:
-        """Start a service anew if its settings in force are not those it runs with."""
+        """Start a service anew if its settings in force are not those it runs with; move it if its isolation is not."""
         cell = self.by_service.get(service)
         if cell is None or service in self._resetting:  # the settings are read when it has stopped
             return
         fresh = self._in_force(service)
-        if cell.at_rest:
+        moves = fresh.isolation != cell.spec.isolation
+        if cell.at_rest or (moves and cell.spec.settings == fresh.settings):
             cell.spec = fresh
+            if moves:
+                self._spawn(cell.isolate(None, "its config has changed"))
         elif cell.spec.settings != fresh.settings:
             self._resetting.add(service)
             self._spawn(self._restart(cell))

@@ -82,7 +82,7 @@ class LoopTime:
 
     def _users(self) -> Iterator[User]:
         for service, cell in self._cells.items():
-            yield User(service, cell.spec.isolation, cell.stats.loop_seconds)
+            yield User(service, cell.isolation, cell.stats.loop_seconds)
 
     def _tenants(self) -> list[Tenant]:
         """Return the agents; asked for by the watching thread."""

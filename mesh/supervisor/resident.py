@@ -55,6 +55,9 @@ class Resident:
         self._timers: tuple[Timer, ...] = ()
         self._tickings: list[Ticking] = []
 
+    pid: int | None = None
+    memory_mb: float | None = None
+
     # -- life
 
     async def load(self) -> Offer:

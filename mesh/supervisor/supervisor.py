@@ -17,7 +17,7 @@ from mesh import __version__, wire
 from mesh.address import endpoint
 from mesh.client import Calls, Client, failures
 from mesh.clock import Clock
-from mesh.config import MeshConfig
+from mesh.config import ISOLATION, Isolation, MeshConfig
 from mesh.config.revision import revision
 from mesh.connections import Connections, Target
 from mesh.directory import Difference, Directory
@@ -355,12 +355,30 @@ class Supervisor:
         await cell.stop("stopped by an operator")
         return warning
 
+    async def isolate_agent(
+        self, cell: Cell, isolation: Isolation | None, reason: str, *, remember: bool = True
+    ) -> str | None:
+        """Have a cell's agent run elsewhere, None for where its file says; returns a warning, if there is one.
+
+        What is not remembered ends with this host, or with the next wish of an operator.
+        """
+        warning = await self._record_isolation(cell.service, isolation) if remember else None
+        await cell.isolate(isolation or self._config.agents[cell.service].isolation, reason)
+        return warning
+
     async def _record_desired(self, service: str, desired: str) -> str | None:
         """Have the registry remember what the operator wants; returns a warning if it cannot."""
+        return await self._record("set_desired", service=service, host=self.name, desired=desired)
+
+    async def _record_isolation(self, service: str, isolation: Isolation | None) -> str | None:
+        if isolation is None:
+            return await self._record("unset_override", service=service, key=ISOLATION)
+        return await self._record("set_override", service=service, key=ISOLATION, value=isolation)
+
+    async def _record(self, operation: str, **arguments: Any) -> str | None:
         client = Client(f"{SUPERVISOR}@{self.name}", self.outgoing, self.clock)
         try:
-            await client.request(f"{REGISTRY}.set_desired",
-                                 {"service": service, "host": self.name, "desired": desired}, 3.0)
+            await client.request(f"{REGISTRY}.{operation}", arguments, 3.0)
         except MeshError as error:
             return f"not remembered over a restart of {self.name}, because the registry did not take it: {error}"
         return None

@@ -75,6 +75,14 @@ class Landlord(Protocol):
 class Tenancy(Protocol):
     """One agent from load to close, wherever its code runs; made anew for each start of its cell."""
 
+    @property
+    def pid(self) -> int | None:
+        """The process of the agent's own, None while it has none."""
+
+    @property
+    def memory_mb(self) -> float | None:
+        """The memory of that process in MiB, as it was at most a second ago."""
+
     async def load(self) -> Offer:
         """Get hold of the agent's class; raises `LoadError` and whatever the agent's file lets through."""
 

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+from mesh.config import Isolation
 from mesh.directory import Directory
 from mesh.metrics import Traffic
 from mesh.records import HostRecord
@@ -98,6 +99,11 @@ class RuledHost:
         self.wishes.append((cell.service, "running"))
         cell.launch(by_operator=True)
         await cell.settled.wait()
+        return self.warning
+
+    async def isolate_agent(self, cell: Cell, isolation: Isolation | None, reason: str) -> str | None:
+        self.wishes.append((cell.service, isolation or "config"))
+        await cell.isolate(isolation, reason)
         return self.warning
 
     async def stop_agent(self, cell: Cell) -> str | None:

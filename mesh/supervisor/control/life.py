@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
+from mesh.address import nearest
 from mesh.agent.operation import operation
+from mesh.config import Isolation
+from mesh.errors import InvalidArgument
 from mesh.supervisor.cell import Cell
 from mesh.supervisor.control.ruled import Family
 
+CONFIG = "config"
+RUNGS: tuple[Isolation, ...] = ("coroutine", "thread", "process")
+
 
 class Life(Family):
-    """Start, stop and restart."""
+    """Start, stop, restart and isolate."""
 
     @operation(idempotent=True)
     async def agent_start(self, service: str) -> dict[str, Any]:
@@ -34,6 +40,17 @@ class Life(Family):
         warning = await self._ruled.start_agent(cell)
         return self._outcome(cell, warning)
 
+    @operation(idempotent=True)
+    async def agent_isolate(self, service: str, isolation: str) -> dict[str, Any]:
+        """Have an agent run as a coroutine, in a thread or in a process, or where its config says (`config`).
+
+        Answers when it does; calls that arrive meanwhile wait for it.
+        """
+        cell = self._cell(service)
+        wanted = None if isolation == CONFIG else _rung(isolation)
+        warning = await self._ruled.isolate_agent(cell, wanted, "by an operator")
+        return {**self._outcome(cell, warning), "isolation": cell.isolation, "pid": cell.pid}
+
     @operation
     async def shutdown(self) -> None:
         """Drain and stop this host; answers when that has begun."""
@@ -42,3 +59,12 @@ class Life(Family):
     def _outcome(self, cell: Cell, warning: str | None) -> dict[str, Any]:
         return {"service": cell.service, "host": self._ruled.name, "state": cell.state.value,
                 "reason": cell.lifecycle.reason, "warning": warning}
+
+
+def _rung(text: str) -> Isolation:
+    for known in RUNGS:
+        if known == text:
+            return known
+    like = nearest(text, [*RUNGS, CONFIG])
+    raise InvalidArgument(f"isolation is {text!r}{f', did you mean {like}?' if like else ''}; there are "
+                          f"{', '.join(RUNGS)}, and {CONFIG} for what its file says", path="isolation")

@@ -6,6 +6,7 @@ from typing import Any, Protocol
 
 from mesh.address import nearest
 from mesh.clock import Clock
+from mesh.config import Isolation
 from mesh.errors import InvalidArgument
 from mesh.supervisor.cell import Cell
 from mesh.supervisor.errorlog import ErrorLog
@@ -58,6 +59,9 @@ class Ruled(Protocol):
 
     async def start_agent(self, cell: Cell) -> str | None:
         """Start a cell for an operator; returns a warning, if there is one."""
+
+    async def isolate_agent(self, cell: Cell, isolation: Isolation | None, reason: str) -> str | None:
+        """Have a cell's agent run elsewhere, None for where its file says; returns a warning, if there is one."""
 
     async def stop_agent(self, cell: Cell) -> str | None:
         """Stop a cell for an operator; returns a warning, if there is one."""

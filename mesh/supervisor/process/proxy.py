@@ -39,7 +39,8 @@ class Proxy:
         self.service = spec.service
         self.incarnation = incarnation
         self.landlord = landlord
-        self.memory_mb: float | None = None
+        self._memory_mb: float | None = None
+        self._told = False
         self._spec = spec
         self._nursery = nursery
         self._clock = nursery.clock
@@ -58,6 +59,11 @@ class Proxy:
     def pid(self) -> int | None:
         """The number of the process, None when there is none."""
         return self._process.pid
+
+    @property
+    def memory_mb(self) -> float | None:
+        """Its share of memory in MiB, as it was at most a second ago."""
+        return self._memory_mb
 
     # -- life
 
@@ -87,7 +93,13 @@ class Proxy:
 
     async def check(self) -> str | None:
         """Ask the agent how it is."""
-        reason: str | None = await self._ask("check", CHECK_PATIENCE + GRACE)
+        try:
+            reason: str | None = await self._ask("check", CHECK_PATIENCE + GRACE)
+        except AgentExit:
+            self._told = True
+            raise
+        except MeshError as error:  # the process is there and does not answer
+            return f"check() was not answered: {error}"
         return reason
 
     async def close(self) -> None:
@@ -179,7 +191,7 @@ class Proxy:
             asked.cancel()
             with contextlib.suppress(MeshError, asyncio.CancelledError):
                 await asked
-        if not self._closing:
+        if not self._closing and not self._told:
             self.landlord.gone(self._exit())
 
     async def _judge(self, asked: asyncio.Future[Any]) -> None:
@@ -196,7 +208,7 @@ class Proxy:
         await self._process.kill(why)
 
     async def _look_at_memory(self) -> None:
-        used = self.memory_mb = await self._process.memory_mb()
+        used = self._memory_mb = await self._process.memory_mb()
         most = self._spec.limits.memory_mb
         if used is None or most is None:
             return
