@@ -32,7 +32,8 @@ from registry.leases import Leases, LinkKind
 from registry.overrides import Overrides
 from registry.probe import Probes
 from registry.service import RegistryService, Surroundings
-from registry.store import Store, next_epoch
+from registry.sqlite_store import SqliteStore
+from registry.store import Store, Stored, next_epoch
 from registry.table import Table
 
 log = logging.getLogger("registry")
@@ -53,7 +54,8 @@ class Daemon:
         self._loop = asyncio.get_running_loop()
         self._host = config.hosts[config.registry.host]
         self._keys: Keys | None = None if config.security == "none" else ensure_for(config, self._host.name)
-        self._store = Store(self._folder / FILE)
+        self._store = self._make_store()
+        self._held: Stored | None = None
         self._incarnation = 0
         self._service: RegistryService | None = None
         self._context = profile.new_context()
@@ -68,6 +70,20 @@ class Daemon:
         )
         self._throttle = Throttle()
         self._probes = Probes(self._proven_dead, self._clock)
+
+    def _make_store(self) -> Store:
+        file = SqliteStore(self._folder / FILE)
+        if self._config.registry.store == "sqlite":
+            return file
+        from registry.redis_store import RedisStore  # a tenth of a second, for those who name a Redis
+
+        return RedisStore(self._config.mesh, self._config.connections, file, self._clock, self._adopted)
+
+    def _adopted(self, stored: Stored) -> None:
+        """Let count what Redis holds, once there is somebody to tell."""
+        self._held = stored
+        if self._service is not None:
+            self._service.adopt(stored)
 
     @property
     def _folder(self) -> Path:
@@ -89,7 +105,7 @@ class Daemon:
                 ListenerCallbacks(self._session, self._beat, self._trouble), self._clock, self._traffic,
             )
             listener.bind(self.endpoint)
-            self._metrics.read(service.samples, self._traffic.samples, listener.samples)
+            self._metrics.read(service.samples, self._traffic.samples, listener.samples, self._store.samples)
             self._metrics.read_anywhere(self._heartbeat.samples)
             service.metrics = self._exporter.row
             self._exporter.start()
@@ -112,6 +128,7 @@ class Daemon:
             await self._store.save_epoch(epoch)
         except StoreError as error:  # a full disk refuses changes, each with the reason, but not the whole registry
             log.error("the epoch could not be stored, nor can anything else now: %s", error)
+        stored = self._held or stored
         self._incarnation = epoch
         around = Surroundings(self._host.name, self.endpoint, tuple(self._config.hosts), tuple(self._config.agents),
                               self._config.security)

@@ -29,12 +29,12 @@ from mesh.metrics import REGISTRY, Sample, gauge
 from mesh.policy.measure import CallStats, measure
 from mesh.tracing import SpanRing
 from registry.arguments import Announce, Arguments, SetDesired, SetOverride, Sync, UnsetOverride, Withdraw, parse
-from registry.changes import Change, DesiredChange, HostChange, OverrideChange
+from registry.changes import UNSET, Change, DesiredChange, HostChange, OverrideChange
 from registry.desired import Desired
 from registry.feed import Feed, missing
 from registry.leases import Leases
 from registry.overrides import Overrides
-from registry.store import Store
+from registry.store import Store, Stored
 from registry.table import Table
 
 SERVICE = "registry"
@@ -131,6 +131,16 @@ class RegistryService:
         self.leases.heartbeat(host, incarnation, age, now)
         self.settle()
         return self.leases.lacks(host, incarnation, inventory, now)
+
+    def adopt(self, stored: Stored) -> None:
+        """Let count what the store holds, in place of what was known: it was away, and others may have written."""
+        held = {(row.service, row.key) for row in stored.overrides}
+        gone = [OverrideChange(row.service, row.key, UNSET) for row in self._overrides.rows()
+                if (row.service, row.key) not in held]
+        known: set[Lasting] = {*self._desired.rows(), *self._overrides.rows()}
+        now: list[Lasting] = [*stored.desired, *stored.overrides]
+        for change in [*(row for row in now if row not in known), *gone]:
+            self._take(change)
 
     async def close(self) -> None:
         """Wait for writes that were begun, and close the store."""
@@ -243,13 +253,17 @@ class RegistryService:
             if change is None:
                 return
             await self._store.save(change)
-            if isinstance(change, DesiredChange):
-                self._desired.take(change)
-            else:
-                self._overrides.take(change)
-            if self.table.record(change):
-                self.feed.changed(self._clock.monotonic(), urgent=False)
-                self._on_change()
+            self._take(change)
+
+    def _take(self, change: Lasting) -> None:
+        """Let a change count that is stored."""
+        if isinstance(change, DesiredChange):
+            self._desired.take(change)
+        else:
+            self._overrides.take(change)
+        if self.table.record(change):
+            self.feed.changed(self._clock.monotonic(), urgent=False)
+            self._on_change()
 
     def _written(self, task: asyncio.Task[None]) -> None:
         self._writes.discard(task)

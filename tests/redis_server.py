@@ -22,7 +22,7 @@ class RedisServer:
         self.folder = folder
         self.port = free_ports(1)[0]
         self.password = password
-        self._settings = {"appendonly": "yes", "appendfsync": "always", "save": "", **settings}
+        self._settings = {"appendonly": "yes", "appendfsync": "everysec", "save": "", **settings}
         self._process: subprocess.Popen[bytes] | None = None
 
     @property

@@ -37,7 +37,7 @@ from registry.desired import Desired
 from registry.leases import Leases
 from registry.overrides import Overrides
 from registry.service import RegistryService, Surroundings
-from registry.store import Store
+from registry.sqlite_store import SqliteStore
 from registry.table import Table
 from tests.eventually import eventually
 from tests.project import free_ports
@@ -79,7 +79,7 @@ class Office:
         self.asked: list[str] = []
         self.answers: dict[str, Any] = {}
         self.epoch = 0
-        self._store = Store(folder / "registry.db")
+        self._store = SqliteStore(folder / "registry.db")
 
     async def open(self) -> None:
         """Begin anew, knowing nobody."""

@@ -10,6 +10,7 @@ from mesh.clock import Clock
 from mesh.config import ConnectionsConfig
 from mesh.connections.target import Target, TargetFigures, reasons
 from mesh.errors import EngineMissing
+from mesh.metrics import Sample
 
 if TYPE_CHECKING:
     from mesh.connections.redis import Carry, RedisClient, RedisTarget
@@ -53,7 +54,7 @@ class Connections:
             target.start()
 
     async def close(self) -> None:
-        """Close every connection; a later use opens new ones."""
+        """Close every connection for good."""
         self._looking = False
         targets = list(self._targets.values())
         self._targets.clear()
@@ -62,6 +63,11 @@ class Connections:
     def figures(self) -> list[TargetFigures]:
         """Return what each target shows of itself."""
         return [self._targets[name].figures() for name in sorted(self._targets)]
+
+    def samples(self) -> Iterator[Sample]:
+        """Yield the figures of each target for whoever scrapes."""
+        for target in self.targets():
+            yield from target.samples()
 
     def of(
         self, service: str, *, carry: Carry | None = None, remaining: Callable[[], float | None] = lambda: None

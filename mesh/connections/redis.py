@@ -90,6 +90,8 @@ class RedisTarget(Target):
         """Return what `work` returns within `timeout_s` and `left` seconds; raises an error of the mesh for what the
         operator must see to."""
         limit = self.config.timeout_s if left is None else min(self.config.timeout_s, left)
+        if self.closed:
+            raise Unavailable(f"the connections to Redis at {self.address} are closed: the host stops")
         self.calls += 1
         if limit <= 0:
             raise DeadlineExceeded(f"no time is left to ask Redis at {self.address} for {asked}", began="no")
@@ -102,6 +104,8 @@ class RedisTarget(Target):
             if told is None:
                 raise
             self.failures += 1
+            if isinstance(told, Unreachable):  # those that wait in the pool led to the same server
+                await self._pool.disconnect(inuse_connections=False)
             if limit == self.config.timeout_s or not isinstance(told, DeadlineExceeded):
                 self.failed(told)  # a caller in a hurry says nothing about the server
             raise told from None

@@ -4,16 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 
 from mesh.clock import Clock
 from mesh.connections.health import Health
 from mesh.errors import MeshError
+from mesh.metrics import BOTH, Sample, counter, gauge
 
 log = logging.getLogger("mesh.connections")
 
 CANCEL_S = 0.2
+
+UP = gauge("mesh_connection_up", "Whether a server outside the mesh was well when last looked at.", "target",
+           programs=BOTH)
+USED = gauge("mesh_connection_used", "Connections to a server outside the mesh that are in use.", "target",
+             programs=BOTH)
+OPEN = gauge("mesh_connection_open", "Connections to a server outside the mesh that are open.", "target",
+             programs=BOTH)
+POOL = gauge("mesh_connection_limit", "Connections to a server outside the mesh at most.", "target", programs=BOTH)
+CALLS = counter("mesh_connection_calls_total", "What servers outside the mesh were asked.", "target", programs=BOTH)
+FAILURES = counter("mesh_connection_failures_total", "What servers outside the mesh failed to do.", "target",
+                   programs=BOTH)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +60,7 @@ class Target:
         self.users: set[str] = set()
         self.calls = 0
         self.failures = 0
+        self.closed = False
         self.changed: Callable[[Target], None] = lambda target: None
         self._looking: asyncio.Task[None] | None = None
         self._wake = asyncio.Event()
@@ -70,6 +83,16 @@ class Target:
         return TargetFigures(self.name, self.address, self.health.state, self.health.reason, in_use, opened, most,
                              self.calls, self.failures, tuple(sorted(self.users)))
 
+    def samples(self) -> Iterator[Sample]:
+        """Yield the figures of this target for whoever scrapes."""
+        in_use, opened, most = self.pool()
+        yield UP.sample(self.health.state == "ok", self.name)
+        yield USED.sample(in_use, self.name)
+        yield OPEN.sample(opened, self.name)
+        yield POOL.sample(most, self.name)
+        yield CALLS.sample(self.calls, self.name)
+        yield FAILURES.sample(self.failures, self.name)
+
     def succeeded(self) -> None:
         """Note that the server answered."""
         if self.health.succeeded(self.clock.monotonic()):
@@ -91,7 +114,8 @@ class Target:
             self._looking = asyncio.get_running_loop().create_task(self._look(), name=f"look at {self.name}")
 
     async def close(self) -> None:
-        """Stop looking and close every connection."""
+        """Stop looking, close every connection and open no more."""
+        self.closed = True
         looking, self._looking = self._looking, None
         while looking is not None and not looking.done():  # a client library may swallow a cancellation
             looking.cancel()

@@ -30,7 +30,7 @@ from mesh.policy.resolve import REGISTRY, SUPERVISOR, Resolver
 from mesh.policy.stack import outgoing
 from mesh.port import ensure_free
 from mesh.records import HostRecord
-from mesh.state import StateStore
+from mesh.state import states_of
 from mesh.supervisor.bell import Bell
 from mesh.supervisor.board import Board
 from mesh.supervisor.bus import EventBus
@@ -107,7 +107,7 @@ class Supervisor:
         self.errors = ErrorLog(self._folder, name, self._store_trouble, clock=self.clock)
         self.report = Reporter(name, self.errors, self.clock, self.publish)
         self._connections = Connections(config.connections, self.clock, self._connection_changed)
-        self._state = StateStore(self._folder / "state.db", clock=self.clock)
+        self._state = states_of(name, config, self._folder, self._connections, self.clock)
         self._context = profile.new_context()
         self._heartbeat = Heartbeat(self._context, self._keys.allow if self._keys else {}, clock=self.clock,
                                     on_refused=self._refused_at_door)
@@ -222,7 +222,7 @@ class Supervisor:
         self.metrics.read(
             self._samples, self.traffic.samples, self._listener.samples, self._pool.samples,
             self._outside.samples, self._bus.samples, self._cells.samples, self.directory.samples,
-            self._membership.samples, self.report.samples,
+            self._membership.samples, self.report.samples, self._connections.samples,
         )
         self.metrics.read_anywhere(self._pulse.samples, self._heartbeat.samples, process_samples)
 

@@ -26,7 +26,7 @@ from mesh.message import Event, Reply, Request
 from mesh.policy.resolve import Resolver
 from mesh.policy.stack import outgoing
 from mesh.records import HostRecord, InstanceRecord
-from mesh.state import StateStore
+from mesh.state import SqliteStates
 from mesh.supervisor.bus import EventBus
 from mesh.supervisor.cell import Cell
 from mesh.supervisor.house import House
@@ -261,7 +261,7 @@ class _Host:
         self._mesh = mesh
         folder = mesh._folder / name
         folder.mkdir(parents=True, exist_ok=True)
-        self.state = StateStore(folder / "state.db", clock=mesh.clock)
+        self.state = SqliteStates(folder / "state.db", clock=mesh.clock)
         self.connections = Connections(mesh.connections, mesh.clock, self._connection_changed)
         self.connections.start()
         self.loopback = Loopback(self._answer, mesh._pending)

@@ -14,6 +14,7 @@ from mesh.clock import Clock
 from mesh.config import ConnectionsConfig
 from mesh.connections import AgentConnections, Connections
 from mesh.errorbus import Severity
+from mesh.state import SqliteStates
 
 T = TypeVar("T")
 
@@ -36,7 +37,7 @@ class Surroundings:
     connections: AgentConnections = field(init=False)
 
     def __post_init__(self) -> None:
-        self.state = StateStore(self.folder / "state.db", clock=self.clock)
+        self.state = SqliteStates(self.folder / "state.db", clock=self.clock)
         self.connections = Connections(ConnectionsConfig(), self.clock).of(self.service, remaining=self.remaining)
 
     async def request(

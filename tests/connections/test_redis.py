@@ -132,7 +132,7 @@ def test_a_server_that_ends_and_comes_back_is_used_again_with_what_it_had(redis_
 
 def test_a_server_that_stands_still_costs_no_more_than_the_limit(redis_server: RedisServer) -> None:
     async def scenario() -> tuple[MeshError, MeshError, Any]:
-        async with connected(redis_server.url, timeout_s=0.3) as connections:
+        async with connected(redis_server.url, timeout_s=1.5) as connections:
             redis = connections.of("one").redis
             await redis.set("key", "value")
             with redis_server.paused():
@@ -143,7 +143,7 @@ def test_a_server_that_stands_still_costs_no_more_than_the_limit(redis_server: R
             return first, hurried, await redis.get("key")
 
     error, hurried, value = asyncio.run(scenario())
-    assert isinstance(error, DeadlineExceeded) and "within 0.3 s" in error.message
+    assert isinstance(error, DeadlineExceeded) and "within 1.5 s" in error.message
     assert isinstance(hurried, DeadlineExceeded) and "within 0.05 s" in hurried.message
     assert value == b"value"
 
@@ -331,7 +331,7 @@ def test_a_change_of_health_is_told_once(redis_server: RedisServer) -> None:
     told: list[str] = []
 
     async def scenario() -> None:
-        config = ConnectionsConfig(redis=RedisConfig(url=redis_server.url, timeout_s=0.3))
+        config = ConnectionsConfig(redis=RedisConfig(url=redis_server.url, timeout_s=1.5))
         connections = Connections(config, Clock(), lambda target: told.append(target.health.state))
         connections.start()
         handed: AgentConnections = connections.of("one")

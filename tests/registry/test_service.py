@@ -27,7 +27,7 @@ from registry.desired import Desired
 from registry.leases import Leases
 from registry.overrides import Overrides
 from registry.service import RegistryService, Surroundings
-from registry.store import Store
+from registry.sqlite_store import SqliteStore
 from registry.table import Table
 from tests.registry.rows import cells, host
 
@@ -51,7 +51,7 @@ class Desk:
 
     def __init__(self, path: Path) -> None:
         self.clock = Turned()
-        self.store = Store(path)
+        self.store = SqliteStore(path)
         self.told = 0
 
     async def open(self) -> Desk:
@@ -271,11 +271,11 @@ def test_what_was_accepted_is_there_after_a_restart(at_desk: AtDesk) -> None:
 def test_a_write_that_cannot_be_stored_is_refused_and_does_not_count(
     at_desk: AtDesk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def full(_: Store, change: DesiredChange | OverrideChange) -> None:
+    async def full(_: SqliteStore, change: DesiredChange | OverrideChange) -> None:
         raise StoreError("/disk/registry.db: the disk is full; free space there, nothing was written")
 
     async def work(desk: Desk) -> None:
-        monkeypatch.setattr(Store, "save", full)
+        monkeypatch.setattr(SqliteStore, "save", full)
         error = await desk.refused(RemoteFailure, "set_desired", service="nlu", host="pc2", desired="stopped")
         assert "the disk is full" in error.message and error.details["type"] == "StoreError"
         assert (await desk.ask("table"))["desired"] == [] and desk.service.table.revision == 0
@@ -287,14 +287,14 @@ def test_a_change_whose_caller_gave_up_while_it_was_written_counts(
     at_desk: AtDesk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def work(desk: Desk) -> None:
-        begun, go_on, save = asyncio.Event(), asyncio.Event(), Store.save
+        begun, go_on, save = asyncio.Event(), asyncio.Event(), SqliteStore.save
 
-        async def slow(store: Store, change: DesiredChange | OverrideChange) -> None:
+        async def slow(store: SqliteStore, change: DesiredChange | OverrideChange) -> None:
             begun.set()
             await go_on.wait()
             await save(store, change)
 
-        monkeypatch.setattr(Store, "save", slow)
+        monkeypatch.setattr(SqliteStore, "save", slow)
         task = asyncio.ensure_future(desk.ask("set_desired", service="nlu", host="pc2", desired="stopped"))
         await begun.wait()
         task.cancel()

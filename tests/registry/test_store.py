@@ -18,7 +18,8 @@ import pytest
 
 from mesh.errors import StoreError
 from registry.changes import UNSET, DesiredChange, OverrideChange
-from registry.store import Store, Stored, next_epoch
+from registry.sqlite_store import SqliteStore
+from registry.store import Stored, next_epoch
 from tests.registry.disk import small_disk
 
 T = TypeVar("T")
@@ -26,11 +27,11 @@ STOPPED = DesiredChange("nlu", "pc2", "stopped")
 LIMIT = OverrideChange("nlu", "limits.inbox", {"a": [1, None, 0.5, True]})
 
 
-def using(path: Path, work: Callable[[Store, Stored], Awaitable[T]]) -> T:
+def using(path: Path, work: Callable[[SqliteStore, Stored], Awaitable[T]]) -> T:
     """Open a store, do something with it, close it."""
 
     async def run() -> T:
-        store = Store(path)
+        store = SqliteStore(path)
         try:
             return await work(store, await store.open())
         finally:
@@ -39,14 +40,14 @@ def using(path: Path, work: Callable[[Store, Stored], Awaitable[T]]) -> T:
     return asyncio.run(run())
 
 
-async def stored(_: Store, found: Stored) -> Stored:
+async def stored(_: SqliteStore, found: Stored) -> Stored:
     return found
 
 
 def test_what_was_saved_is_there_when_it_is_opened_again(tmp_path: Path) -> None:
     path = tmp_path / "pc2" / "state" / "registry.db"
 
-    async def save(store: Store, found: Stored) -> None:
+    async def save(store: SqliteStore, found: Stored) -> None:
         assert found == Stored(0, (), ())
         await store.save_epoch(77)
         for change in (DesiredChange("nlu", "pc2", "running"), STOPPED, LIMIT, OverrideChange("tts", "voice", "a")):
@@ -66,9 +67,9 @@ def test_the_epoch_grows_whatever_the_clock_and_the_file_say() -> None:
 def test_what_was_accepted_outlives_a_kill(tmp_path: Path) -> None:
     program = (
         "import asyncio, sys, time; from pathlib import Path\n"
-        "from registry.store import Store; from registry.changes import DesiredChange\n"
+        "from registry.sqlite_store import SqliteStore; from registry.changes import DesiredChange\n"
         "async def main():\n"
-        "    store = Store(Path(sys.argv[1])); await store.open()\n"
+        "    store = SqliteStore(Path(sys.argv[1])); await store.open()\n"
         "    await store.save(DesiredChange('nlu', 'pc2', 'stopped'))\n"
         "    print('accepted', flush=True); await asyncio.sleep(60)\n"
         "asyncio.run(main())"
@@ -84,7 +85,7 @@ def test_a_full_disk_refuses_the_write_keeps_the_rest_and_recovers(tmp_path: Pat
     path = tmp_path / "registry.db"
     other = DesiredChange("tts", "pc2", "stopped")
 
-    async def work(store: Store, _: Stored) -> None:
+    async def work(store: SqliteStore, _: Stored) -> None:
         await store.save(STOPPED)
         with disk.full():
             with pytest.raises(StoreError) as caught:
@@ -157,7 +158,7 @@ def test_a_file_that_is_no_database_or_a_damaged_one_says_what_to_do(tmp_path: P
     assert str(path) in refused(path) and "move it away" in refused(path)
     path.unlink()
 
-    async def save(store: Store, _: Stored) -> None:
+    async def save(store: SqliteStore, _: Stored) -> None:
         for number in range(50):
             await store.save(OverrideChange("nlu", f"key_{number}", "x" * 1000))
 
@@ -195,9 +196,9 @@ def test_a_second_registry_on_the_same_file_is_refused(tmp_path: Path, monkeypat
     monkeypatch.setattr("mesh.database.BUSY_S", 0.05)
     path = tmp_path / "registry.db"
 
-    async def again(store: Store, _: Stored) -> None:
+    async def again(store: SqliteStore, _: Stored) -> None:
         await store.save_epoch(1)
-        second = Store(path)
+        second = SqliteStore(path)
         with pytest.raises(StoreError, match="another process holds the file"):
             await second.open()
         await second.close()

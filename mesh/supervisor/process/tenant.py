@@ -19,7 +19,7 @@ from mesh.errors import InvalidArgument
 from mesh.message import Event, Reply, Request, encode
 from mesh.metrics import Traffic
 from mesh.policy.measure import CallStats
-from mesh.state import StateStore
+from mesh.state import states_of
 from mesh.supervisor.house import Quarters
 from mesh.supervisor.loader import load_agent_class
 from mesh.supervisor.process.nursery import SUPERVISOR
@@ -61,7 +61,7 @@ class Tenant:
         self._upstream = Upstream(spec.service, papers.host, self._link.exchange, clock)
         folder = config.home / papers.host / "state"
         self._connections = Connections(config.connections, clock)
-        self._state = StateStore(folder / "state.db", clock=clock)
+        self._state = states_of(papers.host, config, folder, self._connections, clock)
         quarters = Quarters(
             name=papers.host, folder=folder, clock=clock, state=self._state, connections=self._connections,
             outgoing=self._link.exchange, publish=self._publish,
@@ -82,8 +82,8 @@ class Tenant:
         """Let go of everything; the agent was torn down before, if there was time for that."""
         self._link.close("the process ends")
         self._deadlines.close()
-        await self._connections.close()
         await self._state.close()
+        await self._connections.close()
         self._context.term()
 
     def handle(self, request: Request) -> Coroutine[Any, Any, Reply]:

@@ -1,18 +1,14 @@
-"""What agents ask to be remembered: versioned states, kept in one SQLite file per host."""
+"""The states of a host in one SQLite file."""
 
 from __future__ import annotations
 
 import sqlite3
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from mesh.clock import Clock
 from mesh.database import Database
-from mesh.errors import InvalidArgument, ProtocolError, StoreError
-from mesh.message import decode, encode
-
-KEPT = 1000
+from mesh.state.store import KEPT, StateVersion, packed, unpacked
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS states (
@@ -22,20 +18,8 @@ CREATE TABLE IF NOT EXISTS states (
 """
 
 
-@dataclass(frozen=True, slots=True)
-class StateVersion:
-    """One saved state; `time` is wall-clock seconds, `version` grows by one with each save of a service."""
-
-    version: int
-    time: float
-    state: dict[str, Any]
-
-
-class StateStore:
-    """The saved states of all services of a host; the last `kept` versions of each remain.
-
-    Every method raises `StoreError` with the path and what to do when the file cannot be read or written.
-    """
+class SqliteStates:
+    """A `StateStore` in the file at `path`."""
 
     def __init__(self, path: Path, *, clock: Clock | None = None, kept: int = KEPT) -> None:
         self.path = path
@@ -44,11 +28,8 @@ class StateStore:
         self._database = Database(path, schema=_SCHEMA)
 
     async def save(self, service: str, state: dict[str, Any]) -> int:
-        """Keep `state` as the newest of `service` and return its version; raises `InvalidArgument` for what may not
-        be encoded."""
-        if not isinstance(state, dict):
-            raise InvalidArgument(f"a state is a dict, found {type(state).__name__}", path="state")
-        body, now, kept = encode(state, name="state"), self._clock.time(), self.kept
+        """Keep `state` as the newest of `service` and return its version."""
+        body, now, kept = packed(state), self._clock.time(), self.kept
 
         def insert(connection: sqlite3.Connection) -> int:
             newest = connection.execute("SELECT max(version) FROM states WHERE service = ?", (service,)).fetchone()[0]
@@ -70,16 +51,9 @@ class StateStore:
             "SELECT version, time, body FROM states WHERE service = ? ORDER BY version DESC LIMIT ?",
             (service, max(limit, 0)),
         )
-        return [StateVersion(row["version"], row["time"], self._decode(service, row)) for row in rows]
+        return [StateVersion(row["version"], row["time"],
+                             unpacked(row["body"], str(self.path), service, row["version"])) for row in rows]
 
     async def close(self) -> None:
         """Finish what was started and close the file."""
         await self._database.close()
-
-    def _decode(self, service: str, row: dict[str, Any]) -> dict[str, Any]:
-        try:
-            state: dict[str, Any] = decode(row["body"])
-        except ProtocolError as error:
-            raise StoreError(f"{self.path}: version {row['version']} of {service} does not decode; restore a copy, or "
-                             f"move the file away and a new one is made ({error.message})") from error
-        return state

@@ -1,17 +1,23 @@
-"""Saved states grow by version, stay bounded, and say what is wrong with their file."""
+"""What every store of states keeps to: versions grow, stay bounded and survive."""
 
 from __future__ import annotations
 
 import asyncio
-import sqlite3
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from mesh.clock import Clock
-from mesh.errors import InvalidArgument, StoreError
-from mesh.state import StateStore, StateVersion
+from mesh.config import ConnectionsConfig, RedisConfig
+from mesh.connections import Connections
+from mesh.errors import InvalidArgument
+from mesh.state import SqliteStates, StateStore, StateVersion
+from mesh.state.redis import RedisStates
+from tests.redis_server import redis_running
+
+Make = Callable[..., StateStore]
 
 
 class Wall(Clock):
@@ -23,11 +29,32 @@ class Wall(Clock):
         return self.now
 
 
-def test_versions_grow_by_one_per_service_and_carry_their_time(tmp_path: Path) -> None:
+class OwnConnections(RedisStates):
+    """States in Redis that close the connections made for them."""
+
+    def __init__(self, url: str, **settings: Any) -> None:
+        self._own = Connections(ConnectionsConfig(redis=RedisConfig(url=url)), Clock())
+        super().__init__(self._own, "home", "mainpc", **settings)
+
+    async def close(self) -> None:
+        await self._own.close()
+
+
+@pytest.fixture(params=["sqlite", "redis"])
+def make(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Make]:
+    """What makes a store on the same states each time."""
+    if request.param == "sqlite":
+        yield lambda **settings: SqliteStates(tmp_path / "state.db", **settings)
+        return
+    with redis_running(tmp_path / "redis") as server:
+        yield lambda **settings: OwnConnections(server.url, **settings)
+
+
+def test_versions_grow_by_one_per_service_and_carry_their_time(make: Make) -> None:
     clock = Wall()
 
     async def scenario() -> tuple[Any, ...]:
-        store = StateStore(tmp_path / "state.db", clock=clock)
+        store = make(clock=clock)
         first = await store.save("one", {"step": 1})
         clock.now = 2_000.0
         second = await store.save("one", {"step": 2})
@@ -41,9 +68,9 @@ def test_versions_grow_by_one_per_service_and_carry_their_time(tmp_path: Path) -
     assert asyncio.run(scenario()) == (1, 2, 1, [newest, oldest], newest)
 
 
-def test_nothing_saved_is_none_and_an_empty_history(tmp_path: Path) -> None:
+def test_nothing_saved_is_none_and_an_empty_history(make: Make) -> None:
     async def scenario() -> tuple[Any, ...]:
-        store = StateStore(tmp_path / "state.db")
+        store = make()
         found = await store.latest("one"), await store.history("one"), await store.history("one", 0)
         await store.close()
         return found
@@ -51,9 +78,9 @@ def test_nothing_saved_is_none_and_an_empty_history(tmp_path: Path) -> None:
     assert asyncio.run(scenario()) == (None, [], [])
 
 
-def test_only_the_last_versions_are_kept_and_numbers_go_on(tmp_path: Path) -> None:
+def test_only_the_last_versions_are_kept_and_numbers_go_on(make: Make) -> None:
     async def scenario() -> list[int]:
-        store = StateStore(tmp_path / "state.db", kept=3)
+        store = make(kept=3)
         for step in range(10):
             await store.save("one", {"step": step})
         await store.save("two", {})
@@ -64,15 +91,15 @@ def test_only_the_last_versions_are_kept_and_numbers_go_on(tmp_path: Path) -> No
     assert asyncio.run(scenario()) == [10, 9, 8]
 
 
-def test_states_survive_a_new_start(tmp_path: Path) -> None:
+def test_states_survive_a_new_start(make: Make) -> None:
     async def save() -> int:
-        store = StateStore(tmp_path / "state.db")
+        store = make()
         version = await store.save("one", {"picture": b"\x00", "tags": ["a"], "more": {"deep": None}})
         await store.close()
         return version
 
     async def read() -> Any:
-        store = StateStore(tmp_path / "state.db")
+        store = make()
         latest = await store.latest("one")
         await store.close()
         return latest and latest.state
@@ -82,9 +109,9 @@ def test_states_survive_a_new_start(tmp_path: Path) -> None:
     assert asyncio.run(read()) == {"picture": b"\x00", "tags": ["a"], "more": {"deep": None}}
 
 
-def test_concurrent_saves_get_a_version_each(tmp_path: Path) -> None:
+def test_concurrent_saves_get_a_version_each(make: Make) -> None:
     async def scenario() -> list[int]:
-        store = StateStore(tmp_path / "state.db")
+        store = make()
         versions = await asyncio.gather(*(store.save("one", {"step": step}) for step in range(40)))
         await store.close()
         return sorted(versions)
@@ -96,9 +123,9 @@ def test_concurrent_saves_get_a_version_each(tmp_path: Path) -> None:
     ({"lock": object()}, "state.lock holds builtins.object"),
     (["a list"], "a state is a dict, found list"),
 ])
-def test_a_state_that_may_not_be_kept_is_refused_by_path(state: Any, told: str, tmp_path: Path) -> None:
+def test_a_state_that_may_not_be_kept_is_refused_by_path(state: Any, told: str, make: Make) -> None:
     async def scenario() -> None:
-        store = StateStore(tmp_path / "state.db")
+        store = make()
         try:
             await store.save("one", state)
         finally:
@@ -106,38 +133,3 @@ def test_a_state_that_may_not_be_kept_is_refused_by_path(state: Any, told: str, 
 
     with pytest.raises(InvalidArgument, match=told):
         asyncio.run(scenario())
-
-
-def test_a_file_that_cannot_be_used_is_told_with_path_and_advice(tmp_path: Path) -> None:
-    async def scenario() -> None:
-        store = StateStore(tmp_path / "state.db")
-        try:
-            await store.save("one", {})
-        finally:
-            await store.close()
-
-    (tmp_path / "state.db").write_bytes(b"just text, no database at all" * 50)
-    with pytest.raises(StoreError) as caught:
-        asyncio.run(scenario())
-    assert caught.value.message.startswith(f"{tmp_path / 'state.db'}: the file is no SQLite database; move it away")
-
-
-def test_a_state_that_does_not_decode_is_told_with_its_version(tmp_path: Path) -> None:
-    async def save() -> None:
-        store = StateStore(tmp_path / "state.db")
-        await store.save("one", {})
-        await store.close()
-
-    async def read() -> None:
-        store = StateStore(tmp_path / "state.db")
-        try:
-            await store.latest("one")
-        finally:
-            await store.close()
-
-    asyncio.run(save())
-    connection = sqlite3.connect(tmp_path / "state.db", isolation_level=None)
-    connection.execute("UPDATE states SET body = x'c1'")
-    connection.close()
-    with pytest.raises(StoreError, match="version 1 of one does not decode"):
-        asyncio.run(read())
