@@ -31,6 +31,7 @@ def checked(annotation: Any) -> Any:
     """Return `annotation` with the rules of this file attached, for pydantic to compile."""
     if any(annotation is scalar for scalar in _SCALARS):
         return Annotated[annotation, Strict()]
+    annotation = _unaliased(annotation)
     origin, arguments = get_origin(annotation), get_args(annotation)
     if _is_array(origin or annotation):
         return Annotated[Any, ArrayType(_scalar_of(arguments))]
@@ -92,6 +93,15 @@ class ArrayType:
                 {"wanted": self.scalar.__name__, "found": value.dtype.name},
             )
         return value
+
+
+def _unaliased(annotation: Any) -> Any:
+    """Return what `NDArray[...]` stands for: since numpy 2.5 it is an alias of its own kind, no longer an ndarray."""
+    alias = get_origin(annotation) or annotation
+    if getattr(alias, "__name__", "") != "NDArray" or not hasattr(alias, "__value__"):
+        return annotation
+    arguments = get_args(annotation)
+    return alias.__value__[arguments] if arguments else alias.__value__
 
 
 def _is_array(annotation: Any) -> bool:
