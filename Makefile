@@ -37,6 +37,7 @@ lint: install
 
 bench: install
 	@$(BIN)/python -m benchmarks
+	@$(BIN)/python -m benchmarks.metrics
 	@$(BIN)/python -m benchmarks.death
 	@$(BIN)/python -m benchmarks.recall
 
