@@ -38,6 +38,7 @@ MAX_UNHEARD = 1024
 
 STATE = gauge("mesh_agent_state", "1 for the state an agent is in, 0 for the others.", "service", "state")
 RESTARTS = counter("mesh_agent_restarts_total", "Starts after a failure.", "service")
+MEMORY = gauge("mesh_agent_memory_bytes", "Memory of an agent's own process, shared pages in shares.", "service")
 LOOP = counter("mesh_agent_loop_seconds_total", "Time of the event loop that the agent's code has used.", "service")
 EVENTS_LOST = counter("mesh_handler_events_dropped_total", "Events that an agent's handlers were too slow for.",
                       "service")
@@ -100,6 +101,8 @@ class Cell:
         yield RESTARTS.sample(self.restarts, self.service)
         if self.offer.subscriptions:
             yield EVENTS_LOST.sample(self.stats.events_lost, self.service)
+        if self.memory_mb is not None:
+            yield MEMORY.sample(self.memory_mb * 2**20, self.service)
         yield LOOP.sample(self.stats.loop_seconds, self.service)
         yield from self.stats.samples(self.service)
         yield from self.inbox.samples(self.service)

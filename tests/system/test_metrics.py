@@ -14,6 +14,8 @@ from mesh.metrics import Instrument
 from tests.eventually import wait_until
 from tests.figures import Figures, scrape
 from tests.project import Project
+from tests.redis_server import RedisServer
+from tests.system.conftest import ECHO
 from tools.metrics_reference import load
 
 CALLER = '''
@@ -64,12 +66,29 @@ ELSEWHERE: dict[str, str] = {}
 
 
 @pytest.fixture
-def calling(pair: Project) -> Project:
-    """A running mesh in which `near` calls `far`, which takes one call at a time."""
+def whole(caller: Project, redis_server: RedisServer) -> Project:
+    """A running mesh with one of everything: an agent in a process of its own, a Redis for hosts and registry."""
+    file = caller.root / "config" / "hosts.yaml"
+    text = file.read_text().replace("store: sqlite", "store: redis")
+    file.write_text(f'connections: {{redis: {{url: "{redis_server.url}"}}}}\n{text}')
+    caller.agent("apart", ECHO, isolation="process")
+    caller.up()
+    return caller
+
+
+@pytest.fixture
+def calling(caller: Project) -> Project:
+    """The mesh of `near` and `far`, running."""
+    caller.up()
+    return caller
+
+
+@pytest.fixture
+def caller(pair: Project) -> Project:
+    """A project in which `near` calls `far`, which takes one call at a time."""
     pair.agent("near", CALLER, host="mainpc", depends_on=[{"service": "far", "soft": True}])
     config = pair.root / "config" / "agents" / "far.yaml"
     config.write_text(config.read_text() + "limits: {concurrency: 1}\n")
-    pair.up()
     return pair
 
 
@@ -85,11 +104,12 @@ def done(project: Project, target: str, **arguments: Any) -> Any:
     return answer["result"]
 
 
-def test_whatever_is_declared_is_shown_and_nothing_else(calling: Project) -> None:
-    done(calling, "near.crowd")
-    done(calling, "near.vainly")
+def test_whatever_is_declared_is_shown_and_nothing_else(whole: Project) -> None:
+    done(whole, "near.crowd")
+    done(whole, "near.vainly")
     declared = load()
-    shown = {name: page(calling, name).kinds for name in ("mainpc", "pc2", "registry")}
+    wait_until(lambda: page(whole, "mainpc").of("mesh_agent_memory_bytes", service="apart") > 2**20, 30)
+    shown = {name: page(whole, name).kinds for name in ("mainpc", "pc2", "registry")}
     hosts = {**shown["mainpc"], **shown["pc2"]}
     assert _ours(hosts) == _wanted(declared, "host")
     assert _ours(shown["registry"]) == _wanted(declared, "registry")
