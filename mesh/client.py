@@ -14,6 +14,7 @@ from mesh.clock import Clock
 from mesh.errors import DeadlineExceeded, InvalidArgument, MessageTooLarge, UnknownService
 from mesh.message import Handler, Reply, Request, encode
 from mesh.metrics import Sample, counter
+from mesh.stream import Home, Stream
 from mesh.tracing import DOING, Span, SpanRing, Trace
 from mesh.wire import MAX_BODY
 
@@ -21,6 +22,7 @@ FAILED = counter("mesh_failed_calls_total", "Calls by agents of this host that f
                  "service", "code")
 
 DEFAULT_TIMEOUT = 30.0
+CREDIT = 512
 
 CURRENT: ContextVar[Request | None] = ContextVar("mesh_current_request", default=None)
 """The request that the running task answers; what it calls inherits deadline, trace and path."""
@@ -107,11 +109,29 @@ class Client:
         """
         return (await self.exchange(target, arguments, timeout, to_host=to_host, sampled=sampled)).value()
 
+    def stream(
+        self, target: str, arguments: Mapping[str, Any], timeout: float | None = None, *, to_host: str | None = None,
+        sampled: bool = False, trace: Trace | None = None, home: Home | None = None,
+    ) -> Stream:
+        """Return the items of `service.operation`, which is asked when the first one is.
+
+        `timeout` is for the opening and then for each wait for an item. A reader that is not where the mesh is gives
+        its way there as `home`.
+        """
+        async def opening() -> Reply:
+            return await self.exchange(target, arguments, timeout, to_host=to_host, sampled=sampled, trace=trace,
+                                       credit=CREDIT)
+
+        return Stream(opening) if home is None else Stream(opening, home)
+
     async def exchange(
         self, target: str, arguments: Mapping[str, Any], timeout: float | None = None, *, to_host: str | None = None,
-        sampled: bool = False, trace: Trace | None = None,
+        sampled: bool = False, trace: Trace | None = None, credit: int = 0,
     ) -> Reply:
-        """Call `service.operation` and return the reply as it came; raises only for a call that cannot be made."""
+        """Call `service.operation` and return the reply as it came; raises only for a call that cannot be made.
+
+        With `credit` it asks for a stream of which so many items may be on their way.
+        """
         edge = self._edges.get(target)
         if edge is None:
             edge = self._calls.to(target)
@@ -124,10 +144,10 @@ class Client:
         deadline = _deadline(target, parent, timeout, now)
         if parent is None:
             request = Request(edge.service, edge.operation, body, deadline, trace or self._root(sampled), self._caller,
-                              (), to_host)
+                              (), to_host, "", credit)
         else:
             request = Request(edge.service, edge.operation, body, deadline, parent.trace.child(), self._caller,
-                              (*parent.path, parent.target), to_host)
+                              (*parent.path, parent.target), to_host, "", credit)
         edge.calls += 1
         reply: Reply | None = None
         try:

@@ -60,11 +60,12 @@ class Items(ABC):
     """The encoded items of a stream, in order; ends with the last one, or raises the `MeshError` that took its place.
 
     Whoever has them reads on or closes them: until then whoever makes them goes on. An implementation calls `ended`
-    once, however they end.
+    once, however they end. `verdict` is the error that they end with if they are cancelled, where one is known.
     """
 
     def __init__(self) -> None:
         self.taken = 0
+        self.verdict: MeshError | None = None
         self._over = False
         self._callbacks: list[Callable[[MeshError | None], object]] = []
 
@@ -75,9 +76,20 @@ class Items(ABC):
     async def __anext__(self) -> bytes:
         """Return the next item; raises `StopAsyncIteration` after the last one."""
 
+    async def some(self) -> list[bytes]:
+        """Return those that are there, at least one; none is the end. For readers to whom each hand-over is dear."""
+        try:
+            return [await self.__anext__()]
+        except StopAsyncIteration:
+            return []
+
     @abstractmethod
     async def aclose(self) -> None:
         """Have no more of them made; returns when whoever makes them has been told, here also when it has ended."""
+
+    @abstractmethod
+    def drop(self) -> None:
+        """Have no more of them made, without waiting."""
 
     def at_end(self, callback: Callable[[MeshError | None], object]) -> None:
         """Call `callback` when they end, with the error if there is one; to be asked for before that."""

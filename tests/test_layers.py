@@ -15,7 +15,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("view", "directory"),
     ("transport",),
     ("policy",),
-    ("client", "errorbus", "state"),
+    ("client", "errorbus", "state", "stream"),
     ("membership",),
     ("agent",),
     ("supervisor",),

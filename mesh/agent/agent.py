@@ -22,6 +22,7 @@ from mesh.connections import AgentConnections
 from mesh.errorbus import Severity
 from mesh.errors import InvalidArgument, LoadError
 from mesh.state import StateVersion
+from mesh.stream import Stream
 from mesh.topics import check_topic
 
 T = TypeVar("T")
@@ -107,12 +108,20 @@ class Agent:
         """
         return await bound(self).context.request(target, arguments, timeout, _PLAIN)
 
+    def stream(self, target: str, /, *, timeout: float | None = None, **arguments: Any) -> Stream:
+        """Return the items of `service.operation`, for `async for`; leaving the loop ends it there, too.
+
+        `timeout` (seconds) is for the opening, and then for each wait for an item; without it both have what is left
+        of the call being answered, or 30 s.
+        """
+        return bound(self).context.stream(target, arguments, timeout, _PLAIN)
+
     def peer(self, service: str) -> Peer:
         """Return another service as an object whose methods are its operations."""
         return Caller(bound(self).context, _PLAIN).peer(service)
 
     def options(self, *, to_host: str | None = None) -> Caller:
-        """Return `request` and `peer` under these options: `to_host` names the host whose instance must answer."""
+        """Return `request`, `stream` and `peer` under options: `to_host` names the host whose instance must answer."""
         return Caller(bound(self).context, CallOptions(to_host=to_host))
 
     async def publish(self, topic: str, payload: Any = None) -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mesh.agent.context import AgentContext, CallOptions
+from mesh.stream import Stream
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,13 +23,17 @@ class Caller:
         """
         return await self.context.request(target, arguments, timeout, self.options)
 
+    def stream(self, target: str, /, *, timeout: float | None = None, **arguments: Any) -> Stream:
+        """Return the items of `service.operation`, for `async for`."""
+        return self.context.stream(target, arguments, timeout, self.options)
+
     def peer(self, service: str) -> Peer:
         """Return `service` as an object whose methods are its operations."""
         return Peer(service, self)
 
 
 class Peer:
-    """Another service: `await peer.operation(name=value, timeout=seconds)`."""
+    """Another service: `await peer.operation(name=value, timeout=seconds)`, for items `peer.operation.stream(...)`."""
 
     __slots__ = ("_caller", "_service")
 
@@ -53,9 +58,17 @@ class PeerOperation:
     caller: Caller
 
     async def __call__(self, /, *positional: Any, timeout: float | None = None, **arguments: Any) -> Any:
+        self._refuse(positional)
+        return await self.caller.context.request(self.target, arguments, timeout, self.caller.options)
+
+    def stream(self, /, *positional: Any, timeout: float | None = None, **arguments: Any) -> Stream:
+        """Return the items of this operation, for `async for`."""
+        self._refuse(positional)
+        return self.caller.context.stream(self.target, arguments, timeout, self.caller.options)
+
+    def _refuse(self, positional: tuple[Any, ...]) -> None:
         if positional:
             raise TypeError(
                 f"{self.target} takes keyword arguments only, found {len(positional)} without a name; "
                 f"write {self.target.partition('.')[2]}(name=value)"
             )
-        return await self.caller.context.request(self.target, arguments, timeout, self.caller.options)

@@ -12,6 +12,7 @@ from mesh.clock import Clock
 from mesh.connections import AgentConnections
 from mesh.errorbus import Severity
 from mesh.state import StateStore
+from mesh.stream import Stream
 
 T = TypeVar("T")
 
@@ -61,6 +62,9 @@ class AgentContext(Protocol):
 
         The deadline is the smaller of `timeout` (seconds) and what is left of the call being answered.
         """
+
+    def stream(self, target: str, arguments: dict[str, Any], timeout: float | None, options: CallOptions) -> Stream:
+        """Return the items of `service.operation`; `timeout` is for the opening, then for each wait for an item."""
 
     async def publish(self, topic: str, payload: Any) -> None:
         """Send an event to whoever listens; the topic is known to be well formed."""

@@ -34,12 +34,16 @@ _TOLD = 3
 
 @dataclass(frozen=True)
 class Operation:
-    """One thing a service can be asked to do, ready to be called: `method(**bind(values))`, then `encode_result`."""
+    """One thing a service can be asked to do, ready to be called: `method(**bind(values))`, then `encode_result`.
+
+    Of one that `streams` each item is a result.
+    """
 
     name: str
     idempotent: bool
     max_body: int
     sync: bool
+    streams: bool
     doc: str
     signature: Signature
     _arguments: TypeAdapter[dict[str, Any]] = field(repr=False)
@@ -64,7 +68,7 @@ class Operation:
         except ValidationError as error:
             raise self._invalid_result(value, error) from None
         except InvalidArgument as error:
-            raise InvalidResult(f"{self.name} returned what may not travel: {error.message}") from None
+            raise InvalidResult(f"{self.name} {self._gave} what may not travel: {error.message}") from None
 
     @cached_property
     def arguments_schema(self) -> dict[str, Any]:
@@ -85,9 +89,13 @@ class Operation:
         """Return everything a caller needs to know, as plain values."""
         return {
             "name": self.name, "doc": self.doc, "signature": self.signature.text,
-            "returns": text_of(self.signature.returns), "idempotent": self.idempotent,
+            "returns": text_of(self.signature.returns), "stream": self.streams, "idempotent": self.idempotent,
             "max_body": self.max_body, "arguments": self.arguments_schema, "result": self.result_schema,
         }
+
+    @property
+    def _gave(self) -> str:
+        return "yielded" if self.streams else "returned"
 
     def _invalid(self, values: Any, error: ValidationError) -> InvalidArgument:
         if not isinstance(values, dict):
@@ -122,10 +130,10 @@ class Operation:
         expected = text_of(self.signature.returns)
         found = mismatches(error, value)[0]
         if not found.path:
-            return InvalidResult(f"{self.name} returned {found.found}, expected {expected}: {found.complaint}")
+            return InvalidResult(f"{self.name} {self._gave} {found.found}, expected {expected}: {found.complaint}")
         if found.kind == "missing":
-            return InvalidResult(f"{self.name} returned {expected} without its field '{found.path}'")
-        where = f"{self.name} returned {expected} whose '{found.path}'"
+            return InvalidResult(f"{self.name} {self._gave} {expected} without its field '{found.path}'")
+        where = f"{self.name} {self._gave} {expected} whose '{found.path}'"
         return InvalidResult(f"{where} is {found.found}: {found.complaint}")
 
 
@@ -148,13 +156,13 @@ def adapter_of(signature: Signature, annotation: Any, subject: str) -> TypeAdapt
 
 
 def _compile(cls: type, name: str, function: Callable[..., Any], spec: OperationSpec) -> Operation:
-    signature = read_signature(cls, name, function)
+    signature = read_signature(cls, name, function, may_stream=True)
     _check_name(cls, signature)
     arguments = _arguments_adapter(signature)
     _check_defaults(signature, arguments)
     result = adapter_of(signature, signature.returns, "the result")
     return Operation(
-        name=name, idempotent=spec.idempotent, max_body=spec.max_body, sync=signature.sync,
+        name=name, idempotent=spec.idempotent, max_body=spec.max_body, sync=signature.sync, streams=signature.streams,
         doc=inspect.cleandoc(function.__doc__ or ""), signature=signature,
         _arguments=arguments, _result=result,
         _validate_arguments=arguments.validator.validate_python, _validate_result=result.validator.validate_python,

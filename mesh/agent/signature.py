@@ -18,10 +18,8 @@ from mesh.agent.misfit import misfit
 from mesh.errors import LoadError
 
 EMPTY = inspect.Parameter.empty
-_STREAMS = (
-    collections.abc.AsyncIterator, collections.abc.AsyncIterable, collections.abc.AsyncGenerator,
-    collections.abc.Iterator, collections.abc.Generator,
-)
+_ITERATORS = (collections.abc.AsyncIterator, collections.abc.AsyncIterable, collections.abc.AsyncGenerator)
+_STREAMS = (*_ITERATORS, collections.abc.Iterator, collections.abc.Generator)
 _KINDS: dict[Any, str] = {
     inspect.Parameter.POSITIONAL_ONLY: "is positional-only, and arguments travel by name",
     inspect.Parameter.VAR_POSITIONAL: "takes any number of arguments, and arguments travel by name",
@@ -47,7 +45,10 @@ class Parameter:
 
 @dataclass(frozen=True, slots=True)
 class Signature:
-    """A method as declared: `what` is `Class.method`, `text` is how it is called, `sync` is a plain `def`."""
+    """A method as declared: `what` is `Class.method`, `text` is how it is called, `sync` is a plain `def`.
+
+    One that `streams` yields items of the type `returns`.
+    """
 
     what: str
     name: str
@@ -57,21 +58,28 @@ class Signature:
     text: str
     declared: str
     function: Callable[..., Any]
+    streams: bool = False
 
     def refuse(self, problem: str, expected: str) -> LoadError:
         """Return the error that says what does not fit about this method."""
         return misfit(self.what, self.declared, problem, expected, self.function)
 
 
-def read_signature(cls: type, name: str, function: Callable[..., Any]) -> Signature:
-    """Return the signature of `cls.name`; raises `LoadError` for what cannot be called over the mesh."""
+def read_signature(cls: type, name: str, function: Callable[..., Any], *, may_stream: bool = False) -> Signature:
+    """Return the signature of `cls.name`; raises `LoadError` for what cannot be called over the mesh.
+
+    A generator is one of the things that cannot, unless it `may_stream`.
+    """
     what = f"{cls.__name__}.{name}"
     signature = inspect.signature(function)
-    sync = not inspect.iscoroutinefunction(function)
+    streams = may_stream and inspect.isasyncgenfunction(function)
+    sync = not (streams or inspect.iscoroutinefunction(function))
     declared = _declared(name, signature, sync)
-    if inspect.isasyncgenfunction(function) or inspect.isgeneratorfunction(function):
-        raise misfit(what, declared, "it yields, and a method of the mesh returns one value",
-                     "return a value or a list instead of yield", function)
+    if not streams and (inspect.isasyncgenfunction(function) or inspect.isgeneratorfunction(function)):
+        expected = (f"async def {name}(...) -> AsyncIterator[...] for a stream of items" if may_stream
+                    else "a value or a list instead of yield")
+        raise misfit(what, declared, "it yields, and what is no asynchronous operation returns one value", expected,
+                     function)
     parameters = list(signature.parameters.values())[1:]
     for parameter in parameters:
         if parameter.kind in _KINDS:
@@ -84,16 +92,29 @@ def read_signature(cls: type, name: str, function: Callable[..., Any]) -> Signat
         raise misfit(what, declared, "the result has no annotation",
                      "the type of the result, such as -> str, or -> None if there is none", function)
     hints = _hints(cls, what, declared, function)
-    if typing.get_origin(hints["return"]) in _STREAMS:
+    returns = hints["return"]
+    if streams:
+        returns = _item(returns)
+        if returns is EMPTY:
+            raise misfit(what, declared, f"it yields, and the result is {text_of(signature.return_annotation)}",
+                         "the type of the items, such as -> AsyncIterator[str]", function)
+    elif returns in _STREAMS or typing.get_origin(returns) in _STREAMS:
         raise misfit(what, declared, f"the result is {text_of(signature.return_annotation)}, which is not one value",
-                     "a list, a plain value or a pydantic model", function)
+                     "a list, a plain value or a pydantic model; or yield the items in an `async def`"
+                     if may_stream else "a list, a plain value or a pydantic model", function)
     return Signature(
-        what=what, name=name, returns=hints["return"], sync=sync, declared=declared, function=function,
+        what=what, name=name, returns=returns, sync=sync, declared=declared, function=function, streams=streams,
         parameters=tuple(
             Parameter(item.name, hints[item.name], item.default, _parameter_text(item)) for item in parameters
         ),
         text=f"{name}({', '.join(_parameter_text(item) for item in parameters)})",
     )
+
+
+def _item(annotation: Any) -> Any:
+    """Return the type of the items of an `AsyncIterator[...]` or its like, `EMPTY` for any other type."""
+    arguments = typing.get_args(annotation)
+    return arguments[0] if typing.get_origin(annotation) in _ITERATORS and arguments else EMPTY
 
 
 def _hints(cls: type, what: str, declared: str, function: Callable[..., Any]) -> dict[str, Any]:

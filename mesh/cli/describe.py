@@ -68,7 +68,8 @@ def _place(told: Row) -> str:
 def _print_operations(operations: list[Row]) -> None:
     _print_rows("operations", [])
     for row in operations:
-        say(folded(f"    {row['signature']} -> {row['returns']}", indent=8)
+        returns = f"{row['returns']}, one by one" if row["stream"] else row["returns"]
+        say(folded(f"    {row['signature']} -> {returns}", indent=8)
             + (coloured("  idempotent", "dim") if row["idempotent"] else ""))
         for text in row["doc"].splitlines()[:1]:
             say(coloured(folded(f"        {text}", indent=8), "dim"))

@@ -7,17 +7,18 @@ from collections.abc import Callable
 
 from mesh.clock import Clock
 from mesh.errors import DeadlineExceeded, MeshError
-from mesh.message import Handler, Reply, Request
+from mesh.message import Handler, Items, Reply, Request
 from mesh.transport.deadlines import Deadlines
 
 
 class _Limit:
     """One running request: cancels its task at the deadline."""
 
-    __slots__ = ("end", "passed", "task")
+    __slots__ = ("end", "passed", "stream", "task")
 
     def __init__(self, task: asyncio.Task[object]) -> None:
         self.task = task
+        self.stream: tuple[Request, Items] | None = None
         self.passed = False
         self.end: Callable[[Request], MeshError] | None = None
 
@@ -28,7 +29,7 @@ class _Limit:
 
 
 class DeadlineGuard:
-    """The requests that run behind it, each in a task of its own that its deadline ends."""
+    """The requests that run behind it, each in a task of its own that its deadline ends; of a stream, its opening."""
 
     def __init__(self, deadlines: Deadlines, clock: Clock) -> None:
         self._deadlines = deadlines
@@ -45,6 +46,9 @@ class DeadlineGuard:
         for limit in list(self._running):
             if limit.task is not own:
                 limit.end = end
+                if limit.stream is not None and end is not None:
+                    request, items = limit.stream
+                    items.verdict = end(request)
                 limit.task.cancel()
 
     def in_front_of(self, inner: Handler) -> Handler:
@@ -58,8 +62,11 @@ class DeadlineGuard:
             limit = _Limit(self._task())
             self._running.add(limit)
             bucket = self._deadlines.add(request.deadline, limit)
+            items: Items | None = None
             try:
-                return await inner(request)
+                reply = await inner(request)
+                items = reply.items
+                return reply
             except asyncio.CancelledError:
                 if limit.end is None and not limit.passed:
                     raise
@@ -68,8 +75,12 @@ class DeadlineGuard:
                     return Reply(error=limit.end(request))
                 return Reply(error=DeadlineExceeded(f"{request.target} was stopped at its deadline", began="yes"))
             finally:
-                self._running.discard(limit)
                 self._deadlines.discard(bucket, limit)
+                if items is None:
+                    self._running.discard(limit)
+                else:  # its task goes on to send them
+                    limit.stream = request, items
+                    items.at_end(lambda _: self._running.discard(limit))
 
         return handle
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from mesh.clock import Clock
 from mesh.errors import Overloaded
-from mesh.message import Handler, Reply, Request
+from mesh.message import Handler, Items, Reply, Request
 from mesh.metrics import Latency, Sample, gauge, histogram
 from mesh.tracing import WAITED
 
@@ -25,11 +25,13 @@ WAIT = histogram("mesh_inbox_wait_seconds", "How long calls that had to wait wai
 class Inbox:
     """Requests that run and wait. Bodies over 16 MiB in all are refused too; a single larger one is let in alone.
 
+    A stream has a place until it is open; as many as may wait may be open.
     While it is held, nothing more begins: what comes waits, until it is released.
     """
 
     def __init__(self, *, waiting: int, concurrency: int, clock: Clock | None = None) -> None:
         self.running = 0
+        self.streams = 0
         self._clock = clock or Clock()
         self._waited: Latency | None = None
         self._most_waiting = waiting
@@ -64,7 +66,10 @@ class Inbox:
                 else:
                     WAITED.set((request.trace.span_id, await self._wait_for_turn()))
                 try:
-                    return await inner(request)
+                    reply = await inner(request)
+                    if reply.items is not None:
+                        self._opened(reply.items)
+                    return reply
                 finally:
                     self._release()
             finally:
@@ -72,11 +77,21 @@ class Inbox:
 
         return handle
 
+    def _opened(self, items: Items) -> None:
+        """Count a stream until it ends; it is in nobody's way meanwhile."""
+        self.streams += 1
+        items.at_end(self._closed)
+
+    def _closed(self, _: object) -> None:
+        self.streams -= 1
+
     def _full(self, request: Request, size: int) -> Overloaded | None:
         if (self._held or self.running >= self._concurrency) and len(self._waiting) >= self._most_waiting:
             found = f"{len(self._waiting)} calls wait already"
         elif self._bytes and self._bytes + size > BYTES:
             found = f"{self._bytes >> 20} MiB of arguments wait already"
+        elif request.credit and self.streams >= self._most_waiting:
+            found = f"{self.streams} streams are open already"
         else:
             return None
         return Overloaded(f"{request.service} takes no more calls now: {found}; try again later",

@@ -7,8 +7,9 @@ from collections.abc import Container, Iterator
 from dataclasses import dataclass, field
 
 from mesh.clock import Clock
-from mesh.message import Handler, Reply, Request
-from mesh.metrics import BOTH, Latency, Sample, counter, histogram
+from mesh.errors import MeshError, RemoteFailure
+from mesh.message import Handler, Items, Reply, Request
+from mesh.metrics import BOTH, Latency, Sample, counter, gauge, histogram
 from mesh.tracing import WAITED, Span, SpanRing
 
 OTHER = "other"
@@ -19,13 +20,22 @@ CALLS = counter("mesh_calls_total", "Calls answered here, by outcome: `ok` or th
 SECONDS = histogram("mesh_call_seconds", "From a call's arrival at its cell to its answer, waiting included.",
                     "service", "operation", programs=BOTH)
 
+STREAMS = gauge("mesh_streams", "Streams that are open here.", "service", "operation", programs=BOTH)
+ITEMS = counter("mesh_stream_items_total", "Items sent by streams that have ended.", "service", "operation",
+                programs=BOTH)
+
 
 @dataclass(slots=True)
 class Outcomes:
-    """What became of the calls of one operation; every call is in `latency`, those that failed in `errors` too."""
+    """What became of the calls of one operation; every call is in `latency`, those that failed in `errors` too.
+
+    Of a stream `latency` holds the opening; `streams` are those open now, `items` all those of streams that ended.
+    """
 
     latency: Latency = field(default_factory=Latency)
     errors: dict[str, int] = field(default_factory=dict)
+    streams: int = 0
+    items: int = 0
 
 
 @dataclass(slots=True)
@@ -68,6 +78,9 @@ class CallStats:
             yield CALLS.sample(one.latency.count - sum(one.errors.values()), service, name, "ok")
             for code, count in one.errors.items():
                 yield CALLS.sample(count, service, name, code)
+            if one.streams or one.items:
+                yield STREAMS.sample(one.streams, service, name)
+                yield ITEMS.sample(one.items, service, name)
 
 
 def measure(stats: CallStats, spans: SpanRing, host: str, clock: Clock, inner: Handler) -> Handler:
@@ -77,9 +90,11 @@ def measure(stats: CallStats, spans: SpanRing, host: str, clock: Clock, inner: H
     async def handle(request: Request) -> Reply:
         started = clock.monotonic()
         error: str | None = "cancelled"
+        items: Items | None = None
         try:
             reply = await inner(request)
             error = None if reply.error is None else reply.error.code
+            items = reply.items
             return reply if reply.host else reply._replace(host=host)
         finally:
             duration = clock.monotonic() - started
@@ -87,10 +102,31 @@ def measure(stats: CallStats, spans: SpanRing, host: str, clock: Clock, inner: H
             outcomes.latency.observe(duration)
             if error is not None:
                 outcomes.errors[error] = outcomes.errors.get(error, 0) + 1
-            if error is not None or request.trace.sampled:
+            if items is not None:
+                _follow(outcomes, items, request, host, started, spans, clock)
+            elif error is not None or request.trace.sampled:
                 spans.add(_span(request, host, clock.time() - duration, duration, error))
 
     return handle
+
+
+def _follow(
+    outcomes: Outcomes, items: Items, request: Request, host: str, started: float, spans: SpanRing, clock: Clock
+) -> None:
+    """Count what an open stream ends with; its span lasts as long as it does."""
+    outcomes.streams += 1
+
+    def ended(error: MeshError | None) -> None:
+        outcomes.streams -= 1
+        outcomes.items += items.taken
+        code = None if error is None else error.code or RemoteFailure.code
+        if code is not None:
+            outcomes.errors[code] = outcomes.errors.get(code, 0) + 1
+        if code is not None or request.trace.sampled:
+            duration = clock.monotonic() - started
+            spans.add(_span(request, host, clock.time() - duration, duration, code))
+
+    items.at_end(ended)
 
 
 def _span(request: Request, host: str, started: float, duration: float, error: str | None) -> Span:

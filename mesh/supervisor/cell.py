@@ -32,6 +32,7 @@ from mesh.supervisor.tenancy import Offer, Tenancy
 CHECK_SECONDS = 5.0
 CHECK_LIMIT = 5.0
 DRAIN_TICK = 0.02
+CLEANUP_SECONDS = 1.0
 START_PATIENCE = 2.0
 HISTORY = 12
 MAX_UNHEARD = 1024
@@ -217,11 +218,17 @@ class Cell:
             self._life = None
 
     async def _drain(self, end: Callable[[Request], MeshError] | None = None) -> None:
-        """Give running calls their time, then cancel them; `end` makes the error they are answered with."""
+        """Give running calls and streams their time, then cancel them; `end` makes the error they are answered with.
+
+        Generators may clean up for a moment.
+        """
         until = self._house.clock.monotonic() + self.spec.limits.stop_s
         while self._guard and self._house.clock.monotonic() < until:
             await self._house.clock.sleep(DRAIN_TICK)
         self._guard.cancel_all(end)
+        until = self._house.clock.monotonic() + CLEANUP_SECONDS
+        while self.inbox.streams and self._house.clock.monotonic() < until:
+            await self._house.clock.sleep(DRAIN_TICK)
 
     # -- life, lived
 

@@ -25,6 +25,7 @@ from mesh.errors import (
 )
 from mesh.message import Event, Reply, Request, decode
 from mesh.policy.measure import CallStats
+from mesh.supervisor.generated import Generated
 from mesh.supervisor.house import Quarters
 from mesh.supervisor.reactions import Hearing, Ticking
 from mesh.supervisor.runner import LoopRunner, Runner, ThreadRunner
@@ -127,6 +128,11 @@ class Resident:
             return Reply(error=self._unknown(request.operation))
         if agent is None or runner is None:
             return Reply(error=Unavailable(f"{self._service} is not running", retry_after=1.0))
+        if operation.streams and not request.credit:
+            return Reply(error=InvalidArgument(
+                f"{request.target} gives its items one after the other; read them with "
+                f"`async for item in self.stream(\"{request.target}\", ...)` or `mesh stream {request.target}`"
+            ))
         if len(request.body) > operation.max_body:
             return Reply(error=MessageTooLarge(
                 f"the arguments of {request.target} are {len(request.body)} bytes, its limit is {operation.max_body}",
@@ -141,6 +147,11 @@ class Resident:
         CURRENT.set(request)
         try:
             method = getattr(agent, operation.name)
+            if operation.streams:
+                return Reply(b"", None, self._quarters.name, Generated(
+                    request, operation, self._quarters.clock,
+                    lambda before: runner.generate(method, arguments, before), self._caught, self._spec.limits.stop_s,
+                ))
             if operation.sync:
                 result = await runner.blocking(lambda: method(**arguments))
             else:

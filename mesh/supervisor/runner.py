@@ -11,7 +11,7 @@ import contextlib
 import contextvars
 import threading
 import types
-from collections.abc import Awaitable, Callable, Coroutine, Generator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator
 from concurrent.futures import ThreadPoolExecutor
 from time import perf_counter
 from typing import Any, Protocol, TypeVar
@@ -19,12 +19,14 @@ from typing import Any, Protocol, TypeVar
 from mesh.errors import MeshError
 from mesh.policy.measure import CallStats
 from mesh.supervisor.hold import LIMIT
+from mesh.supervisor.steps import Steps, ThreadSteps
 
 THREADS = 8
 LEFT_SECONDS = 1.0
 
 T = TypeVar("T")
-Overran = Callable[[CallStats, Coroutine[Any, Any, Any], float], None]
+Code = Coroutine[Any, Any, Any] | AsyncGenerator[Any, None]
+Overran = Callable[[CallStats, Code, float], None]
 """Told of a step that kept the host's loop for long, right when it ended: who is billed, for what, since when."""
 
 
@@ -34,21 +36,23 @@ class AgentExit(MeshError):
 
 @types.coroutine
 def billed(
-    coroutine: Coroutine[Any, Any, T], stats: CallStats, overran: Overran | None = None
-) -> Generator[Any, Any, T]:
+    coroutine: Code, stats: CallStats, overran: Overran | None = None, part: Any = None
+) -> Generator[Any, Any, Any]:
     """Await a coroutine, adding the time of each of its steps to `stats.loop_seconds`; `overran` hears of a long one.
 
+    Of an asynchronous generator it awaits `part`, what takes it to its next `yield` or to its end.
     A generator, because it stands in the path of every call: a class with `send` and `throw` costs twice as much.
     """
-    step: Callable[[Any], Any] = coroutine.send
+    if part is None:
+        part = coroutine
+    step: Callable[[Any], Any] = part.send
     given: Any = None
     while True:
         started = perf_counter()
         try:
             wanted = step(given)
         except StopIteration as end:
-            result: T = end.value
-            return result
+            return end.value
         except (SystemExit, KeyboardInterrupt) as error:
             raise AgentExit(f"the agent's code raised {type(error).__name__}") from error
         finally:
@@ -58,9 +62,9 @@ def billed(
                 overran(stats, coroutine, started)
         try:
             given = yield wanted
-            step = coroutine.send
+            step = part.send
         except BaseException as error:  # cancellation too is handed on to where the coroutine waits
-            step, given = coroutine.throw, error
+            step, given = part.throw, error
 
 
 class Runner(Protocol):
@@ -72,6 +76,12 @@ class Runner(Protocol):
 
     def call(self, function: Callable[..., Coroutine[Any, Any, T]], arguments: dict[str, Any]) -> Awaitable[T]:
         """Call a coroutine function of the agent where the agent lives; await the result."""
+
+    def generate(
+        self, function: Callable[..., AsyncGenerator[Any, None]], arguments: dict[str, Any], before: Callable[[], None]
+    ) -> Steps:
+        """Call a generator function of the agent where the agent lives; `before` runs there before each of its steps.
+        """
 
     async def home(self, make: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """Run a coroutine of the mesh on the host's loop, on behalf of an agent that is not there."""
@@ -96,6 +106,12 @@ class LoopRunner:
     def call(self, function: Callable[..., Coroutine[Any, Any, T]], arguments: dict[str, Any]) -> Awaitable[T]:
         """Call a coroutine function here; await the result."""
         return billed(function(**arguments), self._stats, self._overran)
+
+    def generate(
+        self, function: Callable[..., AsyncGenerator[Any, None]], arguments: dict[str, Any], before: Callable[[], None]
+    ) -> Steps:
+        """Call a generator function here."""
+        return _LoopSteps(function(**arguments), self._stats, before, self._overran)
 
     async def home(self, make: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """Run a coroutine of the mesh; the agent is at home already."""
@@ -127,9 +143,16 @@ class ThreadRunner:
         """Call a coroutine function on the cell's loop and return its result; cancelling this cancels it."""
 
         async def there() -> T:
-            return await billed(function(**arguments), self._stats)
+            result: T = await billed(function(**arguments), self._stats)
+            return result
 
         return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(there(), self._loop))
+
+    def generate(
+        self, function: Callable[..., AsyncGenerator[Any, None]], arguments: dict[str, Any], before: Callable[[], None]
+    ) -> Steps:
+        """Call a generator function on the cell's loop."""
+        return ThreadSteps(_LoopSteps(function(**arguments), self._stats, before), self._loop)
 
     async def home(self, make: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """Run a coroutine of the mesh on the host's loop; called on the cell's loop."""
@@ -158,6 +181,28 @@ class ThreadRunner:
                 self._loop.run_until_complete(asyncio.wait(left, timeout=LEFT_SECONDS))
         finally:
             self._loop.close()
+
+
+class _LoopSteps:
+    """A generator on the loop it is stepped on."""
+
+    def __init__(
+        self, generator: AsyncGenerator[Any, None], stats: CallStats, before: Callable[[], None],
+        overran: Overran | None = None,
+    ) -> None:
+        self._generator = generator
+        self._stats = stats
+        self._before = before
+        self._overran = overran
+
+    def next(self) -> Awaitable[Any]:
+        """Take the generator to its next value."""
+        self._before()
+        return billed(self._generator, self._stats, self._overran, self._generator.__anext__())
+
+    def close(self) -> Awaitable[Any]:
+        """End the generator."""
+        return billed(self._generator, self._stats, self._overran, self._generator.aclose())
 
 
 class _Pool:

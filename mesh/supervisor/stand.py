@@ -8,6 +8,7 @@ told by its files.
 from __future__ import annotations
 
 import asyncio
+import inspect
 import selectors
 import sys
 import time
@@ -77,7 +78,7 @@ class Stands:
         tenant = self._billed(stats)
         if tenant is None:
             return None
-        code = coroutine.cr_code
+        code = coroutine.ag_code if inspect.isasyncgen(coroutine) else coroutine.cr_code
         return Place(tenant.service, operation_of(coroutine), code.co_name, self._shown(code.co_filename),
                      code.co_firstlineno)
 

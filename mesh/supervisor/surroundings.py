@@ -13,6 +13,7 @@ from mesh.clock import Clock
 from mesh.connections import AgentConnections
 from mesh.errorbus import Severity
 from mesh.state import StateStore
+from mesh.stream import Stream
 from mesh.supervisor.house import Quarters
 from mesh.supervisor.runner import Runner
 from mesh.supervisor.tenancy import Landlord
@@ -81,6 +82,11 @@ class Surroundings:
         return await self._runner.home(
             lambda: self._client.request(target, arguments, timeout, to_host=options.to_host)
         )
+
+    def stream(self, target: str, arguments: dict[str, Any], timeout: float | None, options: CallOptions) -> Stream:
+        """Return the items of `service.operation`."""
+        return self._client.stream(target, arguments, timeout, to_host=options.to_host,
+                                   home=None if self._runner.at_home else self._runner.home)
 
     async def publish(self, topic: str, payload: Any) -> None:
         """Send an event to whoever listens."""

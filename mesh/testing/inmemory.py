@@ -27,6 +27,7 @@ from mesh.policy.resolve import Resolver
 from mesh.policy.stack import outgoing
 from mesh.records import HostRecord, InstanceRecord
 from mesh.state import SqliteStates
+from mesh.stream import Stream
 from mesh.supervisor.bus import EventBus
 from mesh.supervisor.cell import Cell
 from mesh.supervisor.house import House
@@ -174,6 +175,12 @@ class InMemoryMesh:
         client = Client("test", self._host(HOST).outgoing, self.clock)
         return await client.request(target, arguments, timeout, to_host=to_host, sampled=True)
 
+    def stream(self, target: str, /, *, timeout: float | None = None, to_host: str | None = None,
+               **arguments: Any) -> Stream:
+        """Return the items of `service.operation`, for `async for`."""
+        client = Client("test", self._host(HOST).outgoing, self.clock)
+        return client.stream(target, arguments, timeout, to_host=to_host, sampled=True)
+
     async def publish(self, topic: str, payload: Any = None, *, origin: str = f"test@{HOST}") -> None:
         """Publish an event, on the host that `origin` names, and let its listeners handle it."""
         self._host(origin.rpartition("@")[2]).bus.publish(topic, payload, origin)
@@ -228,7 +235,7 @@ class InMemoryMesh:
         """Stop a cell; while its running calls have their time to end, the clock goes on."""
         stopping = asyncio.create_task(cell.stop(reason))
         await settle()
-        while cell.inbox.running and not stopping.done():
+        while (cell.inbox.running or cell.inbox.streams) and not stopping.done():
             await self.clock.advance(STOPPING_STEP)
         await stopping
 

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from typing import Any
 
 from mesh.errors import MeshError, RemoteFailure, UnknownOperation
-from mesh.message import Reply, Request, encode
+from mesh.message import Items, Reply, Request, encode
 
 
 class FakePeer:
-    """Stands in for a service: each operation is a value to answer with, an error to raise, or a function to call."""
+    """Stands in for a service: each operation is a value to answer with, an error to raise, or a function to call.
+
+    A function that yields makes a stream.
+    """
 
     def __init__(self, service: str, host: str, operations: Mapping[str, Any]) -> None:
         self.service = service
@@ -30,7 +34,10 @@ class FakePeer:
         if request.operation not in self.operations:
             return Reply(error=UnknownOperation(f"the fake {self.service} has no operation {request.operation}"))
         try:
-            return Reply(encode(await self._value(self.operations[request.operation], arguments)), host=self.host)
+            answer = self.operations[request.operation]
+            if inspect.isasyncgenfunction(answer):
+                return Reply(host=self.host, items=_Yielded(answer(**arguments)))
+            return Reply(encode(await self._value(answer, arguments)), host=self.host)
         except Exception as error:
             if isinstance(error, MeshError) and error.code:
                 return Reply(error=error, host=self.host)
@@ -44,3 +51,24 @@ class FakePeer:
             return answer
         value = answer(**arguments)
         return await value if inspect.isawaitable(value) else value
+
+
+class _Yielded(Items):
+    """The items of a fake's generator."""
+
+    def __init__(self, generator: AsyncGenerator[Any, None]) -> None:
+        super().__init__()
+        self._generator = generator
+        self._closing: asyncio.Task[None] | None = None
+
+    async def __anext__(self) -> bytes:
+        item = encode(await self._generator.__anext__(), name="item")
+        self.taken += 1
+        return item
+
+    async def aclose(self) -> None:
+        await self._generator.aclose()
+        self.ended(None)
+
+    def drop(self) -> None:
+        self._closing = asyncio.get_running_loop().create_task(self.aclose())

@@ -108,16 +108,28 @@ class Inflow(Items):
         body = self._bodies.popleft()
         self.taken += 1
         self._untold_bytes += len(body)
-        if self.taken - self._told >= self._renew or self._untold_bytes >= STREAM_BYTES // 4:
+        if self._due:
             self._tell()
         return body
 
     async def some(self) -> list[bytes]:
-        """Return all items that are there, at least one; for readers to whom each hand-over is dear."""
-        bodies = [await self.__anext__()]
-        while self._bodies:
-            bodies.append(await self.__anext__())
+        """Return all items that are there, at least one; none is the end."""
+        while not self._bodies:
+            try:
+                await self._more()
+            except StopAsyncIteration:
+                return []
+        bodies = list(self._bodies)
+        self._bodies.clear()
+        self.taken += len(bodies)
+        self._untold_bytes += sum(map(len, bodies))
+        if self._due:
+            self._tell()
         return bodies
+
+    @property
+    def _due(self) -> bool:
+        return self.taken - self._told >= self._renew or self._untold_bytes >= STREAM_BYTES // 4
 
     def _tell(self) -> None:
         if not self._done:
@@ -156,6 +168,10 @@ class Inflow(Items):
         self._finish(error or Cancelled(f"the stream of {self.target} was closed by its reader"))
 
     async def aclose(self) -> None:
+        """Have the sender told that nobody reads on."""
+        self.give_up()
+
+    def drop(self) -> None:
         """Have the sender told that nobody reads on."""
         self.give_up()
 

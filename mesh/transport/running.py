@@ -93,7 +93,7 @@ class Running:
 
     async def _pour(self, number: int, request: Request, items: Items, flow: Outflow) -> MeshError | None:
         """Send items until there are no more; returns the error that ended them. They are closed in any case."""
-        outlet = self._outlet
+        outlet, task = self._outlet, self._tasks[number][0]
         try:
             while True:
                 if not flow.open:
@@ -101,6 +101,8 @@ class Running:
                 if flow.sent % BURST == 0:
                     await outlet.pace.turn()
                 body = await items.__anext__()
+                if task.cancelling():  # what makes the items has swallowed it
+                    return items.verdict or _cancelled(request)
                 if len(body) > MAX_BODY:
                     return MessageTooLarge(f"item {flow.sent} of {request.target} is {len(body)} bytes, the limit is "
                                            f"{MAX_BODY}", size=len(body), limit=MAX_BODY)
@@ -109,7 +111,7 @@ class Running:
         except StopAsyncIteration:
             return None
         except asyncio.CancelledError:
-            return _cancelled(request)
+            return items.verdict or _cancelled(request)
         except MeshError as error:
             return error
         except Exception as error:  # as in `_run`

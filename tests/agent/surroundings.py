@@ -14,7 +14,9 @@ from mesh.clock import Clock
 from mesh.config import ConnectionsConfig
 from mesh.connections import AgentConnections, Connections
 from mesh.errorbus import Severity
+from mesh.message import Reply, encode
 from mesh.state import SqliteStates
+from mesh.stream import Stream
 
 T = TypeVar("T")
 
@@ -45,6 +47,14 @@ class Surroundings:
     ) -> Any:
         self.requests.append((target, arguments, timeout, options))
         return self.answers[target]
+
+    def stream(self, target: str, arguments: dict[str, Any], timeout: float | None, options: CallOptions) -> Stream:
+        self.requests.append((target, arguments, timeout, options))
+
+        async def opening() -> Reply:
+            return Reply(encode(self.answers[target]))
+
+        return Stream(opening)
 
     async def publish(self, topic: str, payload: Any) -> None:
         self.published.append((topic, payload))

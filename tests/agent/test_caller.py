@@ -28,6 +28,21 @@ def test_an_argument_without_a_name_is_refused_before_anything_is_sent(tmp_path:
     assert context.requests == []
 
 
+def test_a_method_of_a_peer_can_be_streamed(tmp_path: Path) -> None:
+    context = surroundings(tmp_path, answers={"llm.generate": "word"})
+    caller = Caller(context, CallOptions(to_host="pc2"))
+
+    async def read() -> list[str]:
+        items = [item async for item in caller.peer("llm").generate.stream(prompt="x", timeout=2.0)]
+        return items + [item async for item in caller.stream("llm.generate")]
+
+    assert asyncio.run(read()) == ["word", "word"]
+    assert context.requests == [("llm.generate", {"prompt": "x"}, 2.0, CallOptions(to_host="pc2")),
+                                ("llm.generate", {}, None, CallOptions(to_host="pc2"))]
+    with pytest.raises(TypeError, match=r"llm.generate takes keyword arguments only, found 1 without a name"):
+        caller.peer("llm").generate.stream("x")
+
+
 def test_a_peer_has_no_private_operations(tmp_path: Path) -> None:
     peer = Caller(surroundings(tmp_path), CallOptions()).peer("memory_client")
     with pytest.raises(AttributeError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator  # noqa: F401 - for the classes made of text
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -258,6 +259,31 @@ def test_a_result_of_another_type_is_refused_by_name_and_field(name: str, value:
     assert caught.value.message.startswith(told)
 
 
+# what is yielded
+
+
+class Writer(Agent):
+    @operation
+    async def write(self, prompt: str) -> AsyncIterator[Fact]:
+        """Write facts one by one."""
+        yield Fact(subject=prompt)
+
+    @operation
+    async def count(self) -> AsyncGenerator[int, None]:
+        yield 1
+
+
+def test_an_operation_that_yields_is_described_by_its_items() -> None:
+    written, counted = compile_operations(Writer).values()
+    told = written.describe()
+    assert (told["stream"], told["returns"], told["result"]["title"]) == (True, "Fact", "Fact")
+    assert (counted.streams, counted.sync, counted.describe()["returns"]) == (True, False, "int")
+    assert not OPERATIONS["search_facts"].describe()["stream"]
+    assert decode(written.encode_result(Fact(subject="moon", score=0.5))) == {"subject": "moon", "score": 0.5}
+    with pytest.raises(InvalidResult, match=r"count yielded 'x' \(str\), expected int"):
+        counted.encode_result("x")
+
+
 # what may be declared
 
 
@@ -269,6 +295,11 @@ def test_a_result_of_another_type_is_refused_by_name_and_field(name: str, value:
     ("@operation\nasync def ask(self, query: str, /) -> None: ...", "'query' is positional-only"),
     ("@operation\nasync def ask(self) -> Any:\n    yield 1", "it yields"),
     ("@operation\ndef ask(self) -> Any:\n    yield 1", "it yields"),
+    ("@operation\ndef ask(self) -> Iterator[int]:\n    yield 1", "no asynchronous operation"),
+    ("@operation\nasync def ask(self) -> AsyncIterator:\n    yield 1", "it yields, and the result is AsyncIterator"),
+    ("@operation\nasync def ask(self) -> list[int]:\n    yield 1", "it yields, and the result is list[int]"),
+    ("@operation\nasync def ask(self) -> AsyncIterator[int]: ...", "is AsyncIterator[int], which is not one value"),
+    ("@operation\nasync def ask(self) -> AsyncIterator[5]:\n    yield 1", "the result is declared as 5"),
     ("@operation\nasync def ask(self, query: 'Nowhere') -> None: ...", "names 'Nowhere', which the module does not"),
     ("@operation\nasync def ask(self, query: 5) -> None: ...", "parameter 'query' is declared as 5"),
     ("@operation\nasync def ask(self, lock: type(enum)) -> None: ...", "parameter 'lock' is declared as module"),

@@ -50,6 +50,9 @@ class Made(Items):
         await self._source.aclose()  # type: ignore[attr-defined]
         self.ended(None)
 
+    def drop(self) -> None:
+        raise AssertionError("whoever sends items waits for their end")
+
 
 class Streaming:
     """Opens the stream that the arguments name, and remembers each."""
