@@ -10,7 +10,6 @@ from collections.abc import Iterable
 from typing import Any
 
 from mesh.address import NAME
-from mesh.config import ISOLATION
 from mesh.errors import InvalidArgument
 from mesh.message import encode
 from registry.changes import UNSET, OverrideChange
@@ -35,7 +34,7 @@ class Overrides:
         """Return what setting `key` would change, None if it is so already; raises `InvalidArgument`."""
         if not NAME.match(service):
             raise InvalidArgument(f"service is {service!r}, which is no name of a service", path="service")
-        if key != ISOLATION and (not KEY.match(key) or len(key) > 200):
+        if not KEY.match(key) or len(key) > 200:
             raise InvalidArgument(
                 f"key is {key!r:.80}, expected names joined by dots, such as engine.timeout_s", path="key"
             )

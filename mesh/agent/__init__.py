@@ -1,6 +1,6 @@
 """What agents are made of, and what a host needs to run them."""
 
-from mesh.agent.agent import Agent, examine, finish
+from mesh.agent.agent import Agent, examine, finish, reconfigure
 from mesh.agent.caller import Caller, Peer
 from mesh.agent.chat import ChatClient, Completion, Usage
 from mesh.agent.context import AgentContext, CallOptions
@@ -23,7 +23,7 @@ __all__ = [  # noqa: RUF022
     # data, state and models
     "Database", "Written", "StateVersion", "ChatClient", "Completion", "Usage", "Engine", "EngineConfig",
     # running agents: for the host
-    "AgentContext", "CallOptions", "StateStore", "examine", "finish", "read_settings", "RESERVED",
+    "AgentContext", "CallOptions", "StateStore", "examine", "finish", "reconfigure", "read_settings", "RESERVED",
     "Interface", "Operation", "Subscription", "Timer",
     "compile_agent", "compile_operations", "compile_subscriptions", "compile_timers",
 ]

@@ -71,6 +71,12 @@ class Agent:
         """Return None when well, or a text that says what is limited and why (the agent is then degraded)."""
         return None
 
+    async def on_config(self, new: Any, old: Any) -> None:
+        """Take over settings that an operator changed while the agent runs; an error here refuses them.
+
+        `self.config` is the old one until this returns. An agent that does not define it is started anew instead.
+        """
+
     @property
     def service(self) -> str:
         """The name this agent is called by."""
@@ -191,3 +197,17 @@ async def finish(agent: Agent) -> None:
     finally:
         bound(agent).context.connections.leave()
         await bound(agent).resources.aclose()
+
+
+async def reconfigure(agent: Agent, settings: Mapping[str, Any]) -> bool:
+    """Hand new settings to an agent that runs; returns False if it does not define `on_config`.
+
+    Raises `ConfigError` for settings that its `Config` does not take, and whatever `on_config` raises.
+    """
+    context = bound(agent).context
+    new = read_settings(type(agent), context.service, settings, context.folder)
+    if type(agent).on_config is Agent.on_config:
+        return False
+    await agent.on_config(new, agent.config)
+    agent.config = new
+    return True

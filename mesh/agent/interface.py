@@ -72,7 +72,7 @@ def compile_agent(cls: type) -> Interface:
 
 def _check_lifecycle(cls: type) -> None:
     """Raise `LoadError` unless the mesh can make, start, check and stop such an agent."""
-    refused: list[LoadError] = []
+    refused: list[LoadError] = _misfits_of_on_config(cls)
     for name in (*_LIFECYCLE, "__init__"):
         function = getattr(cls, name)
         if not inspect.isfunction(function):  # the __init__ of object
@@ -86,6 +86,19 @@ def _check_lifecycle(cls: type) -> None:
             refused.append(misfit(f"{cls.__name__}.{name}", declared, "nobody gives it arguments", expected, function))
     if refused:
         raise all_of(refused)
+
+
+def _misfits_of_on_config(cls: type) -> list[LoadError]:
+    """Return what is wrong with a class's `on_config`, which is given the new and the old settings."""
+    function = getattr(cls, "on_config")  # noqa: B009 - `type` has no such attribute, an agent class does
+    declared = f"{'async ' if inspect.iscoroutinefunction(function) else ''}def on_config{inspect.signature(function)}"
+    problem = None if inspect.iscoroutinefunction(function) else "it is not async"
+    try:
+        inspect.signature(function).bind(None, None, None)
+    except TypeError:
+        problem = "it is given the new settings and the old ones"
+    expected = "async def on_config(self, new: Config, old: Config) -> None"
+    return [misfit(f"{cls.__name__}.on_config", declared, problem, expected, function)] if problem else []
 
 
 def _required(function: Any) -> list[str]:

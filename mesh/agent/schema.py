@@ -26,7 +26,7 @@ from mesh.errors import InvalidArgument, InvalidResult
 from mesh.message import encode
 
 RESERVED = frozenset({
-    "setup", "teardown", "check", "request", "publish", "peer", "options", "report", "run", "stream",
+    "setup", "teardown", "check", "on_config", "request", "publish", "peer", "options", "report", "run", "stream",
 })
 _FRAMEWORK = __name__.rpartition(".")[0]
 _TOLD = 3

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, PydanticUserError, ValidationError
 
 from mesh.address import nearest
 from mesh.agent.annotation import text_of
@@ -31,6 +31,14 @@ def config_class(cls: type) -> type[AgentConfig]:
         raise misfit(f"{cls.__name__}.Config", f"Config = {text_of(config)}", "it is not derived from AgentConfig",
                      "class Config(AgentConfig): with a type for each setting", config)
     return config
+
+
+def settings_schema(cls: type) -> dict[str, Any]:
+    """Return the JSON schema of an agent's `Config`; empty when one of its types has none."""
+    try:
+        return config_class(cls).model_json_schema()
+    except PydanticUserError:
+        return {}
 
 
 def read_settings(cls: type, service: str, settings: Mapping[str, Any], folder: Path | None = None) -> AgentConfig:

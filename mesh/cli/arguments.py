@@ -55,6 +55,22 @@ def typed(pairs: Mapping[str, str], schema: Schema | None) -> dict[str, Any]:
     return {key: _value(text, _allowed(properties.get(key, {}), definitions)) for key, text in pairs.items()}
 
 
+def is_text(schema: Schema, path: Sequence[str]) -> bool:
+    """Tell whether a schema takes nothing but a text at `path`."""
+    definitions = schema.get("$defs", {})
+    found: Schema = schema
+    for step in path:
+        for option in (found, *found.get("anyOf", ()), *found.get("allOf", ())):
+            section = definitions.get(str(option.get("$ref", "")).rpartition("/")[2], option)
+            if step in section.get("properties", {}):
+                found = section["properties"][step]
+                break
+        else:
+            return False
+    allowed = _allowed(found, definitions)
+    return bool(allowed) and not allowed - {"string", "null"}
+
+
 def _value(text: str, allowed: set[str]) -> Any:
     if allowed and not allowed - {"string", "null"}:
         return text

@@ -15,6 +15,7 @@ from mesh.cli.command import Debug, Environment, Folder, Timeout, command
 from mesh.cli.scope import Scope
 
 Host = Annotated[str | None, typer.Option("--host", metavar="NAME", help="Only this host.")]
+Key = Annotated[str, typer.Argument(metavar="KEY", show_default=False)]
 Service = Annotated[str, typer.Argument(metavar="SERVICE", show_default=False)]
 Data = Annotated[str | None, typer.Option("--data", metavar="JSON", help="Arguments or payload as JSON.")]
 OfService = Annotated[str | None, typer.Option("--service", metavar="NAME", help="Only errors of this service.")]
@@ -31,6 +32,7 @@ app = typer.Typer(name="mesh", help="Agents on a few machines that call each oth
 _events = typer.Typer(help="What is published.", no_args_is_help=True)
 _errors = typer.Typer()
 _agent = typer.Typer(help="The life of one agent.", no_args_is_help=True)
+_config = typer.Typer(help="Configuration, also while the mesh runs.", no_args_is_help=True)
 _new = typer.Typer(help="Files to begin with.", no_args_is_help=True)
 _keys = typer.Typer(help="Identity of hosts and operators.", no_args_is_help=True)
 
@@ -364,6 +366,49 @@ def new_agent(
 
 
 app.add_typer(_new, name="new")
+app.add_typer(_config, name="config")
+
+
+@command(_config, "get")
+def config_get(
+    scope: Scope, service: Service,
+    key: Annotated[str | None, typer.Argument(metavar="[KEY]", show_default=False)] = None, host: Host = None,
+) -> None:
+    """The values in force and where each came from."""
+    from mesh.cli.config import get as run
+
+    run(scope, service, key, host)
+
+
+@command(_config, "set", timeout=30.0)
+def config_set(
+    scope: Scope, service: Service, key: Key,
+    value: Annotated[str, typer.Argument(metavar="VALUE", show_default=False)],
+) -> int:
+    """Change a value while the agent runs; waits for the outcome."""
+    from mesh.cli.config import change as run
+
+    return run(scope, service, key, value)
+
+
+@command(_config, "unset", timeout=30.0)
+def config_unset(scope: Scope, service: Service, key: Key) -> int:
+    """Have files and environment say again what a value is."""
+    from mesh.cli.config import change as run
+
+    return run(scope, service, key, None)
+
+
+@command(_config, "diff")
+def config_diff(
+    scope: Scope, service: Annotated[str | None, typer.Argument(metavar="[SERVICE]", show_default=False)] = None,
+) -> None:
+    """What operators changed and files say, against the defaults."""
+    from mesh.cli.config import diff as run
+
+    run(scope, service)
+
+
 app.add_typer(_agent, name="agent")
 
 

@@ -5,7 +5,7 @@ Read once, at the edge, into one frozen model; whoever needs a value is given it
 
 from mesh.config.findings import CODES, Finding, Severity
 from mesh.config.graph import hard_edges, waves
-from mesh.config.load import ISOLATION, apply_overrides, findings, load
+from mesh.config.load import findings, load
 from mesh.config.model import (
     AgentSpec,
     Budget,
@@ -21,6 +21,7 @@ from mesh.config.model import (
     RegistryConfig,
     StateConfig,
 )
+from mesh.config.overrides import ISOLATION, apply_overrides, config_key, override_key
 from mesh.config.project import find_root
 
 __all__ = [
@@ -42,9 +43,11 @@ __all__ = [
     "Severity",
     "StateConfig",
     "apply_overrides",
+    "config_key",
     "find_root",
     "findings",
     "hard_edges",
     "load",
+    "override_key",
     "waves",
 ]

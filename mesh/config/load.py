@@ -6,16 +6,16 @@ import os
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 from mesh.config.agent_checks import check_agents
 from mesh.config.connection_checks import check_connections
 from mesh.config.draft import Draft, draft
 from mesh.config.findings import Finding, arranged, refusal
 from mesh.config.host_checks import check_hosts
-from mesh.config.model import DEFAULT_ENVIRONMENT, AgentSpec, Isolation, MeshConfig
+from mesh.config.model import DEFAULT_ENVIRONMENT, MeshConfig
+from mesh.config.overrides import apply_overrides
 from mesh.config.project import AGENTS_FOLDER, Project
-from mesh.errors import ConfigError
 
 Overrides = Mapping[str, Mapping[str, Any]]
 
@@ -64,35 +64,6 @@ def findings(
     return arranged(found)
 
 
-ISOLATION = "@isolation"
-"""The override that is no setting: where an operator has an agent run."""
-
-
-def apply_overrides(spec: AgentSpec, settings: Mapping[str, Any]) -> AgentSpec:
-    """Return `spec` with dotted keys of its settings replaced, and its isolation under `@isolation`.
-
-    Raises ConfigError for a key such as `a..b` and for an isolation that there is not.
-
-    Apply to the spec that `load` returned without overrides: what is no longer overridden is then as the files say.
-    """
-    values, origin = spec.settings, dict(spec.origin)
-    isolation = settings.get(ISOLATION, spec.isolation)
-    if isolation not in get_args(Isolation):
-        raise ConfigError(f"isolation of {spec.service} is {isolation!r}; there are {', '.join(get_args(Isolation))}")
-    if ISOLATION in settings:
-        origin["isolation"] = "override"
-    for key, value in settings.items():
-        if key == ISOLATION:
-            continue
-        steps = key.split(".")
-        if not all(steps):
-            raise ConfigError(f"{key!r} is no key of the settings of {spec.service}; write names with dots between")
-        values = _put(values, steps, value)
-        origin = {known: text for known, text in origin.items() if not _covers(f"settings.{key}", known)}
-        origin[f"settings.{key}"] = "override"
-    return spec.model_copy(update={"settings": values, "isolation": isolation, "origin": origin})
-
-
 def _environment(environment: str | None, environ: Mapping[str, str]) -> str:
     return environment or environ.get("MESH_ENVIRONMENT") or DEFAULT_ENVIRONMENT
 
@@ -115,17 +86,3 @@ def _stale(project: Project, overrides: Overrides) -> Iterator[Finding]:
             message = f"the registry keeps settings for `{service}`, which no file configures"
             hint = "left from an agent whose file was removed or renamed"
             yield Finding("note", "stale_override", AGENTS_FOLDER, None, message, hint)
-
-
-def _put(values: Mapping[str, Any], steps: list[str], value: Any) -> dict[str, Any]:
-    """Return `values` with the value at `steps` replaced; what is on the way is copied, never changed."""
-    first, *rest = steps
-    if rest:
-        inside = values.get(first)
-        value = _put(inside if isinstance(inside, Mapping) else {}, rest, value)
-    return {**values, first: value}
-
-
-def _covers(key: str, known: str) -> bool:
-    """Tell whether one of two dotted keys is the other or lies inside it."""
-    return key == known or known.startswith(f"{key}.") or key.startswith(f"{known}.")

@@ -96,7 +96,7 @@ def read(environ: Mapping[str, str], known: Known) -> tuple[list[Variable], list
             findings.append(_unknown(name, steps, known))
             continue
         try:
-            variables.append(Variable(name, path, _value(environ[name])))
+            variables.append(Variable(name, path, value_of(environ[name])))
         except ValueError as error:
             findings.append(found(Place(f"env {name}"), "invalid_value", str(error), "put a text in quotes"))
     return variables, findings
@@ -153,7 +153,7 @@ def _dots(path: KeyPath) -> str:
     return ".".join(map(str, path))
 
 
-def _value(text: str) -> Any:
+def value_of(text: str) -> Any:
     """Return the YAML value of `text`; raises ValueError."""
     brackets = text.strip()[:1] + text.strip()[-1:]
     if brackets not in ("[]", "{}", '""', "''"):

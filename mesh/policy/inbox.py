@@ -118,23 +118,30 @@ class Inbox:
             self._waited.observe(waited)
         return waited
 
+    def resize(self, *, waiting: int, concurrency: int) -> None:
+        """Let so many wait and so many run from now on; who runs already runs on."""
+        self._most_waiting, self._concurrency = waiting, concurrency
+        self._fill()
+
     def hold(self) -> None:
         """Let nothing more begin."""
         self._held = True
 
     def release(self) -> None:
         """Let begin what waits, and what comes."""
-        if self._held:
-            self._held = False
-            while self.running < self._concurrency and self._waiting:
-                turn = self._waiting.popleft()
-                if not turn.done():
-                    self.running += 1
-                    turn.set_result(None)
+        self._held = False
+        self._fill()
+
+    def _fill(self) -> None:
+        while self.running < self._concurrency and self._waiting and not self._held:
+            turn = self._waiting.popleft()
+            if not turn.done():
+                self.running += 1
+                turn.set_result(None)
 
     def _release(self) -> None:
         """Hand the place to the one that waits longest, or free it."""
-        while self._waiting and not self._held:
+        while self._waiting and not self._held and self.running <= self._concurrency:
             turn = self._waiting.popleft()
             if not turn.done():
                 turn.set_result(None)

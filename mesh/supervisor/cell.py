@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import os
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Mapping
 from contextvars import Context
 from typing import Any
 
@@ -45,6 +45,9 @@ EVENTS_LOST = counter("mesh_handler_events_dropped_total", "Events that an agent
                       "service")
 
 
+Before = tuple[AgentSpec, tuple[Isolation, str] | None]
+
+
 class Cell:
     """A service on this host, running or not; restarted within its budget while it is desired to run."""
 
@@ -70,6 +73,7 @@ class Cell:
         self._runs_as: Isolation | None = None
         self._moving = False
         self._unheard: deque[Event] = deque()
+        self._renewal: asyncio.Task[None] | None = None
         self._life: asyncio.Task[None] | None = None
         self._ending: asyncio.Task[None] | None = None
         self._left_start = asyncio.Event()
@@ -168,6 +172,8 @@ class Cell:
 
     async def stop(self, reason: str) -> None:
         """Drain and stop: running calls have `stop_s`, then they are cancelled; returns when all has ended."""
+        if self._renewal is not None:
+            self._renewal.cancel()
         async with self._turn:
             self._desired = False
             starting = self.state is State.STARTING
@@ -265,32 +271,37 @@ class Cell:
             await self._keep_checking()
 
     async def _come_up(self) -> str | None:
-        """Load, bind and set up the agent within `start_s`; returns why it is degraded, None if it is not."""
-        step = "loading"
-        limit = asyncio.timeout(self.spec.limits.start_s)
-        try:
-            async with limit:
-                tenancy = self._tenancy = self._new_tenancy()
-                self.offer = await tenancy.load()
-                self.stats.known = self.offer.operations
-                step = "setup()"
-                await tenancy.set_up()
-        except TimeoutError:
-            if not limit.expired():  # the agent's own
-                raise
-            raise Unavailable(f"{step} of {self.service} did not end within {self.spec.limits.start_s:g} s "
-                              "(limits: start_s)") from None
+        """Load, bind and set up the agent, each within `start_s`; returns why it is degraded, None if it is not."""
+        self._runs_as = self.isolation
+        tenancy = self._tenancy = self._new_tenancy(self.spec, self.incarnation)
+        async with self._within(self.spec.limits.start_s, "loading"):
+            self.offer = await tenancy.load()
+        self.stats.known = self.offer.operations
+        async with self._within(self.spec.limits.start_s, "setup()"):
+            await tenancy.set_up()
         self._own_reason = await self._examine()
         return self._why_degraded()
 
-    def _new_tenancy(self) -> Tenancy:
-        self._runs_as = self.isolation
-        spec = self.spec.model_copy(update={"isolation": self._runs_as})
+    @contextlib.asynccontextmanager
+    async def _within(self, seconds: float, step: str) -> AsyncIterator[None]:
+        """Give the agent's code a time limit, whose end is told apart from a TimeoutError of its own."""
+        limit = asyncio.timeout(seconds)
+        try:
+            async with limit:
+                yield
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            raise Unavailable(f"{step} of {self.service} did not end within {seconds:g} s (limits: start_s)") from None
+
+    def _new_tenancy(self, spec: AgentSpec, incarnation: int) -> Tenancy:
+        if self._moved is not None:
+            spec = spec.model_copy(update={"isolation": self._moved[0]})
         if spec.isolation != "process":
             return Resident(spec, self._house, self, self.stats, self._load)
         if self._house.nursery is None:
             raise self._no_nursery()
-        return Proxy(spec, self.incarnation, self._house.nursery, self)
+        return Proxy(spec, incarnation, self._house.nursery, self)
 
     def _no_nursery(self) -> StartError:
         return StartError(f"{self.service}: `isolation: process` needs a running host; a test in memory takes "
@@ -333,6 +344,120 @@ class Cell:
         await self._house.clock.sleep(delay)
         self.restarts += 1
         await self._live(False)
+
+    # -- changed while it lives
+
+    def resize(self, spec: AgentSpec) -> None:
+        """Take over a `spec`: its limits count from now on, the rest from the next start."""
+        self.spec = spec
+        self.inbox.resize(waiting=spec.limits.inbox, concurrency=spec.limits.concurrency)
+
+    async def accept(self, spec: AgentSpec) -> None:
+        """Raise `ConfigError` if the agent's `Config` does not take the settings of `spec`; changes nothing."""
+        tenancy = self._tenancy or self._new_tenancy(spec, self.incarnation)
+        try:
+            await tenancy.accept(spec.settings)
+        finally:
+            if tenancy is not self._tenancy:
+                await tenancy.close()
+
+    async def reconfigure(self, spec: AgentSpec) -> bool:
+        """Hand the settings of `spec` to the running agent; returns False if it must start anew for them.
+
+        Raises what the agent refuses them with; its settings are then as they were.
+        """
+        async with self._turn:
+            if self._tenancy is None or not self.state.serving:
+                return False
+            async with self._within(self.spec.limits.start_s, "on_config()"):
+                if not await self._tenancy.reconfigure(spec.settings):
+                    return False
+            self.resize(spec)
+            return True
+
+    async def renew(self, spec: AgentSpec, *, undo: Callable[[], None] = lambda: None) -> None:
+        """Put a new agent of `spec` in the place of the one that runs; no call is lost.
+
+        Calls that run have `stop_s`, those that come meanwhile wait. Raises what the new one fails with: the old one
+        goes on if the new one does not load; it is started again, after `undo`, if only its setup fails.
+        """
+        self._renewal = self._task(self._renewed(spec, undo))
+        self._renewal.add_done_callback(self._renewal_over)
+        await asyncio.shield(self._renewal)
+
+    def _renewal_over(self, done: asyncio.Task[None]) -> None:
+        if self._renewal is done:
+            self._renewal = None
+        if not done.cancelled():
+            done.exception()  # whoever asked may be gone
+
+    async def _renewed(self, spec: AgentSpec, undo: Callable[[], None]) -> None:
+        async with self._turn:
+            if not self.state.serving:
+                raise Unavailable(f"{self.service} is {self.state}: {self.lifecycle.reason}", retry_after=1.0)
+            before = self.spec, self._moved
+            if spec.isolation != self.spec.isolation:
+                self._moved = None
+            try:
+                await self._replaced(spec, undo, before)
+            finally:
+                if self._moving:
+                    self.resize(self.spec)
+                    self._serve(self._why_degraded())
+                    self._house.changed(self.service)
+
+    async def _replaced(self, spec: AgentSpec, undo: Callable[[], None], before: Before) -> None:
+        incarnation = self._house.next_incarnation()
+        tenancy = self._new_tenancy(spec, incarnation)
+        try:
+            offer = await self._loaded(spec, tenancy)
+        except BaseException:
+            self._moved = before[1]
+            raise
+        self._moving = True
+        self.inbox.hold()
+        await self._drain(_ending(f"{self.service} is replaced by a new one"))
+        if not self.state.serving:  # it crashed meanwhile
+            await tenancy.close()
+            raise Unavailable(f"{self.service} is {self.state}: {self.lifecycle.reason}", retry_after=1.0)
+        await self._close()
+        try:
+            await self._move_in(spec, incarnation, tenancy, offer)
+        except Exception:
+            self._moved = before[1]
+            undo()
+            await self._move_back(before[0])
+            raise
+
+    async def _loaded(self, spec: AgentSpec, tenancy: Tenancy) -> Offer:
+        try:
+            async with self._within(spec.limits.start_s, "loading"):
+                return await tenancy.load()
+        except BaseException:
+            await tenancy.close()
+            raise
+
+    async def _move_in(self, spec: AgentSpec, incarnation: int, tenancy: Tenancy, offer: Offer) -> None:
+        """Make a loaded tenancy the cell's own."""
+        try:
+            async with self._within(spec.limits.start_s, "setup()"):
+                await tenancy.set_up()
+        except BaseException:
+            await tenancy.close()
+            raise
+        self._tenancy, self.offer, self.spec, self.incarnation = tenancy, offer, spec, incarnation
+        self._runs_as = self.isolation
+        self.stats.known = offer.operations
+        self._own_reason = await self._examine()
+
+    async def _move_back(self, old: AgentSpec) -> None:
+        """Start the agent again as it was; if it does not start any more, that is a crash like any other."""
+        incarnation = self._house.next_incarnation()
+        try:
+            tenancy = self._new_tenancy(old, incarnation)
+            await self._move_in(old, incarnation, tenancy, await self._loaded(old, tenancy))
+        except Exception as error:
+            self.crash(error)
 
     async def _keep_checking(self) -> None:
         """Ask the agent how it is, for as long as it runs."""
@@ -443,6 +568,10 @@ class Cell:
         self.crash(error)
 
     # -- what the agent's code does wrong
+
+    def say(self, text: str) -> None:
+        """Put a warning on the error bus."""
+        self._house.report(text, severity="warning", service=self.service)
 
     async def report(
         self, error: BaseException | str, *, severity: str, operation: str | None = None, trace_id: str | None = None,

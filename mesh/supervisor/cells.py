@@ -8,8 +8,10 @@ from typing import Any
 
 from mesh.config import AgentSpec, MeshConfig, apply_overrides, waves
 from mesh.directory import Directory
+from mesh.errors import ConfigError
 from mesh.metrics import Sample
 from mesh.records import USABLE_STATES, InstanceRecord
+from mesh.supervisor.adjustments import Adjustments
 from mesh.supervisor.bell import Bell
 from mesh.supervisor.cell import Cell
 from mesh.supervisor.house import House
@@ -35,7 +37,9 @@ class Cells:
         self._spawn = spawn
         self._inventory_changed = inventory_changed
         self._looking = False
-        self._resetting: set[str] = set()
+        self.adjustments = Adjustments(self.by_service, self.in_force,
+                                       lambda service: self._desired(service) == "running",
+                                       lambda: directory.position, spawn)
 
     def create(self, house: House) -> None:
         """Make a cell for every agent of this host; none runs yet."""
@@ -44,7 +48,7 @@ class Cells:
     def launch(self) -> None:
         """Start every cell that an operator has not stopped, with the settings in force."""
         for service, cell in self.by_service.items():
-            cell.spec = self._in_force(service)
+            cell.resize(self._possible(service))
             if self._desired(service) == "running":
                 cell.launch()
             else:
@@ -145,36 +149,32 @@ class Cells:
             cell.launch(by_operator=True)
 
     def reset(self, service: str) -> None:
-        """Start a service anew if its settings in force are not those it runs with; move it if its isolation is not."""
-        cell = self.by_service.get(service)
-        if cell is None or service in self._resetting:  # the settings are read when it has stopped
-            return
-        fresh = self._in_force(service)
-        moves = fresh.isolation != cell.spec.isolation
-        if cell.at_rest or (moves and cell.spec.settings == fresh.settings):
-            cell.spec = fresh
-            if moves:
-                self._spawn(cell.isolate(None, "its config has changed"))
-        elif cell.spec.settings != fresh.settings:
-            self._resetting.add(service)
-            self._spawn(self._restart(cell))
-
-    async def _restart(self, cell: Cell) -> None:
-        try:
-            await cell.stop("its settings have changed")
-        finally:
-            self._resetting.discard(cell.service)
-        cell.spec = self._in_force(cell.service)
-        if self._desired(cell.service) == "running":
-            cell.launch(by_operator=True)
+        """Bring a service to its configuration in force, which may have changed."""
+        self.adjustments.follow(service)
 
     def _desired(self, service: str, host: str | None = None) -> str:
         return self._directory.view.desired.get((service, host or self._host), "running")
 
-    def _in_force(self, service: str) -> AgentSpec:
-        overrides: Mapping[str, Any] = self._directory.view.overrides.get(service, {})
-        spec = self._config.agents[service]
-        return apply_overrides(spec, overrides) if overrides else spec
+    def filed(self, service: str) -> AgentSpec:
+        """Return what files and environment say of a service, without what operators changed."""
+        return self._config.agents[service]
+
+    def in_force(self, service: str) -> AgentSpec:
+        """Return the configuration of a service as operators changed it; raises `ConfigError` if it cannot be."""
+        overrides = self.overrides(service)
+        return apply_overrides(self.filed(service), overrides) if overrides else self.filed(service)
+
+    def overrides(self, service: str) -> Mapping[str, Any]:
+        """Return what operators changed of a service, as the registry tells it."""
+        return self._directory.view.overrides.get(service, {})
+
+    def _possible(self, service: str) -> AgentSpec:
+        """Return the configuration in force; what files say, if what operators changed cannot be."""
+        try:
+            return self.in_force(service)
+        except ConfigError as error:
+            self.by_service[service].say(f"what operators changed of it is left out: {error}")
+            return self.filed(service)
 
 
 def _placed(service: str, hosts: Sequence[str]) -> str:

@@ -7,10 +7,11 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from mesh.address import nearest
-from mesh.agent.agent import Agent, examine, finish
+from mesh.agent.agent import Agent, examine, finish, reconfigure
 from mesh.agent.context import AgentContext
 from mesh.agent.reaction import Subscription, Timer, compile_subscriptions, compile_timers
 from mesh.agent.schema import Operation, compile_operations
+from mesh.agent.settings import read_settings, settings_schema
 from mesh.client import CURRENT
 from mesh.config import AgentSpec
 from mesh.errors import (
@@ -48,7 +49,7 @@ class Resident:
         self._landlord = landlord
         self._stats = stats
         self._load = load
-        self._class: type[Agent] = Agent
+        self._class: type[Agent] | None = None
         self._agent: Agent | None = None
         self._runner: Runner | None = None
         self._operations: dict[str, Operation] = {}
@@ -70,7 +71,7 @@ class Resident:
         self._timers = compile_timers(found)
         return Offer(
             (found.__doc__ or "").strip().partition("\n")[0], self._operations, subscriptions, self._timers,
-            tuple(one.pattern for one in subscriptions),
+            tuple(one.pattern for one in subscriptions), settings_schema(found),
         )
 
     async def set_up(self) -> None:
@@ -90,6 +91,18 @@ class Resident:
     def settings(self) -> dict[str, Any] | None:
         """Return the settings the agent was bound with."""
         return None if self._agent is None else dict(self._agent.config.model_dump(mode="json"))
+
+    async def accept(self, settings: Mapping[str, Any]) -> None:
+        """Read the settings as the agent's class would."""
+        found = self._class if self._class is not None else await asyncio.to_thread(self._load, self._spec)
+        read_settings(found, self._service, settings)
+
+    async def reconfigure(self, settings: Mapping[str, Any]) -> bool:
+        """Have the agent take over new settings where its code runs."""
+        agent, runner = self._agent, self._runner
+        if agent is None or runner is None:
+            return False
+        return await runner.call(reconfigure, {"agent": agent, "settings": settings})
 
     async def check(self) -> str | None:
         """Ask the agent how it is."""

@@ -41,6 +41,7 @@ from mesh.supervisor.errorlog import ErrorLog
 from mesh.supervisor.explanation import Explanation
 from mesh.supervisor.house import House
 from mesh.supervisor.incarnation import counting, host_incarnation
+from mesh.supervisor.liveconfig import LiveConfig
 from mesh.supervisor.logbook import LogBook
 from mesh.supervisor.looptime import LoopTime
 from mesh.supervisor.machine import machine
@@ -154,6 +155,8 @@ class Supervisor:
         self._reach = Reach(config, name, self._pool, Client(f"{SUPERVISOR}@{name}", self.outgoing, self.clock),
                             self.clock, lambda: self._membership.endpoint)
         self._looptime = LoopTime(name, config.root, self.cells, clock=self.clock, report=self.report, tell=tell)
+        self.live_config = LiveConfig(name, self._cells, self.directory,
+                                      Client(f"{SUPERVISOR}@{name}", self.outgoing, self.clock), self._bell, self.clock)
         self._control = Control(self)
         self._exporter = Exporter(
             self.metrics, self._at.address, self._at.metrics_port, who=f"host {name}",
@@ -273,6 +276,7 @@ class Supervisor:
     async def _stop(self) -> None:
         self._tell({"event": "stopping", "host": self.name})
         self._listener.accepting = False
+        self.live_config.close()
         await self._membership.stop()
         await self._cells.stop()
         until = self.clock.monotonic() + PASSED_ON_SECONDS

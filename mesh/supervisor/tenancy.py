@@ -29,13 +29,15 @@ class Told:
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """What an agent's class offers, known once it is loaded; `patterns` are the topics it hears."""
+    """What an agent's class offers, known once it is loaded: `patterns` are the topics it hears, `config` is the JSON
+    schema of its settings."""
 
     purpose: str = ""
     operations: Mapping[str, Described] = field(default_factory=dict)
     subscriptions: Sequence[Described] = ()
     timers: Sequence[Described] = ()
     patterns: tuple[str, ...] = ()
+    config: Mapping[str, Any] = field(default_factory=dict)
 
     def to_wire(self) -> dict[str, Any]:
         """Return the offer as plain values."""
@@ -43,7 +45,7 @@ class Offer:
             "purpose": self.purpose, "patterns": list(self.patterns),
             "operations": {name: one.describe() for name, one in self.operations.items()},
             "subscriptions": [one.describe() for one in self.subscriptions],
-            "timers": [one.describe() for one in self.timers],
+            "timers": [one.describe() for one in self.timers], "config": dict(self.config),
         }
 
     @classmethod
@@ -52,7 +54,7 @@ class Offer:
         return cls(
             told["purpose"], {name: Told(words) for name, words in told["operations"].items()},
             [Told(words) for words in told["subscriptions"]], [Told(words) for words in told["timers"]],
-            tuple(told["patterns"]),
+            tuple(told["patterns"]), told["config"],
         )
 
 
@@ -91,6 +93,15 @@ class Tenancy(Protocol):
 
     def settings(self) -> dict[str, Any] | None:
         """Return the settings in force, secrets hidden; None while the agent is not bound."""
+
+    async def accept(self, settings: Mapping[str, Any]) -> None:
+        """Raise `ConfigError` if the agent's `Config` does not take `settings`; changes nothing."""
+
+    async def reconfigure(self, settings: Mapping[str, Any]) -> bool:
+        """Hand new settings to the running agent; returns False if it has no `on_config` and must start anew.
+
+        Raises `ConfigError` for settings that its `Config` does not take, and whatever `on_config` raises.
+        """
 
     async def check(self) -> str | None:
         """Return why the agent is degraded, None when it is well; raises `AgentExit`."""

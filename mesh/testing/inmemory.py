@@ -149,6 +149,15 @@ class InMemoryMesh:
         await settle()
         return cell
 
+    async def configure(self, service: str, **settings: Any) -> None:
+        """Change settings as `mesh config set` does: by `on_config`, or with a new agent; raises what refuses them."""
+        cell = self.cell(service)
+        spec = cell.spec.model_copy(update={"settings": {**cell.spec.settings, **settings}})
+        await cell.accept(spec)
+        if not await cell.reconfigure(spec):
+            await cell.renew(spec)
+        await settle()
+
     def cell(self, service: str) -> Cell:
         """Return the cell of a service that was added."""
         for host in self._hosts.values():

@@ -104,3 +104,23 @@ def test_everything_that_does_not_fit_is_told_at_once() -> None:
         assert told in message
     assert len(caught.value.details["findings"]) == 7
     assert all(finding["file"] == __file__ and finding["line"] for finding in caught.value.details["findings"])
+
+
+def test_the_hook_for_new_settings_must_take_them() -> None:
+    class Narrow(Agent):
+        async def on_config(self, new: AgentConfig) -> None:  # type: ignore[override]
+            pass
+
+    class Blocking(Agent):
+        def on_config(self, new: AgentConfig, old: AgentConfig) -> None:  # type: ignore[override]
+            pass
+
+    class Right(Agent):
+        async def on_config(self, new: AgentConfig, old: AgentConfig) -> None:
+            pass
+
+    with pytest.raises(LoadError, match="it is given the new settings and the old ones"):
+        compile_agent(Narrow)
+    with pytest.raises(LoadError, match=r"on_config.*it is not async"):
+        compile_agent(Blocking)
+    compile_agent(Right)

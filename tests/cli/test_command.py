@@ -7,40 +7,21 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer
 
 from mesh import __version__
 from mesh.cli.command import guarded
+from mesh.cli.commands import app
 from mesh.errors import ConfigError, DeadlineExceeded, MeshError, MeshUnreachable, RemoteFailure, UsageError
 from tests.cli.runner import run
 from tests.project import Project, project
 
-COMMANDS = {
-    "": {
-        "up",
-        "down",
-        "status",
-        "agents",
-        "describe",
-        "call",
-        "publish",
-        "ask",
-        "check",
-        "graph",
-        "plan",
-        "events",
-        "errors",
-        "new",
-        "agent",
-        "keys",
-    },
-    "events": {"tail"},
-    "errors": {"tail", "show"},
-    "new": {"agent"},
-    "agent": {"start", "stop", "restart"},
-    "keys": {"show"},
-}
+PROGRAM: Any = typer.main.get_command(app)
+COMMANDS = {"": set(PROGRAM.commands),
+            **{name: set(group.commands) for name, group in PROGRAM.commands.items() if hasattr(group, "commands")}}
 
 
 @pytest.fixture

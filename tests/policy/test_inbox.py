@@ -226,3 +226,17 @@ class Fairness(RuleBasedStateMachine):
 
 TestFairness = Fairness.TestCase
 TestFairness.settings = settings(max_examples=40, stateful_step_count=30, deadline=None)
+
+
+@on_a_loop
+async def test_a_smaller_concurrency_counts_as_those_that_run_end() -> None:
+    queue = Queue(waiting=10, concurrency=3)
+    await queue.call(1, 2, 3, 4, 5)
+    queue.inbox.resize(waiting=1, concurrency=1)
+    await queue.callee.answer(1)
+    await queue.callee.answer(2)
+    assert (queue.callee.begun, queue.inbox.running) == ([1, 2, 3], 1)
+    await queue.callee.answer(3)
+    assert (queue.callee.begun, queue.inbox.running) == ([1, 2, 3, 4], 1)
+    await queue.call(6)
+    assert queue.outcome(6) == "overloaded"

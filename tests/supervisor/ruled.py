@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from mesh.config import Isolation
+from mesh.client import Client
+from mesh.config import Isolation, MeshConfig, RegistryConfig
 from mesh.directory import Directory
 from mesh.metrics import Traffic
 from mesh.records import HostRecord
+from mesh.supervisor.bell import Bell
 from mesh.supervisor.board import Board
 from mesh.supervisor.cell import Cell
+from mesh.supervisor.cells import Cells
 from mesh.supervisor.errorlog import ErrorLog
 from mesh.supervisor.explanation import Explanation
+from mesh.supervisor.liveconfig import LiveConfig
 from mesh.supervisor.logbook import LogBook
 from mesh.supervisor.reporter import Reporter
 from mesh.supervisor.vitals import Pulse
@@ -25,6 +29,14 @@ from mesh.transport.link import LinkCallbacks
 from mesh.transport.pending import Pending
 from mesh.transport.pool import Pool
 from mesh.wire import Hello
+
+
+def _not_here(work: Coroutine[Any, Any, None]) -> None:
+    work.close()
+
+
+def _ignored() -> None:
+    """Nobody is told."""
 
 
 class RuledHost:
@@ -50,6 +62,11 @@ class RuledHost:
                     LinkCallbacks(*[lambda *_: None] * 4), mesh.clock, Traffic())
         self.explanation = Explanation(self.name, self.cells, self.directory, pool, calls, self.errors, mesh.clock,
                                        lambda: {"state": "ok"})
+        config = MeshConfig(mesh="test", registry=RegistryConfig(host=self.name, port=1), hosts={}, root=folder,
+                            home=folder)
+        self.live_config = LiveConfig(self.name, Cells(config, self.name, self.directory, Bell(), _not_here, _ignored),
+                                      self.directory, Client("test", mesh._host(self.name).outgoing, mesh.clock),
+                                      Bell(), mesh.clock)
         self.warning: str | None = None
         self.wishes: list[tuple[str, str]] = []
         self.published: list[tuple[str, Any, str]] = []

@@ -354,9 +354,9 @@ def test_a_setting_that_changes_starts_its_agent_anew_and_no_other(tmp_path: Pat
         assert {service for service, _ in rig.steps} == set(), "it is what it was"
         rig.registry_says(overrides=[override("one", "after", 7.0)])
         await asleep(rig.clock, 7.0)
-        assert rig.cell("one").state == "starting" and rig.cell("one").settings()["after"] == 7.0
+        assert rig.cell("one").state == "ready", "calls wait for it"
         await rig.clock.advance(7)
-        await rig.has("one", "ready")
+        await eventually(lambda: rig.cell("one").settings()["after"] == 7.0)
         rig.registry_says(overrides=[])
         await eventually(lambda: rig.cell("one").state == "ready" and rig.cell("one").settings()["after"] == 0.0)
         assert {service for service, _ in rig.steps} == {"one"}
@@ -390,7 +390,7 @@ def test_settings_that_change_again_and_again_end_in_the_last(tmp_path: Path) ->
         for number in range(1, 6):
             rig.registry_says(overrides=[override("one", "after", number / 8)])
             await asyncio.sleep(0)
-        while rig.cell("one").state != "ready":
+        while not all(task.done() for task in rig.tasks):
             await rig.clock.advance(0.1)
             await settle()
         assert rig.cell("one").settings()["after"] == 5 / 8

@@ -10,6 +10,7 @@ from mesh.config import Isolation
 from mesh.errors import InvalidArgument
 from mesh.supervisor.cell import Cell
 from mesh.supervisor.errorlog import ErrorLog
+from mesh.supervisor.liveconfig import LiveConfig
 from mesh.supervisor.logbook import LogBook
 from mesh.tracing import SpanRing
 
@@ -22,6 +23,7 @@ class Ruled(Protocol):
     errors: ErrorLog
     spans: SpanRing
     logbook: LogBook
+    live_config: LiveConfig
 
     @property
     def clock(self) -> Clock:

@@ -16,7 +16,7 @@ from mesh import wire
 from mesh.client import Client
 from mesh.config import AgentSpec
 from mesh.errorbus import ErrorDetail, Passed
-from mesh.errors import DeadlineExceeded, MeshError, Unavailable, Unreachable
+from mesh.errors import ConfigError, DeadlineExceeded, MeshError, Unavailable, Unreachable
 from mesh.message import Event, Reply, Request, decode
 from mesh.supervisor.process.nursery import SUPERVISOR, Nursery
 from mesh.supervisor.process.output import Output
@@ -91,6 +91,21 @@ class Proxy:
         """Return the settings the agent was bound with."""
         return self._settings
 
+    async def accept(self, settings: Mapping[str, Any]) -> None:
+        """Have the process read the settings as the agent's class would; one that was not loaded is for this alone."""
+        if self._session is None:
+            await self.load()
+        try:
+            await self._ask("accept", self._spec.limits.start_s + GRACE, settings=dict(settings))
+        except Passed as error:
+            raise ConfigError(error.detail.message) from None
+
+    async def reconfigure(self, settings: Mapping[str, Any]) -> bool:
+        """Have the agent take over new settings where it runs."""
+        told = await self._ask("reconfigure", self._spec.limits.start_s + GRACE, settings=dict(settings))
+        self._settings = told["settings"]
+        return bool(told["taken"])
+
     async def check(self) -> str | None:
         """Ask the agent how it is."""
         try:
@@ -157,13 +172,13 @@ class Proxy:
         if self._session is not None:
             self._session.send_event(wire.event(event))
 
-    async def _ask(self, operation: str, limit: float) -> Any:
+    async def _ask(self, operation: str, limit: float, **arguments: Any) -> Any:
         """Have the process do something and return its value; raises its failure, or `AgentExit` if it has ended."""
         session = self._session
         if session is None:
             raise Unavailable(f"{self.service} is not running", retry_after=1.0)
         reply = await Client(f"{SUPERVISOR}@{self._nursery.host}", session.exchange, self._clock).exchange(
-            f"{SUPERVISOR}.{operation}", {}, limit
+            f"{SUPERVISOR}.{operation}", arguments, limit
         )
         if reply.error is not None:
             if session.ended is not None:

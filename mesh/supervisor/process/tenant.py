@@ -16,7 +16,7 @@ from mesh.clock import Clock
 from mesh.config import MeshConfig
 from mesh.connections import Connections
 from mesh.errors import InvalidArgument
-from mesh.message import Event, Reply, Request, encode
+from mesh.message import Event, Reply, Request, decode, encode
 from mesh.metrics import Traffic
 from mesh.policy.measure import CallStats
 from mesh.state import states_of
@@ -68,9 +68,10 @@ class Tenant:
             spans=SpanPost(papers.host, self._link.exchange, clock, config.tracing.sample),
         )
         self._resident = Resident(spec, quarters, self._upstream, CallStats(), load_agent_class)
-        self._asked: dict[str, Callable[[], Coroutine[Any, Any, Any]]] = {
+        self._asked: dict[str, Callable[..., Coroutine[Any, Any, Any]]] = {
             "load": self._load, "set_up": self._set_up, "check": self._resident.check,
-            "tear_down": self._resident.close, "ping": self._ping,
+            "tear_down": self._resident.close, "ping": self._ping, "accept": self._resident.accept,
+            "reconfigure": self._reconfigure,
         }
 
     def start(self) -> None:
@@ -97,7 +98,7 @@ class Tenant:
         if asked is None:
             return Reply(error=InvalidArgument(f"the process of {self._service} is not asked {request.target}"))
         try:
-            answer: dict[str, Any] = {"value": await asked()}
+            answer: dict[str, Any] = {"value": await asked(**decode(request.body))}
         except AgentExit as error:
             self._upstream.gone(error)
         except Exception as error:
@@ -110,6 +111,9 @@ class Tenant:
     async def _set_up(self) -> dict[str, Any] | None:
         await self._resident.set_up()
         return self._resident.settings()
+
+    async def _reconfigure(self, settings: dict[str, Any]) -> dict[str, Any]:
+        return {"taken": await self._resident.reconfigure(settings), "settings": self._resident.settings()}
 
     async def _ping(self) -> None:
         """Answering is all: it shows that the loop turns."""
