@@ -143,6 +143,7 @@ def _config(
         state=section.state,
         connections=section.connections,
         logs=section.logs,
+        notify=section.notify,
         hosts={name: HostConfig(name=name, **host) for name, host in listed.items()},
         agents=agents,
         root=root,

@@ -142,6 +142,23 @@ class Logs(Frozen):
     )
 
 
+class Notify(Frozen):
+    """Who is told of what needs a person."""
+
+    command: list[str] = Field(
+        default_factory=list,
+        description="Program and its arguments, run in the project's folder with the notification as JSON on its "
+                    "standard input; no shell.",
+    )
+    webhook: str | None = Field(
+        default=None, pattern=r"^https?://\S+$", description="URL the notification is posted to as JSON."
+    )
+    about: list[Literal["error", "quarantine", "host_dead"]] = Field(
+        default=["error", "quarantine", "host_dead"],
+        description="Of what: an error that is new or came back, an agent in quarantine, a host that died.",
+    )
+
+
 class HostConfig(Frozen):
     """One machine, or one supervisor on a machine shared with others; `key` is its public CURVE key (Z85)."""
 
@@ -187,6 +204,7 @@ class MeshConfig(Frozen):
     state: StateConfig = StateConfig()
     connections: ConnectionsConfig = ConnectionsConfig()
     logs: Logs = Logs()
+    notify: Notify = Notify()
     hosts: dict[str, HostConfig]
     agents: dict[str, AgentSpec] = Field(default_factory=dict)
     root: Path

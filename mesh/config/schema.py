@@ -11,7 +11,18 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from mesh.config.model import Budget, ConnectionsConfig, Isolation, Limits, Logs, Security, StateConfig, Store, Tracing
+from mesh.config.model import (
+    Budget,
+    ConnectionsConfig,
+    Isolation,
+    Limits,
+    Logs,
+    Notify,
+    Security,
+    StateConfig,
+    Store,
+    Tracing,
+)
 from mesh.config.source import KeyPath
 
 _REQUIRED: dict[str, Any] = {"required": True}
@@ -66,6 +77,7 @@ class HostsSection(Section):
         default=ConnectionsConfig(), description="What agents reach outside the mesh as `self.connections`."
     )
     logs: Logs = Field(default=Logs(), description="What is logged, and how much is kept.")
+    notify: Notify = Field(default=Notify(), description="Who is told of what needs a person.")
     hosts: dict[str, HostSection] = Field(
         default_factory=dict, description="The hosts by name.", json_schema_extra=_REQUIRED
     )

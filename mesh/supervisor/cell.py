@@ -320,6 +320,7 @@ class Cell:
             self._to(State.QUARANTINED, f"{decision.reason}; last error: {self.last_error}")
         error_id = self._house.report(error, severity="error" if isinstance(decision, Backoff) else "critical",
                                       service=self.service, decision=told,
+                                      occasion="error" if isinstance(decision, Backoff) else "quarantine",
                                       context=error.details if isinstance(error, MeshError) else None)
         return (decision.delay if isinstance(decision, Backoff) else None), error_id
 

@@ -13,6 +13,7 @@ from mesh.config import AgentSpec
 from mesh.connections import Connections
 from mesh.message import Handler
 from mesh.state import StateStore
+from mesh.supervisor.notice import Occasion
 from mesh.supervisor.process.nursery import Nursery
 from mesh.supervisor.runner import Overran
 from mesh.tracing import SpanRing, Trace
@@ -25,6 +26,7 @@ class Report(Protocol):
     def __call__(
         self, error: BaseException | str, *, severity: str, service: str, operation: str | None = None,
         trace_id: str | None = None, context: Mapping[str, Any] | None = None, decision: str | None = None,
+        occasion: Occasion | None = "error",
     ) -> str:
         """Report `error` of `service`."""
 

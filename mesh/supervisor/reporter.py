@@ -8,9 +8,10 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from mesh.clock import Clock
-from mesh.errorbus import Severity, describe, topic_of
+from mesh.errorbus import ErrorDetail, Severity, describe, topic_of
 from mesh.metrics import Sample, counter
 from mesh.supervisor.errorlog import ErrorLog
+from mesh.supervisor.notice import Occasion
 from mesh.throttle import Throttle
 
 log = logging.getLogger("mesh.errors")
@@ -24,13 +25,17 @@ _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARN
 
 
 class Reporter:
-    """Reports of one host; `publish` takes topic, payload and origin."""
+    """Reports of one host; `publish` takes topic, payload and origin, `notify` whatever somebody may have to know."""
 
-    def __init__(self, host: str, errors: ErrorLog, clock: Clock, publish: Callable[[str, Any, str], None]) -> None:
+    def __init__(
+        self, host: str, errors: ErrorLog, clock: Clock, publish: Callable[[str, Any, str], None],
+        notify: Callable[[ErrorDetail, Occasion | None], None] = lambda record, occasion: None,
+    ) -> None:
         self._host = host
         self._errors = errors
         self._clock = clock
         self._publish = publish
+        self._notify = notify
         self._throttle = Throttle()
         self._counts = Counter((SERVICE, severity.value) for severity in Severity)
         self._counts.subtract(self._counts)  # there from the start, so that the first one is seen as an increase
@@ -43,8 +48,9 @@ class Reporter:
     def __call__(
         self, error: BaseException | str, *, severity: str, service: str, operation: str | None = None,
         trace_id: str | None = None, context: Mapping[str, Any] | None = None, decision: str | None = None,
+        occasion: Occasion | None = "error",
     ) -> str:
-        """Put an error on the error bus and return its id."""
+        """Put an error on the error bus and return its id; `occasion` is why somebody may have to know of it, if so."""
         record = self._errors.append(describe(
             error, service=service, host=self._host, time=self._clock.time(), severity=Severity(severity),
             operation=operation, trace_id=trace_id, context=context, decision=decision,
@@ -53,6 +59,7 @@ class Reporter:
         log.log(_LEVELS[severity], "%s %s%s: %s", record.id, service, f".{operation}" if operation else "",
                 record.message, extra={"service": service, "operation": operation, "trace_id": trace_id})
         self._publish(topic_of(record), record.event(), f"{service}@{self._host}")
+        self._notify(record, occasion)
         return record.id
 
     def trouble(self, kind: str, text: str, *, severity: str = "warning") -> None:

@@ -45,6 +45,7 @@ from mesh.supervisor.liveconfig import LiveConfig
 from mesh.supervisor.logbook import LogBook
 from mesh.supervisor.looptime import LoopTime
 from mesh.supervisor.machine import machine
+from mesh.supervisor.notify import Notifier
 from mesh.supervisor.process.nursery import Nursery
 from mesh.supervisor.reach import Reach
 from mesh.supervisor.reporter import Reporter
@@ -106,7 +107,8 @@ class Supervisor:
         own = self._keys.own if self._keys else None
 
         self.errors = ErrorLog(self._folder, name, self._store_trouble, clock=self.clock)
-        self.report = Reporter(name, self.errors, self.clock, self.publish)
+        self._notifier = Notifier(config, name, self._not_told, clock=self.clock)
+        self.report = Reporter(name, self.errors, self.clock, self.publish, self._notifier)
         self._connections = Connections(config.connections, self.clock, self._connection_changed)
         self._state = states_of(name, config, self._folder, self._connections, self.clock)
         self._context = profile.new_context()
@@ -194,6 +196,7 @@ class Supervisor:
     async def _start(self) -> None:
         self._tell({"event": "starting", "host": self.name, "pid": os.getpid()})
         self.errors.open()
+        self._notifier.start()
         self._show_figures()
         self._pulse.start()
         self._looptime.start()
@@ -301,6 +304,7 @@ class Supervisor:
         self._context.term()
         await self._state.close()
         await self._connections.close()
+        await asyncio.to_thread(self._notifier.close)
         self.errors.close()
 
     def _spawn(self, work: Any) -> None:
@@ -415,9 +419,14 @@ class Supervisor:
             return
         if after.state in ("dead", "stuck"):
             self.report(f"host {after.name} is {after.state}: {after.reason or 'no reason given'}",
-                        severity="critical", service=SUPERVISOR)
+                        severity="critical", service=SUPERVISOR, occasion="host_dead" if self._speaks() else None)
         elif before is not None and before.state in ("dead", "stuck", "leaving"):
             self.report(f"host {after.name} is {after.state} again", severity="info", service=SUPERVISOR)
+
+    def _speaks(self) -> bool:
+        """Tell whether it is this host that tells people of the death of another: one of all that are well does."""
+        well = (row.name for row in self.directory.hosts() if row.state in ("ok", "busy"))
+        return self.name == min([self.name, *well])
 
     def _refused_by_registry(self, error: MeshError) -> None:
         """Stop if the registry says that another supervisor has this host's name; anything else is only reported."""
@@ -534,6 +543,11 @@ class Supervisor:
                 self._loop.call_soon(self._interest_changed)
 
     # -- trouble
+
+    def _not_told(self, text: str) -> None:
+        """Report that nobody could be notified; comes from the thread that tried."""
+        with contextlib.suppress(RuntimeError):  # the loop has ended
+            self._loop.call_soon_threadsafe(lambda: self.report(text, severity="warning", service=SUPERVISOR))
 
     def _store_trouble(self, severity: str, text: str) -> None:
         """Report what the error log says of its own store; comes from its thread."""

@@ -33,6 +33,7 @@ from mesh.supervisor.cell import Cell
 from mesh.supervisor.house import House
 from mesh.supervisor.incarnation import counting
 from mesh.supervisor.loader import load_agent_class
+from mesh.supervisor.notice import Occasion
 from mesh.testing.clock import FakeClock, settle
 from mesh.testing.peer import FakePeer
 from mesh.topics import matches
@@ -251,6 +252,7 @@ class InMemoryMesh:
     def _report(
         self, host: _Host, error: BaseException | str, *, severity: str, service: str, operation: str | None = None,
         trace_id: str | None = None, context: Mapping[str, Any] | None = None, decision: str | None = None,
+        occasion: Occasion | None = "error",
     ) -> str:
         number = len(self.reports) + 1
         record = describe(error, service=service, host=host.name, time=self.clock.time(), severity=Severity(severity),

@@ -1,0 +1,203 @@
+"""Tells somebody outside: runs a command, or posts to a webhook, off the path and within a time limit.
+
+Each way has a thread of its own, so that a command that hangs holds up neither the host nor the webhook. What cannot be
+told is kept and tried again, together with what came since; that it failed is said once until it works.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import signal
+import subprocess
+import tempfile
+import threading
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from mesh import __version__
+from mesh.clock import Clock
+from mesh.config import MeshConfig
+from mesh.errorbus import ErrorDetail
+from mesh.errors import MeshError
+from mesh.supervisor.notice import Batch, Gathering, Notice, Occasion, is_news
+
+LIMIT_S = 10.0
+CLOSING_S = 3.0
+WORDS = 300
+
+Send = Callable[[bytes, float], None]
+Trouble = Callable[[str], None]
+
+
+class NotTold(MeshError):
+    """A command failed, or a webhook did not take what was posted."""
+
+
+class Notifier:
+    """What one host tells by `notify` of `config/hosts.yaml`; `trouble` hears, from other threads, what fails."""
+
+    def __init__(self, config: MeshConfig, host: str, trouble: Trouble, *, clock: Clock | None = None,
+                 gathering: Callable[[], Gathering] = Gathering) -> None:
+        wanted, clock = config.notify, clock or Clock()
+        self._wanted = wanted.about
+        ways: list[tuple[str, Send]] = []
+        if wanted.command:
+            ways.append((f"the command {wanted.command[0]}", command(wanted.command, config.root)))
+        if wanted.webhook is not None:
+            ways.append((f"the webhook at {urlsplit(wanted.webhook).netloc}", webhook(wanted.webhook)))
+        self._ways = [
+            Way(name, send, gathering(), clock, trouble,
+                lambda batch: batch.document(config.mesh, host, config.environment, clock.time()))
+            for name, send in ways
+        ]
+
+    def start(self) -> None:
+        """Begin to tell."""
+        for way in self._ways:
+            way.start()
+
+    def close(self) -> None:
+        """Tell what waits, for at most 3 s."""
+        for way in self._ways:
+            way.stop()
+        for way in self._ways:
+            way.join(CLOSING_S)
+
+    def __call__(self, record: ErrorDetail, occasion: Occasion | None) -> None:
+        """Take a record; whoever is to know of it is told soon."""
+        if self._ways and occasion is not None and is_news(occasion, record, self._wanted):
+            for way in self._ways:
+                way.put(Notice(occasion, record, record.decision))
+
+
+class Way(threading.Thread):
+    """One way to tell, with what waits for it; the moments are monotonic seconds."""
+
+    def __init__(self, name: str, send: Send, gathering: Gathering, clock: Clock, trouble: Trouble,
+                 document: Callable[[Batch], dict[str, Any]]) -> None:
+        super().__init__(name=f"notify-{name}", daemon=True)
+        self._way = name
+        self._send = send
+        self._gathering = gathering
+        self._clock = clock
+        self._trouble = trouble
+        self._document = document
+        self._changed = threading.Condition()
+        self._stopping = self._failing = False
+
+    def put(self, notice: Notice) -> None:
+        """Take a notice."""
+        with self._changed:
+            self._gathering.add(notice, self._clock.monotonic())
+            self._changed.notify()
+
+    def stop(self) -> None:
+        """End once what waits was told, or could not be."""
+        with self._changed:
+            self._stopping = True
+            self._gathering.hurry()
+            self._changed.notify()
+
+    def run(self) -> None:
+        """Tell what is due until stopped."""
+        while (batch := self._next()) is not None:
+            now = self._clock.monotonic
+            try:
+                body = json.dumps(self._document(batch), ensure_ascii=False).encode()
+                self._send(body, CLOSING_S if self._stopping else LIMIT_S)
+            except NotTold as error:
+                with self._changed:
+                    self._gathering.refused(batch, now())
+                    stopping = self._stopping
+                self._tell_failure(error)
+                if stopping:
+                    return
+            else:
+                self._failing = False
+                with self._changed:
+                    self._gathering.told(now())
+                    if self._stopping:
+                        self._gathering.hurry()
+
+    def _next(self) -> Batch | None:
+        """Wait for what is due; None when it is time to end."""
+        with self._changed:
+            while True:
+                batch = self._gathering.take(self._clock.monotonic())
+                if batch is not None or self._stopping:
+                    return batch
+                self._changed.wait(self._gathering.wait(self._clock.monotonic()))
+
+    def _tell_failure(self, error: NotTold) -> None:
+        if not self._failing:
+            self._failing = True
+            self._trouble(f"{self._way} of `notify` in config/hosts.yaml cannot be told: {error}; it is tried again "
+                          "until it works")
+
+
+def command(arguments: Sequence[str], folder: Path) -> Send:
+    """Return what runs a command in `folder`, without a shell, with the document on its standard input."""
+
+    def send(body: bytes, limit: float) -> None:
+        with tempfile.TemporaryFile() as said:
+            try:
+                process = subprocess.Popen(arguments, cwd=folder, stdin=subprocess.PIPE, stdout=said, stderr=said,
+                                           start_new_session=True)
+            except OSError as error:
+                raise NotTold(f"it cannot be started: {error}") from None
+            try:
+                process.communicate(body, limit)
+            except subprocess.TimeoutExpired:
+                raise NotTold(f"it did not end within {limit:g} s and was killed") from None
+            finally:
+                _end(process)
+            if process.returncode:
+                raise NotTold(f"it ended with code {process.returncode}{_last_words(said)}")
+
+    return send
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End a command and whatever it started."""
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def _last_words(said: Any) -> str:
+    said.seek(max(0, said.seek(0, os.SEEK_END) - WORDS))
+    text = " ".join(said.read().decode(errors="replace").split())
+    return f": {text}" if text else ""
+
+
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    """A redirected POST would arrive as a GET without its body."""
+
+    def redirect_request(self, *_: Any, **__: Any) -> None:
+        """Refuse it."""
+
+
+def webhook(url: str) -> Send:
+    """Return what posts the document to `url` as JSON; any answer below 300 is a good one."""
+    opener = urllib.request.build_opener(_NoRedirect)
+
+    def send(body: bytes, limit: float) -> None:
+        request = urllib.request.Request(url, body, {"Content-Type": "application/json",
+                                                     "User-Agent": f"mesh/{__version__}"})
+        try:
+            with opener.open(request, timeout=limit) as answer:
+                answer.read(1)
+        except urllib.error.HTTPError as error:
+            error.close()
+            raise NotTold(f"it answered {error.code} {error.reason}") from None
+        except (OSError, ValueError, http.client.HTTPException) as error:
+            raise NotTold(f"{getattr(error, 'reason', None) or error}") from None
+
+    return send
