@@ -15,8 +15,10 @@ from mesh.errorbus import ErrorRecord, Severity
 
 GATHER_S = 2.0
 QUIET_S = 60.0
+URGENT_QUIET_S = 5.0
 AGAIN_S = 30.0
 LISTED = 20
+NEVER = float("inf")
 
 Occasion = Literal["error", "quarantine", "host_dead"]
 
@@ -94,22 +96,26 @@ class Batch:
 
 
 class Gathering:
-    """What waits to be told over one way."""
+    """What waits to be told over one way; of an agent in quarantine and a dead host the quiet is only 5 s."""
 
     def __init__(self, *, gather_s: float = GATHER_S, quiet_s: float = QUIET_S, again_s: float = AGAIN_S) -> None:
         self._gather_s = gather_s
         self._quiet_s = quiet_s
         self._again_s = again_s
         self._batch: Batch | None = None
-        self._due = 0.0
-        self._quiet_until = float("-inf")
+        self._due = NEVER
+        self._told_at = -NEVER
 
     def add(self, notice: Notice, now: float) -> None:
         """Take a notice."""
         if self._batch is None:
-            self._batch = Batch()
-            self._due = max(now + self._gather_s, self._quiet_until)
+            self._batch, self._due = Batch(), NEVER
         self._batch.add(notice)
+        self._due = min(self._due, self._moment(notice, now))
+
+    def _moment(self, notice: Notice, now: float) -> float:
+        quiet = self._quiet_s if notice.occasion == "error" else min(URGENT_QUIET_S, self._quiet_s)
+        return max(now + self._gather_s, self._told_at + quiet)
 
     def wait(self, now: float) -> float | None:
         """Return the seconds until something is due, None if nothing waits."""
@@ -124,9 +130,9 @@ class Gathering:
 
     def told(self, now: float) -> None:
         """Note that what was taken has reached whom it was for."""
-        self._quiet_until = now + self._quiet_s
+        self._told_at = now
         if self._batch is not None:
-            self._due = self._quiet_until
+            self._due = min(self._moment(notice, now) for notice in self._batch.notices)
 
     def refused(self, batch: Batch, now: float) -> None:
         """Put back what could not be told; it is due again in a while, with what came meanwhile."""
@@ -136,4 +142,4 @@ class Gathering:
 
     def hurry(self) -> None:
         """Make what waits due at once."""
-        self._due = float("-inf")
+        self._due = -NEVER

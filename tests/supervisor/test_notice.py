@@ -54,6 +54,18 @@ def test_the_first_waits_for_its_like_and_then_there_is_quiet() -> None:
     assert gathering.wait(500.0) == 2.0
 
 
+def test_a_dead_host_does_not_wait_for_the_quiet_after_an_error() -> None:
+    gathering = Gathering(gather_s=2, quiet_s=60)
+    gathering.add(notice(1), 0.0)
+    gathering.take(2.0)
+    gathering.told(2.0)
+    gathering.add(notice(2), 3.0)
+    assert gathering.wait(3.0) == 59.0
+    gathering.add(notice(3, "host_dead"), 4.0)
+    assert gathering.wait(4.0) == 3.0
+    assert ids(gathering.take(7.0)) == [2, 3]
+
+
 def test_what_comes_while_something_is_told_waits_for_the_quiet_to_end() -> None:
     gathering = Gathering(gather_s=2, quiet_s=60)
     gathering.add(notice(1), 0.0)

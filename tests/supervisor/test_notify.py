@@ -123,7 +123,7 @@ def test_a_webhook_gets_it_posted_as_json(tmp_path: Path) -> None:
 
 
 def test_both_are_told_if_both_are_wanted(tmp_path: Path) -> None:
-    both = {"command": [sys.executable, "-c", KEEP]}
+    both: dict[str, Any] = {"command": [sys.executable, "-c", KEEP]}
     with serving() as server, notifier(tmp_path, webhook=server.url, **both) as (notify, _):
         notify(record(), "error")
         server.posted.get(timeout=LIMIT)
