@@ -12,9 +12,11 @@ import signal
 import sys
 
 from mesh.client import running
+from mesh.clock import Clock
 from mesh.config import AgentSpec, MeshConfig
-from mesh.logs import open_log
+from mesh.logs import Context, open_log
 from mesh.parent import ORPHANED
+from mesh.supervisor.prints import log_prints
 from mesh.supervisor.process.papers import Papers, read_papers
 from mesh.supervisor.process.process import DUMP_STACKS
 from mesh.supervisor.process.tenant import Tenant
@@ -31,11 +33,13 @@ def main() -> int:
         os._exit(ORPHANED)
     config = papers.mesh()
     signal.signal(signal.SIGINT, lambda *_: None)  # Ctrl-C is for the host, which then ends this process
-    faulthandler.enable(sys.stderr)
+    faulthandler.enable(sys.__stderr__ or 2)
     faulthandler.register(DUMP_STACKS, file=papers.stacks, all_threads=True)
     _limit(config.agents[papers.service])
-    open_log(papers.service, config.home / papers.host / "logs", host=papers.host, service=papers.service,
-             context=running)
+    open_log(f"agent-{papers.service}", config.home / papers.host / "logs", host=papers.host, service=papers.service,
+             context=_context(papers.service), level=config.logs.level.upper(),
+             folder_bytes=config.logs.megabytes * 1_000_000)
+    log_prints(_context(papers.service), Clock(), echo=False)
     with asyncio.Runner(loop_factory=fastest_loop()) as runner:
         code = runner.run(_serve(papers, config))
         if code:  # there is no host left that would end what does not end by itself
@@ -60,6 +64,11 @@ async def _serve(papers: Papers, config: MeshConfig) -> int:
 def _settle(future: asyncio.Future[int], code: int) -> None:
     if not future.done():
         future.set_result(code)
+
+
+def _context(service: str) -> Context:
+    """Return what says for each line of the log whose it is: all that runs here is the agent's."""
+    return lambda: {"service": service, **running()}
 
 
 def _tie() -> None:

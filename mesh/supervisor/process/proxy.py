@@ -44,7 +44,7 @@ class Proxy:
         self._spec = spec
         self._nursery = nursery
         self._clock = nursery.clock
-        output = Output(nursery.logs / f"{spec.service}.out", nursery.clock, self._dropped)
+        output = Output(nursery.logs / f"agent-{spec.service}.out", nursery.clock, self._dropped)
         self._process = Process(output, nursery.clock)
         self._connected: asyncio.Future[Session] = asyncio.get_running_loop().create_future()
         self._session: Session | None = None

@@ -115,6 +115,7 @@ def leave(error: BaseException) -> NoReturn:
         code = 1
     log.error("%s; the process ends", error)
     logging.shutdown()
-    sys.stdout.flush()
-    sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__):
+        if stream is not None:
+            stream.flush()
     os._exit((code or 0) & 0xFF)
