@@ -41,7 +41,8 @@ log = logging.getLogger("registry")
 NAME = "registry"
 CHANGES = "registry.changes"
 TROUBLE = "registry.trouble"
-TICK = 0.1
+TICK = 0.25
+TICK_WHILE_LOST = 0.1
 FILE = "registry.db"
 
 
@@ -155,7 +156,7 @@ class Daemon:
 
     async def _tick(self, service: RegistryService) -> None:
         while True:
-            await self._clock.sleep(TICK)
+            await self._clock.sleep(TICK_WHILE_LOST if service.leases.lost() else TICK)
             try:
                 service.settle()
                 self._probes.probe(service.leases.lost())

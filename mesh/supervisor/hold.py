@@ -13,8 +13,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 LIMIT = 0.25
-SAMPLE = 0.1
+IDLE = 0.25
+SAMPLE = 0.05
 SAMPLES = 3
+LATE = 0.3
 ROLLED = 0.001
 QUEUED = 0.2
 OTHERS = 0.2
@@ -57,9 +59,9 @@ class Place:
 class Reading:
     """The loop's thread at a moment of the monotonic clock; all in seconds.
 
-    `cpu` it has used so far and `queued` it has waited for a core. Since the reading before, `others` is the most that
-    any one other thread has used, and `missed` how long the sampler could not have the interpreter. `cpu` is None where
-    the platform does not tell.
+    `cpu` it has used so far and `queued` it has waited for a core. Since the reading before, `others` is what the other
+    threads of the process have used, and `missed` how long the sampler could not have the interpreter. `cpu` is None
+    where the platform does not tell.
     """
 
     at: float
@@ -190,6 +192,16 @@ class Holds:
             return []
         return [Hold(now.place, self._readings[-1].at - now.began, now.kind)]
 
+    def others(self, computed: float, cpu: float | None) -> float:
+        """Return what is left for other threads of what the process has computed since the last sample."""
+        last = self._readings[-1].cpu if self._readings else None
+        return computed if cpu is None or last is None else max(0.0, computed - (cpu - last))
+
+    @property
+    def pace(self) -> float:
+        """Seconds until the next sample should be taken: soon while a callback runs, seldom while the loop waits."""
+        return IDLE if self._now is None else SAMPLE
+
     def _seized(self, reading: Reading, rival: Place) -> list[Hold]:
         """Tell whether another thread kept the interpreter since the last sample, so that nothing else could run."""
         last = self._readings[-1] if self._readings else reading
@@ -202,7 +214,7 @@ class Holds:
         """Tell whether the thread stood still between two samples, and that by its own doing."""
         last = self._readings[-1]
         gap = reading.at - last.at
-        if gap > SAMPLES * SAMPLE:
+        if gap > LATE:
             return False  # the sampler could not run, so perhaps the loop could not either
         if reading.cpu is None or last.cpu is None:
             return before.place.key == after.place.key

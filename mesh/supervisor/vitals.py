@@ -12,7 +12,8 @@ import psutil
 from mesh.clock import Clock, Timer
 from mesh.metrics import Sample, gauge
 
-TICK = 0.1
+TICK = 0.25
+FADES = 0.25
 
 LAG = gauge("mesh_loop_lag_seconds", "How late the event loop's timers run; falls slowly after each peak.")
 STILL = gauge("mesh_loop_still_seconds", "How long the event loop has stood still, over its tick of 0.1 s.")
@@ -47,7 +48,7 @@ class Pulse:
     def _tick(self) -> None:
         now = self._clock.monotonic()
         late = max(0.0, now - self.turned - TICK)
-        self.lag = late if late > self.lag else self.lag * 0.9 + late * 0.1
+        self.lag = late if late > self.lag else self.lag * (1 - FADES) + late * FADES
         self.turned = now
         self._timer = self._clock.call_later(TICK, self._tick)
 

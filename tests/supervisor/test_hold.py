@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from mesh.supervisor.hold import LIMIT, SAMPLE, Hold, Holds, Kind, Place, Reading, Stand, Step
+from mesh.supervisor.hold import LATE, LIMIT, Hold, Holds, Kind, Place, Reading, Stand, Step
 
 SPIN = Place("spinner", "spin", "spin", "agents/spinner.py", 12)
 ELSEWHERE = Place("spinner", "spin", "other", "agents/spinner.py", 30)
+STEP = 0.1
+"""Seconds between two samples."""
+
 THREAD = Place("painter", None, "paint", "agents/painter.py", 7)
 
 
@@ -41,7 +44,7 @@ class Loop:
     def work(self, stand: Stand, samples: int, *, cpu: float = 0.0, queued: float = 0.0, others: float = 0.0) -> None:
         """Take samples while a callback runs that computes or queues for this share of the time."""
         for _ in range(samples):
-            self.go_on(SAMPLE, cpu=SAMPLE * cpu, queued=SAMPLE * queued)
+            self.go_on(STEP, cpu=STEP * cpu, queued=STEP * queued)
             self.sample(stand, others=others)
 
     def end(self, stand: Stand, **reading: float) -> list[Hold]:
@@ -124,7 +127,7 @@ def test_standing_still_while_the_machine_is_full_is_no_evidence() -> None:
     stand = billed(loop.now)
     loop.work(stand, 8, queued=0.5)
     for _ in range(8):  # the sampler comes too rarely
-        loop.go_on(4 * SAMPLE)
+        loop.go_on(LATE * 1.1)
         loop.sample(stand)
     assert loop.told == []
 
@@ -175,9 +178,9 @@ def test_a_callback_that_does_not_tell_its_end_is_over_when_it_is_seen_no_more()
     task = Stand(SPIN, "a task", None, "here")
     loop.work(task, 5, cpu=1.0)
     assert loop.told[-1].lasts
-    loop.go_on(SAMPLE)
+    loop.go_on(STEP)
     (hold,) = loop.sample(Stand(SPIN, "another task", None, "here"))
-    assert not hold.lasts and abs(hold.seconds - 4 * SAMPLE) < 1e-6
+    assert not hold.lasts and abs(hold.seconds - 4 * STEP) < 1e-6
 
 
 def test_many_short_callbacks_hold_nothing_however_busy_the_loop() -> None:

@@ -59,7 +59,7 @@ def test_lag_is_the_worst_of_late_and_fades() -> None:
     clock.turn(late=2.0)
     assert pulse.lag == pytest.approx(2.0)
     clock.turn(late=1.0)
-    assert pulse.lag == pytest.approx(1.9)
+    assert pulse.lag == pytest.approx(1.75)
     for _ in range(50):
         clock.turn()
     assert pulse.lag < 0.02

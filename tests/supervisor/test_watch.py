@@ -150,7 +150,7 @@ def test_a_call_that_sleeps_on_the_loop_is_named_though_it_computes_nothing(loop
 def test_c_code_that_keeps_the_interpreter_is_named_though_nobody_could_look() -> None:
     async def scenario() -> Hold:
         async with watched() as it:
-            await eventually(lambda: it.watch._before)  # it has begun to look
+            await eventually(lambda: it.watch.looks)  # it has begun to look
             await it.call("seize", microseconds=1_500_000)
             return await told_once(it)
 
@@ -162,7 +162,7 @@ def test_c_code_that_keeps_the_interpreter_is_named_though_nobody_could_look() -
 def test_c_code_that_computes_in_one_go_is_named() -> None:
     async def scenario() -> Hold:
         async with watched() as it:
-            await eventually(lambda: it.watch._before)
+            await eventually(lambda: it.watch.looks)
             await it.call("count", number=60_000_000)
             return await told_once(it)
 
@@ -199,8 +199,8 @@ def test_a_thread_of_an_agent_that_keeps_the_interpreter_is_named() -> None:
         async with watched() as it:
             while not it.told:
                 await it.runner.blocking(it.code["compute"], 40_000_000)
-                seen = it.watch._before
-                await eventually(lambda: it.watch._before != seen, LAST_RESORT)  # noqa: B023
+                seen = it.watch.looks
+                await eventually(lambda: it.watch.looks > seen, LAST_RESORT)  # noqa: B023
             return it.told[0]
 
     async def bounded() -> Hold:
