@@ -27,10 +27,11 @@ class Stream:
     """Items as plain values; an operation that gives one result is a stream of that one.
 
     `home` runs a coroutine of the mesh where the mesh is, for a reader that is elsewhere. Raises the error of the
-    opening, or the one that ended the items, after those that came before it.
+    opening, or the one that ended the items, after those that came before it. `host` is who answered the opening.
     """
 
     def __init__(self, opening: Callable[[], Coroutine[Any, Any, Reply]], home: Home = _here) -> None:
+        self.host = ""
         self._opening: Callable[[], Coroutine[Any, Any, Reply]] | None = opening
         self._home = home
         self._items: Items | None = None
@@ -70,6 +71,7 @@ class Stream:
             return reply
 
         reply: Reply = await self._home(opened)
+        self.host = reply.host
         if reply.error is not None:
             raise reply.error
         if reply.items is None:

@@ -40,13 +40,28 @@ def call(
     return 0
 
 
-def _outcome(
-    scope: Scope, target: str, words: list[str], data: str | None, to_host: str | None, sampled: bool
-) -> Outcome:
+def checked_target(target: str) -> None:
+    """Raise `UsageError` for what is no `service.operation`."""
     try:
         split_target(target)
     except InvalidArgument as error:
         raise UsageError(error.message) from None
+
+
+async def arguments_for(
+    operator: Operator, target: str, pairs: Mapping[str, str], data: Mapping[str, Any], to_host: str | None
+) -> dict[str, Any]:
+    """Return the arguments of a command line as the operation wants them; raises for a host that there is not."""
+    arguments = {**data, **typed(pairs, await _schema(operator, target, to_host) if pairs else None)}
+    if to_host is not None:
+        checked(to_host, names(operator.config, await operator.directory()))
+    return arguments
+
+
+def _outcome(
+    scope: Scope, target: str, words: list[str], data: str | None, to_host: str | None, sampled: bool
+) -> Outcome:
+    checked_target(target)
     return asyncio.run(_called(scope, target, pairs_of(words), object_of(data), to_host, sampled))
 
 
@@ -54,9 +69,7 @@ async def _called(
     scope: Scope, target: str, pairs: Mapping[str, str], data: Mapping[str, Any], to_host: str | None, sampled: bool
 ) -> Outcome:
     async with connected(scope) as operator:
-        arguments = {**data, **typed(pairs, await _schema(operator, target, to_host) if pairs else None)}
-        if to_host is not None:
-            checked(to_host, names(operator.config, await operator.directory()))
+        arguments = await arguments_for(operator, target, pairs, data, to_host)
         trace = Trace.new(sampled=sampled)
         reply, elapsed = await operator.timed(target, arguments, host=to_host, trace=trace)
     try:

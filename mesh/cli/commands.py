@@ -147,6 +147,23 @@ def trace(
         run(scope, trace_id)
 
 
+@command(app, "stream", timeout=30.0)
+def stream(
+    scope: Scope,
+    target: Annotated[str, typer.Argument(metavar="SERVICE.OPERATION", show_default=False)],
+    arguments: Annotated[list[str] | None, typer.Argument(metavar="[key=value]...", show_default=False)] = None,
+    data: Data = None,
+    to_host: Annotated[str | None, typer.Option("--to-host", metavar="NAME",
+                                                help="The host that shall answer.")] = None,
+) -> int:
+    """The items of one operation, as they come.
+
+    The timeout is for each of them. Ctrl-C ends the operation, too."""
+    from mesh.cli.stream import stream as run
+
+    return run(scope, target, arguments or [], data, to_host)
+
+
 @command(app, "publish")
 def publish(
     scope: Scope, topic: Annotated[str, typer.Argument(metavar="TOPIC", show_default=False)], data: Data = None

@@ -28,8 +28,12 @@ class Failure:
         """Print it as a document and return the exit code; for people, raise it instead."""
         if not scope.json:
             raise self.error
-        document({"ok": False, "error": self._error(), "elapsed_ms": self.elapsed_ms, "trace_id": self.trace_id})
+        document(self.told())
         return self.error.exit_code
+
+    def told(self) -> dict[str, Any]:
+        """Return the document."""
+        return {"ok": False, "error": self._error(), "elapsed_ms": self.elapsed_ms, "trace_id": self.trace_id}
 
     def _error(self) -> dict[str, Any]:
         error = self.error

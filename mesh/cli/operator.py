@@ -20,6 +20,7 @@ from mesh.config import MeshConfig
 from mesh.errors import DeadlineExceeded, MeshError, MeshUnreachable
 from mesh.message import Event, Reply, Request
 from mesh.metrics import Traffic
+from mesh.stream import Stream
 from mesh.tracing import Trace
 from mesh.transport import profile
 from mesh.transport.deadlines import Deadlines
@@ -79,6 +80,11 @@ class Operator:
                        limit: float | None = None, trace: Trace | None = None) -> Reply:
         """Return the reply as it came; raises only for a call that cannot be made."""
         return await self._client.exchange(target, arguments, self._seconds(target, limit), to_host=host, trace=trace)
+
+    def stream(self, target: str, arguments: Mapping[str, Any], timeout: float | None = None, *,
+               host: str | None = None, trace: Trace | None = None) -> Stream:
+        """Return the items of `service.operation`; `timeout` is for the opening, then for each wait for an item."""
+        return self._client.stream(target, arguments, timeout or CALL_LIMIT, to_host=host, trace=trace)
 
     async def timed(self, target: str, arguments: Mapping[str, Any], *, host: str | None = None,
                     trace: Trace | None = None) -> tuple[Reply, float]:

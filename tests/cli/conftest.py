@@ -13,6 +13,7 @@ from tests.project import Project, project
 LAMP = '''
     import asyncio
     import time
+    from collections.abc import AsyncIterator
 
     import zmq
 
@@ -44,6 +45,18 @@ LAMP = '''
 
         @operation
         async def nothing(self) -> None: ...
+
+        @operation
+        async def flicker(self, times: int, seconds: float = 0.0, fail: bool = False) -> AsyncIterator[dict[str, int]]:
+            """Give a little light, again and again."""
+            try:
+                for number in range(times):
+                    await asyncio.sleep(seconds)
+                    yield {"flash": number}
+                if fail:
+                    raise ValueError("burnt out")
+            finally:
+                await self.publish("lamp.dark", {"after": times})
 
         @operation
         async def glow(self, seconds: float) -> None:
