@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from prometheus_client.parser import text_string_to_metric_families
+
+from mesh.metrics import Sample
 
 
 @dataclass(frozen=True)
@@ -36,3 +38,8 @@ def scrape(port: int) -> Figures:
              for family in families if family.samples}
     series = tuple((sample.name, sample.labels, sample.value) for family in families for sample in family.samples)
     return Figures(text, kinds, series)
+
+
+def read(samples: Iterable[Sample]) -> dict[tuple[str, ...], float]:
+    """Return the values of samples by name and labels; a histogram's is its sum."""
+    return {(sample.instrument.name, *sample.labels): sample.value for sample in samples}

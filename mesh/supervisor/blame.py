@@ -7,11 +7,16 @@ time; whoever owns it marks it every few seconds, so that it knows of the last m
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from mesh.metrics import Sample, counter
 from mesh.supervisor.hold import LIMIT, Hold, Kind, Place
+
+HOLDS = counter("mesh_loop_holds_total", "How often an agent held the event loop; `mesh blame` says where.", "service")
+STOLEN = counter("mesh_loop_stolen_seconds_total", "How long an agent held the event loop over what it may at a time.",
+                 "service")
 
 MARK_SECONDS = 5.0
 MINUTE = 60.0
@@ -66,6 +71,12 @@ class Blame:
         self._began = now
         self._accounts: dict[str, _Account] = {}
         self._marks: deque[_Mark] = deque([_Mark(now, {}, {})])
+
+    def samples(self) -> Iterator[Sample]:
+        """Yield how often and how long each one held the loop that ever did."""
+        for service, account in self._accounts.items():
+            yield HOLDS.sample(account.holds, service)
+            yield STOLEN.sample(account.stolen, service)
 
     def note(self, hold: Hold) -> Tally:
         """Count a hold that is over and return what there is of its place."""

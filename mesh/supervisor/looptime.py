@@ -53,6 +53,7 @@ class LoopTime:
         self._timer: Timer | None = None
         self._watch = Watch(Stands(threading.get_ident(), self._tenants, root), self._held)
         self.overran = self._watch.overran
+        self.samples = self._blame.samples
 
     def start(self) -> None:
         """Begin to watch and to keep the books."""

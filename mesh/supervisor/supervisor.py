@@ -229,6 +229,7 @@ class Supervisor:
             self._samples, self.traffic.samples, self._listener.samples, self._pool.samples,
             self._outside.samples, self._bus.samples, self._cells.samples, self.directory.samples,
             self._membership.samples, self.report.samples, self._connections.samples,
+            self._looptime.samples,
         )
         self.metrics.read_anywhere(self._pulse.samples, self._heartbeat.samples, process_samples)
 

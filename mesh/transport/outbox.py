@@ -69,8 +69,8 @@ class Outbox:
 
     @property
     def waiting_bytes(self) -> int:
-        """How much waits to leave, of calls, replies, events and big bodies together."""
-        return self.call_bytes + self._event_bytes + self.bulk_bytes
+        """How much waits to leave, of calls, replies, items, events and big bodies together."""
+        return self.call_bytes + self._item_bytes + self._event_bytes + self.bulk_bytes
 
     @property
     def waiting_events(self) -> int:

@@ -13,7 +13,9 @@ from mesh.errors import Overloaded
 from mesh.message import Reply, encode
 from mesh.policy import inbox as module
 from mesh.policy.inbox import Inbox
+from mesh.testing import FakeClock
 from mesh.testing.clock import settle
+from tests.figures import read
 from tests.policy.calls import Callee, ask, code, on_a_loop
 
 
@@ -22,7 +24,8 @@ class Queue:
 
     def __init__(self, *, waiting: int, concurrency: int) -> None:
         self.callee = Callee()
-        self.inbox = Inbox(waiting=waiting, concurrency=concurrency)
+        self.clock = FakeClock()
+        self.inbox = Inbox(waiting=waiting, concurrency=concurrency, clock=self.clock)
         self._handle = self.inbox.in_front_of(self.callee)
         self.calls: dict[object, asyncio.Task[Reply]] = {}
 
@@ -240,3 +243,22 @@ async def test_a_smaller_concurrency_counts_as_those_that_run_end() -> None:
     assert (queue.callee.begun, queue.inbox.running) == ([1, 2, 3, 4], 1)
     await queue.call(6)
     assert queue.outcome(6) == "overloaded"
+
+
+@on_a_loop
+async def test_what_waits_and_how_long_it_waited_is_shown() -> None:
+    queue = Queue(waiting=10, concurrency=1)
+    await queue.call(1)
+    await queue.callee.answer(1)
+    assert ("mesh_inbox_wait_seconds", "kb") not in read(queue.inbox.samples("kb")), "none had to wait"
+    await queue.call(2, 3, 4)
+    shown = read(queue.inbox.samples("kb"))
+    assert (shown["mesh_inbox_waiting", "kb"], shown["mesh_inbox_running", "kb"]) == (2, 1)
+    assert shown["mesh_inbox_bytes", "kb"] == 3 * len(ask(2).body)
+    await queue.clock.advance(2.0)
+    await queue.callee.answer(2)
+    await queue.clock.advance(1.0)
+    await queue.cancel(4)
+    shown = read(queue.inbox.samples("kb"))
+    assert shown["mesh_inbox_wait_seconds", "kb"] == 2.0 + 3.0
+    assert shown["mesh_inbox_waiting", "kb"] == 0

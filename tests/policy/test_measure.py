@@ -6,13 +6,14 @@ import asyncio
 
 import pytest
 
-from mesh.errors import Unavailable
+from mesh.errors import Unavailable, UnknownOperation
 from mesh.message import Handler, Reply, Request, encode
 from mesh.policy.inbox import Inbox
 from mesh.policy.measure import CallStats, measure
 from mesh.testing import FakeClock
 from mesh.testing.clock import settle
 from mesh.tracing import Span, SpanRing, Trace
+from tests.figures import read
 from tests.policy.calls import Callee, ask, on_a_loop
 
 
@@ -132,3 +133,26 @@ async def test_a_span_tells_how_its_call_ended() -> None:
     await it.callee.answer(2)
     await asyncio.gather(*calls, return_exceptions=True)
     assert [it.spans.of(trace.trace_id.hex())[0].error for trace in traces] == ["unavailable", "cancelled", None]
+
+
+@on_a_loop
+async def test_outcomes_are_shown_by_operation_and_code() -> None:
+    it = Measured()
+    it.stats.known = {"find"}
+    for reply in (None, None, Reply(error=Unavailable("no"))):
+        call = await it.begin(1)
+        await it.callee.answer(1, reply)
+        await call
+
+    async def asked() -> Reply:
+        return await it._handle(ask(1, target="kb.made_up"))
+
+    made_up = asyncio.ensure_future(asked())
+    await settle()
+    await it.callee.answer(1, Reply(error=UnknownOperation("none")))
+    await made_up
+    shown = read(it.stats.samples("kb"))
+    assert {key[1:]: value for key, value in shown.items() if key[0] == "mesh_calls_total"} == {
+        ("kb", "find", "ok"): 2, ("kb", "find", "unavailable"): 1,
+        ("kb", "other", "ok"): 0, ("kb", "other", "unknown_operation"): 1}
+    assert list(it.stats.operations) == ["find", "other"]

@@ -8,6 +8,7 @@ from mesh.errors import PermissionDenied
 from mesh.records import HostRecord, inventory_hash
 from registry.changes import HostChange, InstanceChange, Settled
 from registry.leases import BUSY_LIMIT, Leases
+from tests.figures import read
 from tests.registry.rows import cells, host
 
 STEP = 0.25
@@ -204,6 +205,26 @@ def test_a_host_whose_heartbeats_name_another_inventory_for_a_while_is_asked_for
     assert asked == [False, False, True, False, True, False, True, False, True]
     assert not watch.leases.lacks("pc2", 1, announced, watch.now)
     assert not watch.leases.lacks("pc2", 1, other, watch.now)  # it counts from anew
+
+
+# figures
+
+
+def test_announcements_renewals_and_ends_are_counted() -> None:
+    watch = Watch()
+    watch.joins()
+    watch.passes(1.0, "pc2")
+    shown = read(watch.leases.samples(watch.now + 3))
+    assert shown["mesh_registry_announcements_total",] == 1
+    assert shown["mesh_registry_renewals_total",] == 1.0 / STEP
+    assert shown["mesh_registry_lease_age_seconds", "pc2"] == 3
+    watch.loses()
+    watch.passes(10.0)
+    assert watch.state() == "dead"
+    watch.leases.withdraw("pc2", 1, watch.now)
+    ended = {labels[-1]: value for labels, value in read(watch.leases.samples(watch.now)).items()
+             if labels[0] == "mesh_registry_leases_ended_total"}
+    assert ended == {"dead": 1, "withdrawn": 0, "replaced": 0}, "a lease ends once"
 
 
 # leaving

@@ -85,3 +85,12 @@ def test_places_without_number_take_bounded_memory_and_the_worst_are_shown() -> 
     row = rows(blame, 10.0, spinner=0.0)["spinner"]
     assert row["holds"] == 3 * MOST_PLACES and len(row["places"]) == SHOWN
     assert row["places"][0]["function"] == f"f{3 * MOST_PLACES - 1}"
+
+
+def test_who_held_the_loop_is_shown_to_prometheus() -> None:
+    blame = Blame("mainpc", now=0.0)
+    assert list(blame.samples()) == []
+    blame.note(hold(LIMIT + 0.5))
+    blame.note(hold(LIMIT + 1.0))
+    assert {(sample.instrument.name, *sample.labels): sample.value for sample in blame.samples()} == {
+        ("mesh_loop_holds_total", "spinner"): 2, ("mesh_loop_stolen_seconds_total", "spinner"): 1.5}

@@ -15,6 +15,7 @@ from mesh.supervisor.bus import EventBus
 from mesh.testing import FakeClock, InMemoryMesh, in_mesh
 from mesh.testing.clock import settle
 from mesh.tracing import Trace
+from tests.figures import read
 
 EARS = ("kitchen.light", "kitchen.*", "attic.#")
 
@@ -92,6 +93,22 @@ def test_a_host_that_speaks_for_another_is_not_heard(wires: Wires, origin: str) 
 
     run(scenario)
     assert not any((wires.heard, wires.operators, wires.sessions, wires.outside))
+
+
+def test_events_are_counted(wires: Wires) -> None:
+    def scenario() -> None:
+        wires.listen(*EARS)
+        wires.listen("attic", service="others")
+        wires.bus.publish("attic", None, "lamp@mainpc")
+        wires.bus.publish("nobody.hears", None, "lamp@mainpc")
+        wires.bus.arrived(from_elsewhere("lamp@pc2"), "pc2")
+        wires.bus.arrived(from_elsewhere("lamp@pc3"), "pc2")
+
+    run(scenario)
+    assert read(wires.bus.samples()) == {
+        ("mesh_events_published_total",): 2, ("mesh_events_received_total",): 1,
+        ("mesh_events_delivered_total",): len(wires.heard)}
+    assert len(wires.heard) >= 2
 
 
 def test_what_may_not_travel_is_refused_and_goes_nowhere(wires: Wires) -> None:

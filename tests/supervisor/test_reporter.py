@@ -13,6 +13,7 @@ from mesh.errorbus import Severity, record_of
 from mesh.supervisor.errorlog import ErrorLog
 from mesh.supervisor.reporter import Reporter
 from mesh.testing import FakeClock
+from tests.figures import read
 
 
 class Desk:
@@ -89,3 +90,14 @@ def test_a_flood_of_one_kind_is_told_once_in_ten_seconds_with_its_number(desk: D
 def test_trouble_has_the_severity_it_is_given(desk: Desk) -> None:
     desk.report.trouble("refused", "the registry refuses this host", severity="error")
     assert desk.published[0][0] == "errors.error.pc2.supervisor"
+
+
+def test_reports_are_counted_by_service_and_severity_the_supervisors_from_the_start(desk: Desk) -> None:
+    before = read(desk.report.samples())
+    assert before == {("mesh_reports_total", "supervisor", severity.value): 0 for severity in Severity}
+    for severity in ("error", "error", "warning"):
+        desk.report("noticed", severity=severity, service="nlu")
+    desk.report.trouble("door", "a stranger knocked")
+    assert read(desk.report.samples()) == before | {
+        ("mesh_reports_total", "nlu", "error"): 2, ("mesh_reports_total", "nlu", "warning"): 1,
+        ("mesh_reports_total", "supervisor", "warning"): 1}

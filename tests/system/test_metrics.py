@@ -107,7 +107,9 @@ def done(project: Project, target: str, **arguments: Any) -> Any:
 def test_whatever_is_declared_is_shown_and_nothing_else(whole: Project) -> None:
     done(whole, "near.crowd")
     done(whole, "near.vainly")
+    done(whole, "near.block", seconds=1.0)
     declared = load()
+    wait_until(lambda: page(whole, "mainpc").of("mesh_loop_holds_total", service="near") == 1, 30)
     wait_until(lambda: page(whole, "mainpc").of("mesh_agent_memory_bytes", service="apart") > 2**20, 30)
     shown = {name: page(whole, name).kinds for name in ("mainpc", "pc2", "registry")}
     hosts = {**shown["mainpc"], **shown["pc2"]}

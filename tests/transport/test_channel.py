@@ -216,6 +216,34 @@ def test_frames_and_envelopes_are_counted() -> None:
     assert (end.traffic.frames_in, end.traffic.envelopes_in, end.traffic.undecodable) == (2, 2, 0)
 
 
+@on_a_loop
+async def test_bytes_are_counted_each_way_and_only_when_they_have_left() -> None:
+    end = End()
+    frame = wire.frame(0, 0, [wire.cancel(1)])
+    end.receive(frame)
+    end.receive(b"\xc1")
+    assert end.traffic.bytes_in == len(frame) + 1
+    end.room = 0
+    end.outbox.put_control(wire.cancel(1))
+    end.flush()
+    assert (end.traffic.bytes_out, end.traffic.frames_out) == (0, 0)
+    end.room = 1
+    end.flush()
+    assert (end.traffic.bytes_out, end.traffic.frames_out) == (len(end.sent[0]), 1)
+
+
+def test_events_that_a_connection_leaves_behind_are_counted() -> None:
+    end = End()
+    end.ready = False
+    for _ in range(3):
+        end.outbox.put_event(b"x")
+    end.outbox.lost_events = 4
+    end.forget()
+    assert end.traffic.events_dropped == 7
+    end.forget()
+    assert end.traffic.events_dropped == 7
+
+
 def test_a_growing_count_of_lost_events_is_passed_on_and_a_shrinking_one_is_not() -> None:
     end = End()
     for lost in (0, 5, 5, 9, 2, 9, 12):

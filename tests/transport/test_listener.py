@@ -17,6 +17,7 @@ from mesh.message import Reply, Request, decode, encode
 from mesh.transport import listener as module
 from mesh.transport import profile
 from tests.eventually import eventually, wait_until
+from tests.figures import read
 from tests.transport.ends import (
     KEYS,
     RawDealer,
@@ -50,6 +51,9 @@ async def test_a_hello_is_answered_with_who_listens() -> None:
         session = callee.session_of("pc2")
         assert (session.kind, session.incarnation, session.caller, len(session)) == ("host", 1, "pc2", 0)
         assert callee.sessions == [("pc2", True)]
+        shown = read(callee.listener.samples())
+        assert [shown["mesh_sessions", kind] for kind in ("host", "heartbeat", "operator")] == [1, 0, 0]
+        assert shown["mesh_session_outbox_bytes", "pc2"] == shown["mesh_greetings_refused_total",] == 0
 
 
 @on_a_loop
@@ -91,6 +95,7 @@ async def test_another_mesh_is_refused_with_both_names() -> None:
                          "config/hosts.yaml")
         assert callee.troubles[0].startswith("a connection from 127.0.0.1:")
         assert callee.troubles[0].endswith(f"is refused: {words}")
+        assert read(callee.listener.samples())["mesh_greetings_refused_total",] == 1
 
 
 @on_a_loop

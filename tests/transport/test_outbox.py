@@ -451,3 +451,16 @@ def test_an_outbox_says_when_streams_should_wait() -> None:
     assert not outbox.crowded
     outbox.put_item(1, bytes(17 * MIB))
     assert outbox.crowded, "big items count as well"
+
+
+def test_an_outbox_says_how_much_waits() -> None:
+    outbox = Outbox()
+    assert (outbox.waiting_bytes, outbox.waiting_events) == (0, 0)
+    outbox.put_call(1, "a", b"x" * 10)
+    outbox.put_reply(2, "a", b"x" * 20)
+    outbox.put_item(3, b"x" * 30)
+    outbox.put_event(b"x" * 40)
+    outbox.put_reply(4, "a", b"x" * 100_000)
+    assert (outbox.waiting_bytes, outbox.waiting_events) == (100_100, 1)
+    outbox.take(0.0)
+    assert (outbox.waiting_bytes, outbox.waiting_events) == (100_000, 0)
