@@ -36,6 +36,11 @@ class Exchange(Channel):
         self._pending = pending
         self._running = None if handler is None else Running(handler, self._answer, self)
 
+    @property
+    def streams(self) -> int:
+        """How many streams are read and sent over this connection."""
+        return len(self.inflows) + (0 if self._running is None else self._running.streams)
+
     # -- what the two ends do differently
 
     @property

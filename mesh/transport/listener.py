@@ -28,6 +28,8 @@ from mesh.wire import Hello, PeerKind
 
 SESSIONS_OPEN = gauge("mesh_sessions", "Connections that others have opened to this process.", "kind", programs=BOTH)
 WAITING = gauge("mesh_session_outbox_bytes", "What waits to leave for a peer that connected.", "peer", programs=BOTH)
+STREAMS = gauge("mesh_session_streams", "Streams that are read and sent over a peer's connections.", "peer",
+                programs=BOTH)
 DROPPED = counter(
     "mesh_events_dropped_total",
     "Events that never left for a peer: it took too little and the oldest made room, or its connection ended.",
@@ -149,13 +151,17 @@ class Listener:
         """Yield the figures of the sessions; those of one peer together, operators as one."""
         kinds: Counter[str] = Counter(host=0, heartbeat=0, operator=0)
         waiting: Counter[str] = Counter()
+        streams: Counter[str] = Counter()
         for session in self.sessions.values():
             kinds[session.kind] += 1
             waiting[session.caller] += session.outbox.waiting_bytes
+            streams[session.caller] += session.streams
         for kind, count in kinds.items():
             yield SESSIONS_OPEN.sample(count, kind)
         for peer, size in waiting.items():
             yield WAITING.sample(size, peer)
+        for peer, count in streams.items():
+            yield STREAMS.sample(count, peer)
         yield DROPPED.sample(self._traffic.events_dropped + sum(
             session.outbox.lost_events for session in self.sessions.values()
         ))

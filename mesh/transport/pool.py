@@ -16,6 +16,7 @@ from mesh.wire import Hello
 
 UP = gauge("mesh_link_up", "1 while the link to a peer is up.", "peer")
 WAITING = gauge("mesh_link_outbox_bytes", "What waits to leave for a peer, big bodies on their way included.", "peer")
+STREAMS = gauge("mesh_link_streams", "Streams that are read and sent over the link to a peer.", "peer")
 UNANSWERED = gauge("mesh_link_calls", "Calls to a peer that wait for their answer.", "peer")
 
 
@@ -73,6 +74,7 @@ class Pool:
             yield UP.sample(link.state == "up", peer)
             yield WAITING.sample(link.outbox.waiting_bytes, peer)
             yield UNANSWERED.sample(len(link.waiters), peer)
+            yield STREAMS.sample(link.streams, peer)
 
     def tell(self, envelope: bytes) -> None:
         """Send a control envelope to every peer that is connected."""

@@ -49,6 +49,11 @@ class Running:
     def __len__(self) -> int:
         return len(self._tasks)
 
+    @property
+    def streams(self) -> int:
+        """How many of them send a stream just now."""
+        return len(self._outflows)
+
     def __contains__(self, number: int) -> bool:
         return number in self._tasks
 

@@ -20,7 +20,8 @@ from mesh.transport.inflow import Inflow
 from mesh.transport.outflow import BURST
 from mesh.wire import STREAM_BYTES
 from tests.eventually import eventually
-from tests.transport.ends import ask, host, on_a_loop
+from tests.figures import read
+from tests.transport.ends import ask, host, on_a_loop, two_hosts
 from tests.transport.stages import STAGES, Line, Stage
 
 CREDIT = 64
@@ -549,3 +550,20 @@ async def test_a_sender_that_ignores_its_credit_is_cut_off() -> None:
             inflow.put(4, b"\x01")
         with pytest.raises(MeshError, match="more items than there is credit for"):
             await rest(inflow)
+
+
+@on_a_loop
+async def test_open_streams_are_shown_at_both_ends() -> None:
+    async with two_hosts(Streaming(waiting)) as (callee, caller):
+
+        def shown() -> tuple[float, float]:
+            return (read(caller.pool.samples())["mesh_link_streams", "mainpc"],
+                    read(callee.listener.samples())["mesh_session_streams", "pc2"])
+
+        assert shown() == (0, 0)
+        reply = await caller.pool.exchange(open_it(), "mainpc")
+        assert reply.items is not None
+        await reply.items.__anext__()
+        assert shown() == (1, 1)
+        await reply.items.aclose()
+        await eventually(lambda: shown() == (0, 0))
