@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parent.parent
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("errors", "address", "clock", "exporter", "logs", "metrics", "parent", "port", "scrape", "throttle", "tracing"),
     ("message", "config", "topics", "database"),
-    ("wire", "records", "connections"),
+    ("wire", "records", "connections", "models"),
     ("view", "directory"),
     ("transport",),
     ("policy",),

@@ -166,7 +166,8 @@ class Agent:
 
     def _mesh_limits(self) -> list[str]:
         """What the base classes themselves know to be limited, such as a missing engine."""
-        return bound(self).context.connections.limits()
+        context = bound(self).context
+        return [*context.connections.limits(), *context.models.limits()]
 
 
 def bound(agent: Agent) -> Bound:
@@ -195,8 +196,9 @@ async def finish(agent: Agent) -> None:
     try:
         await agent.teardown()
     finally:
-        bound(agent).context.connections.leave()
         await bound(agent).resources.aclose()
+        bound(agent).context.connections.leave()
+        await bound(agent).context.models.leave()
 
 
 async def reconfigure(agent: Agent, settings: Mapping[str, Any]) -> bool:

@@ -11,6 +11,7 @@ from typing import Any, Protocol, TypeVar
 from mesh.clock import Clock
 from mesh.connections import AgentConnections
 from mesh.errorbus import Severity
+from mesh.models import AgentModels
 from mesh.state import StateStore
 from mesh.stream import Stream
 
@@ -54,6 +55,10 @@ class AgentContext(Protocol):
     @property
     def connections(self) -> AgentConnections:
         """What the agent reaches outside the mesh."""
+
+    @property
+    def models(self) -> AgentModels:
+        """The models of the agent."""
 
     async def request(
         self, target: str, arguments: dict[str, Any], timeout: float | None, options: CallOptions

@@ -52,6 +52,10 @@ def _print(told: Row) -> None:
     _print_rows("connections", [f"{row['name']} at {row['address']}: {state(row['state'])}"
                                 + (f", {row['reason']}" if row["reason"] else "")
                                 for row in told.get("connections", ())])
+    _print_rows("models", [f"{row['name']} on {row['device']}: {row['memory_mb']} MiB"
+                           + (" measured" if row["measured"] else "") + ("" if row["loaded"] else ", loading")
+                           + (f", shared by {', '.join(row['owners'])}" if row["shared"] else "")
+                           for row in told.get("models", ())])
     _print_rows("settings", [f"{row['key']} = {_value(row['value'])}  ({row['origin']})" for row in told["settings"]])
     origin = told["origin"]
     _print_rows("limits", [f"{key} = {value}  ({origin.get(f'limits.{key}', 'default')})"

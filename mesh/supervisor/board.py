@@ -14,6 +14,7 @@ from mesh.clock import Clock
 from mesh.config import AgentSpec
 from mesh.connections import Connections
 from mesh.directory import Directory
+from mesh.models import Shelf
 from mesh.supervisor.cell import Cell
 from mesh.supervisor.errorlog import ErrorLog
 from mesh.supervisor.lifecycle import State
@@ -29,7 +30,7 @@ class Board:
 
     def __init__(
         self, name: str, incarnation: int, security: str, cells: Mapping[str, Cell], directory: Directory,
-        errors: ErrorLog, pulse: Pulse, context: profile.Context, connections: Connections,
+        errors: ErrorLog, pulse: Pulse, context: profile.Context, connections: Connections, models: Shelf,
         clock: Clock,
     ) -> None:
         self._name = name
@@ -41,6 +42,7 @@ class Board:
         self._pulse = pulse
         self._context = context
         self._connections = connections
+        self._models = models
         self._clock = clock
         self._started = clock.monotonic()
         self.revision: str | None = None
@@ -59,6 +61,7 @@ class Board:
             "required_down": sorted(cell.service for cell in self._cells.values()
                                     if cell.spec.required and not cell.state.serving),
             "connections": [one.to_wire() for one in self._connections.figures()],
+            "models": self._models.devices(),
             "errors_last_5m": self._errors.count(self._clock.time() - RECENT),
         }
 
@@ -132,6 +135,7 @@ class Board:
             "depends_on": [{"service": one.service, "soft": one.soft} for one in spec.depends_on],
             "settings": _settings(cell), "limits": spec.limits.model_dump(), "origin": dict(spec.origin),
             "connections": [one.to_wire() for one in self._connections.figures() if cell.service in one.users],
+            "models": self._models.lines(cell.service),
             "instances": [row.to_wire() for row in self._directory.instances(cell.service)],
         }
 

@@ -12,6 +12,7 @@ from mesh.clock import Clock
 from mesh.config import AgentSpec
 from mesh.connections import Connections
 from mesh.message import Handler
+from mesh.models import Shelf
 from mesh.state import StateStore
 from mesh.supervisor.notice import Occasion
 from mesh.supervisor.process.nursery import Nursery
@@ -43,7 +44,8 @@ class Quarters:
     """What an agent may use of the process it runs in, whichever that is.
 
     `name` is the host's; `outgoing` carries the agents' calls, which `calls` counts by service; `publish` takes topic,
-    payload and origin; `overran` hears of a step that kept the loop for long; `connections` lead out of the mesh.
+    payload and origin; `overran` hears of a step that kept the loop for long; `connections` lead out of the mesh;
+    `models` are those of the process.
     """
 
     name: str
@@ -51,6 +53,7 @@ class Quarters:
     clock: Clock
     state: StateStore
     connections: Connections
+    models: Shelf
     outgoing: Handler
     publish: Publish
     spans: SpanRing

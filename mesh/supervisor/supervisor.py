@@ -26,6 +26,7 @@ from mesh.exporter import Exporter
 from mesh.membership import Membership, checked_trouble
 from mesh.message import Event, Reply, Request
 from mesh.metrics import Metrics, Sample, Traffic, gauge
+from mesh.models import Shelf
 from mesh.policy.resolve import REGISTRY, SUPERVISOR, Resolver
 from mesh.policy.stack import outgoing
 from mesh.port import ensure_free
@@ -110,6 +111,7 @@ class Supervisor:
         self._notifier = Notifier(config, name, self._not_told, clock=self.clock)
         self.report = Reporter(name, self.errors, self.clock, self.publish, self._notifier)
         self._connections = Connections(config.connections, self.clock, self._connection_changed)
+        self._models = Shelf(self._at.budget, self.clock)
         self._state = states_of(name, config, self._folder, self._connections, self.clock)
         self._context = profile.new_context()
         self._heartbeat = Heartbeat(self._context, self._keys.allow if self._keys else {}, clock=self.clock,
@@ -169,12 +171,12 @@ class Supervisor:
         self._explanation = Explanation(name, self.cells, self.directory, self._pool, self._house.calls, self.errors,
                                         self.clock, self._registry_row)
         self._board = Board(name, self._incarnation, config.security, self.cells, self.directory, self.errors,
-                            self._pulse, self._context, self._connections, self.clock)
+                            self._pulse, self._context, self._connections, self._models, self.clock)
 
     def _make_house(self) -> House:
         return House(
             name=self.name, folder=self._folder, clock=self.clock, state=self._state, spans=self.spans,
-            connections=self._connections,
+            connections=self._connections, models=self._models,
             deadlines=self._deadlines, outgoing=self.outgoing, report=self.report, publish=self.publish,
             changed=self._cell_changed, missing=self._cells.missing, dependencies_ready=self._cells.dependencies_ready,
             next_incarnation=counting(self.clock), overran=self._looptime.overran, calls=self._calls,
@@ -230,6 +232,7 @@ class Supervisor:
             self._outside.samples, self._bus.samples, self._cells.samples, self.directory.samples,
             self._membership.samples, self.report.samples, self._connections.samples,
             self._looptime.samples,
+            self._models.samples,
         )
         self.metrics.read_anywhere(self._pulse.samples, self._heartbeat.samples, process_samples)
 

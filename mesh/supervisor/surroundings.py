@@ -12,6 +12,7 @@ from mesh.client import Calls, Client, current_trace, remaining, running
 from mesh.clock import Clock
 from mesh.connections import AgentConnections
 from mesh.errorbus import Severity
+from mesh.models import AgentModels
 from mesh.state import StateStore
 from mesh.stream import Stream
 from mesh.supervisor.house import Quarters
@@ -36,6 +37,7 @@ class Surroundings:
         self._connections = quarters.connections.of(
             service, carry=None if runner.at_home else runner.home, remaining=self.remaining
         )
+        self._models = quarters.models.of(service, runner.blocking, None if runner.at_home else runner.home)
 
     @property
     def service(self) -> str:
@@ -72,6 +74,11 @@ class Surroundings:
     def connections(self) -> AgentConnections:
         """What the agent reaches outside the mesh."""
         return self._connections
+
+    @property
+    def models(self) -> AgentModels:
+        """The models of the agent."""
+        return self._models
 
     async def request(
         self, target: str, arguments: dict[str, Any], timeout: float | None, options: CallOptions

@@ -17,12 +17,13 @@ from typing import Any, Self
 
 from mesh.agent.agent import Agent
 from mesh.client import Client
-from mesh.config import AgentSpec, ConnectionsConfig, Limits, find_root, load
+from mesh.config import AgentSpec, Budget, ConnectionsConfig, Limits, find_root, load
 from mesh.connections import Connections, Target
 from mesh.directory import Directory
 from mesh.errorbus import ErrorDetail, Severity, describe, make_id, topic_of
 from mesh.errors import InvalidArgument, Unavailable, Unreachable
 from mesh.message import Event, Reply, Request
+from mesh.models import Shelf
 from mesh.policy.resolve import Resolver
 from mesh.policy.stack import outgoing
 from mesh.records import HostRecord, InstanceRecord
@@ -58,14 +59,17 @@ class RecordedEvent:
 class InMemoryMesh:
     """Hosts, cells and fakes of one test; use it as an async context manager.
 
-    `connections` is what config/hosts.yaml would say of them; without it agents have no Redis.
+    `connections` is what config/hosts.yaml would say of them; without it agents have no Redis;
+    `budget` is what the models of each host may take.
 
     `events` holds every event published, `reports` every record of the error bus, both in order.
     """
 
     def __init__(
-        self, folder: Path | None = None, clock: FakeClock | None = None, connections: ConnectionsConfig | None = None
+        self, folder: Path | None = None, clock: FakeClock | None = None, connections: ConnectionsConfig | None = None,
+        budget: Budget | None = None,
     ) -> None:
+        self.budget = budget or Budget()
         self.connections = connections or ConnectionsConfig()
         self.clock = clock or FakeClock()
         self.events: list[RecordedEvent] = []
@@ -291,7 +295,7 @@ class _Host:
         ))
         self.house = House(
             name=name, folder=folder, clock=mesh.clock, state=self.state, spans=mesh.spans,
-            connections=self.connections,
+            connections=self.connections, models=Shelf(mesh.budget, mesh.clock),
             deadlines=mesh._deadlines, outgoing=self.outgoing, report=functools.partial(mesh._report, self),
             publish=self.bus.publish, changed=self._cell_changed, missing=lambda spec: None,
             dependencies_ready=self._at_once, next_incarnation=mesh._next_incarnation,

@@ -11,10 +11,11 @@ from typing import Any, TypeVar
 
 from mesh.agent import AgentContext, CallOptions, StateStore
 from mesh.clock import Clock
-from mesh.config import ConnectionsConfig
+from mesh.config import Budget, ConnectionsConfig
 from mesh.connections import AgentConnections, Connections
 from mesh.errorbus import Severity
 from mesh.message import Reply, encode
+from mesh.models import AgentModels, Shelf
 from mesh.state import SqliteStates
 from mesh.stream import Stream
 
@@ -37,10 +38,12 @@ class Surroundings:
     reported: list[tuple[BaseException | str, Severity, dict[str, Any]]] = field(default_factory=list)
     state: StateStore = field(init=False)
     connections: AgentConnections = field(init=False)
+    models: AgentModels = field(init=False)
 
     def __post_init__(self) -> None:
         self.state = SqliteStates(self.folder / "state.db", clock=self.clock)
         self.connections = Connections(ConnectionsConfig(), self.clock).of(self.service, remaining=self.remaining)
+        self.models = Shelf(Budget(), self.clock).of(self.service, self.run)
 
     async def request(
         self, target: str, arguments: dict[str, Any], timeout: float | None, options: CallOptions

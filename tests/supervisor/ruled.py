@@ -56,7 +56,7 @@ class RuledHost:
         self.pulse = Pulse(mesh.clock)
         self.directory = Directory(known_names=("plain",), clock=mesh.clock)
         self.board = Board(self.name, 4711, "curve", self.cells, self.directory, self.errors, self.pulse, self.context,
-                           mesh._host(self.name).connections, mesh.clock)
+                           mesh._host(self.name).connections, mesh._host(self.name).house.models, mesh.clock)
         calls = mesh._host(self.name).house.calls
         pool = Pool(self.context, None, lambda: Hello("test", "host", self.name, 1), Pending(Deadlines(mesh.clock)),
                     LinkCallbacks(*[lambda *_: None] * 4), mesh.clock, Traffic())

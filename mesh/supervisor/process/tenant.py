@@ -18,6 +18,7 @@ from mesh.connections import Connections
 from mesh.errors import InvalidArgument
 from mesh.message import Event, Reply, Request, decode, encode
 from mesh.metrics import Traffic
+from mesh.models import Shelf
 from mesh.policy.measure import CallStats
 from mesh.state import states_of
 from mesh.supervisor.house import Quarters
@@ -64,6 +65,7 @@ class Tenant:
         self._state = states_of(papers.host, config, folder, self._connections, clock)
         quarters = Quarters(
             name=papers.host, folder=folder, clock=clock, state=self._state, connections=self._connections,
+            models=Shelf(config.hosts[papers.host].budget, clock),
             outgoing=self._link.exchange, publish=self._publish,
             spans=SpanPost(papers.host, self._link.exchange, clock, config.tracing.sample),
         )
