@@ -1,7 +1,7 @@
 # Everything this project needs is set up by `install`; `up`, `test`, `lint` and `bench` depend on it.
 # PYTHON=... names the Python to use; without it the first of version 3.11 to 3.13 is taken.
 BIN := .venv/bin
-EXTRAS := fast,http,nlp,dev
+EXTRAS := fast,http,tracing,nlp,dev
 
 .PHONY: install up down test lint bench docs clean
 

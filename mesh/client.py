@@ -158,7 +158,10 @@ class Client:
                 edge.failed(_ended(reply) or "")
                 self._keep(request, now, reply)
             elif request.trace.sampled:
-                self._keep(request, now, reply)
+                if reply.items is None:
+                    self._keep(request, now, reply)
+                else:  # the caller's span lasts as long as the stream
+                    reply.items.at_end(lambda error: self._keep(request, now, Reply(error=error)))
 
     def _root(self, sampled: bool) -> Trace:
         """Return the trace of a call that no request led to: what the agent does just now, or a new one."""

@@ -15,7 +15,7 @@ import tempfile
 import threading
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -26,11 +26,16 @@ from mesh.clock import Clock
 from mesh.config import MeshConfig
 from mesh.errorbus import ErrorDetail
 from mesh.errors import MeshError
+from mesh.metrics import Sample, counter
 from mesh.supervisor.notice import Batch, Gathering, Notice, Occasion, is_news
 
 LIMIT_S = 10.0
 CLOSING_S = 3.0
 WORDS = 300
+KINDS = ("command", "webhook")
+
+TOLD = counter("mesh_notifications_total", "Notifications that reached whom they were for.", "way")
+REFUSED = counter("mesh_notifications_refused_total", "Notifications that did not, each try counted.", "way")
 
 Send = Callable[[bytes, float], None]
 Trouble = Callable[[str], None]
@@ -47,33 +52,40 @@ class Notifier:
                  gathering: Callable[[], Gathering] = Gathering) -> None:
         wanted, clock = config.notify, clock or Clock()
         self._wanted = wanted.about
-        ways: list[tuple[str, Send]] = []
+        ways: list[tuple[str, str, Send]] = []
         if wanted.command:
-            ways.append((f"the command {wanted.command[0]}", command(wanted.command, config.root)))
+            ways.append(("command", f"the command {wanted.command[0]}", command(wanted.command, config.root)))
         if wanted.webhook is not None:
-            ways.append((f"the webhook at {urlsplit(wanted.webhook).netloc}", webhook(wanted.webhook)))
-        self._ways = [
-            Way(name, send, gathering(), clock, trouble,
-                lambda batch: batch.document(config.mesh, host, config.environment, clock.time()))
-            for name, send in ways
-        ]
+            ways.append(("webhook", f"the webhook at {urlsplit(wanted.webhook).netloc}", webhook(wanted.webhook)))
+        self._ways = {
+            kind: Way(name, send, gathering(), clock, trouble,
+                      lambda batch: batch.document(config.mesh, host, config.environment, clock.time()))
+            for kind, name, send in ways
+        }
+
+    def samples(self) -> Iterator[Sample]:
+        """Yield how often somebody was told."""
+        for kind in KINDS:
+            way = self._ways.get(kind)
+            yield TOLD.sample(0 if way is None else way.told, kind)
+            yield REFUSED.sample(0 if way is None else way.refused, kind)
 
     def start(self) -> None:
         """Begin to tell."""
-        for way in self._ways:
+        for way in self._ways.values():
             way.start()
 
     def close(self) -> None:
         """Tell what waits, for at most 3 s."""
-        for way in self._ways:
+        for way in self._ways.values():
             way.stop()
-        for way in self._ways:
+        for way in self._ways.values():
             way.join(CLOSING_S)
 
     def __call__(self, record: ErrorDetail, occasion: Occasion | None) -> None:
         """Take a record; whoever is to know of it is told soon."""
         if self._ways and occasion is not None and is_news(occasion, record, self._wanted):
-            for way in self._ways:
+            for way in self._ways.values():
                 way.put(Notice(occasion, record, record.decision))
 
 
@@ -83,6 +95,7 @@ class Way(threading.Thread):
     def __init__(self, name: str, send: Send, gathering: Gathering, clock: Clock, trouble: Trouble,
                  document: Callable[[Batch], dict[str, Any]]) -> None:
         super().__init__(name=f"notify-{name}", daemon=True)
+        self.told = self.refused = 0
         self._way = name
         self._send = send
         self._gathering = gathering
@@ -113,6 +126,7 @@ class Way(threading.Thread):
                 body = json.dumps(self._document(batch), ensure_ascii=False).encode()
                 self._send(body, CLOSING_S if self._stopping else LIMIT_S)
             except NotTold as error:
+                self.refused += 1
                 with self._changed:
                     self._gathering.refused(batch, now())
                     stopping = self._stopping
@@ -121,6 +135,7 @@ class Way(threading.Thread):
                     return
             else:
                 self._failing = False
+                self.told += 1
                 with self._changed:
                     self._gathering.told(now())
                     if self._stopping:

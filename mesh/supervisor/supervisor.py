@@ -21,7 +21,7 @@ from mesh.config import ISOLATION, Isolation, MeshConfig
 from mesh.config.revision import revision
 from mesh.connections import Connections, Target
 from mesh.directory import Difference, Directory
-from mesh.errors import MeshError, PermissionDenied, StartError
+from mesh.errors import EngineMissing, MeshError, PermissionDenied, StartError
 from mesh.exporter import Exporter
 from mesh.membership import Membership, checked_trouble
 from mesh.message import Event, Reply, Request
@@ -32,6 +32,7 @@ from mesh.policy.stack import outgoing
 from mesh.port import ensure_free
 from mesh.records import HostRecord
 from mesh.state import states_of
+from mesh.supervisor import otlp
 from mesh.supervisor.bell import Bell
 from mesh.supervisor.board import Board
 from mesh.supervisor.bus import EventBus
@@ -47,6 +48,7 @@ from mesh.supervisor.logbook import LogBook
 from mesh.supervisor.looptime import LoopTime
 from mesh.supervisor.machine import machine
 from mesh.supervisor.notify import Notifier
+from mesh.supervisor.otlp import OtlpSender
 from mesh.supervisor.process.nursery import Nursery
 from mesh.supervisor.reach import Reach
 from mesh.supervisor.reporter import Reporter
@@ -110,6 +112,7 @@ class Supervisor:
         self.errors = ErrorLog(self._folder, name, self._store_trouble, clock=self.clock)
         self._notifier = Notifier(config, name, self._not_told, clock=self.clock)
         self.report = Reporter(name, self.errors, self.clock, self.publish, self._notifier)
+        self._otlp: OtlpSender | None = None
         self._connections = Connections(config.connections, self.clock, self._connection_changed)
         self._models = Shelf(self._at.budget, self.clock)
         self._state = states_of(name, config, self._folder, self._connections, self.clock)
@@ -199,6 +202,7 @@ class Supervisor:
         self._tell({"event": "starting", "host": self.name, "pid": os.getpid()})
         self.errors.open()
         self._notifier.start()
+        self._start_otlp()
         self._show_figures()
         self._pulse.start()
         self._looptime.start()
@@ -234,6 +238,7 @@ class Supervisor:
             self._looptime.samples,
             self._models.samples,
         )
+        self.metrics.read(self._notifier.samples, lambda: otlp.samples(self._otlp))
         self.metrics.read_anywhere(self._pulse.samples, self._heartbeat.samples, process_samples)
 
     def _samples(self) -> Iterator[Sample]:
@@ -243,6 +248,19 @@ class Supervisor:
         sockets, helpers = profile.census(self._context)
         yield SOCKETS.sample(sockets, "network")
         yield SOCKETS.sample(helpers, "helper")
+
+    def _start_otlp(self) -> None:
+        """Send sampled spans to where the config says; without the extra that is said, and the host runs on."""
+        config = self._config
+        if config.tracing.otlp is None:
+            return
+        try:
+            self._otlp = OtlpSender(config.tracing.otlp, config.mesh, config.environment, self._not_told)
+        except EngineMissing as error:
+            self.report(error, severity="warning", service=SUPERVISOR)
+            return
+        self._otlp.start()
+        self.spans.export = self._otlp.add
 
     async def _launch(self) -> None:
         """Start the cells as operators want them, and say that the host is up.
@@ -308,6 +326,8 @@ class Supervisor:
         self._context.term()
         await self._state.close()
         await self._connections.close()
+        if self._otlp is not None:
+            await asyncio.to_thread(self._otlp.close)
         await asyncio.to_thread(self._notifier.close)
         self.errors.close()
 
@@ -549,7 +569,7 @@ class Supervisor:
     # -- trouble
 
     def _not_told(self, text: str) -> None:
-        """Report that nobody could be notified; comes from the thread that tried."""
+        """Report that nobody outside could be told; comes from the thread that tried."""
         with contextlib.suppress(RuntimeError):  # the loop has ended
             self._loop.call_soon_threadsafe(lambda: self.report(text, severity="warning", service=SUPERVISOR))
 
