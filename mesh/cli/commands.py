@@ -155,13 +155,14 @@ def stream(
     data: Data = None,
     to_host: Annotated[str | None, typer.Option("--to-host", metavar="NAME",
                                                 help="The host that shall answer.")] = None,
+    trace: Annotated[bool, typer.Option("--trace", help="Keep its spans, for `mesh trace`.")] = False,
 ) -> int:
     """The items of one operation, as they come.
 
     The timeout is for each of them. Ctrl-C ends the operation, too."""
     from mesh.cli.stream import stream as run
 
-    return run(scope, target, arguments or [], data, to_host)
+    return run(scope, target, arguments or [], data, to_host, trace)
 
 
 @command(app, "publish")

@@ -18,11 +18,13 @@ from mesh.errors import MeshError
 from mesh.tracing import Trace
 
 
-def stream(scope: Scope, target: str, words: list[str], data: str | None, to_host: str | None) -> int:
+def stream(
+    scope: Scope, target: str, words: list[str], data: str | None, to_host: str | None, sampled: bool
+) -> int:
     """Print the items of `service.operation` and return the exit code; leaving it has the callee stop."""
     try:
         checked_target(target)
-        failure = asyncio.run(_printed(scope, target, pairs_of(words), object_of(data), to_host))
+        failure = asyncio.run(_printed(scope, target, pairs_of(words), object_of(data), to_host, sampled))
     except MeshError as error:
         failure = Failure(error, target)
     if failure is None:
@@ -34,10 +36,10 @@ def stream(scope: Scope, target: str, words: list[str], data: str | None, to_hos
 
 
 async def _printed(
-    scope: Scope, target: str, pairs: Mapping[str, str], data: Mapping[str, Any], to_host: str | None
+    scope: Scope, target: str, pairs: Mapping[str, str], data: Mapping[str, Any], to_host: str | None, sampled: bool
 ) -> Failure | None:
     """Print items until the end; returns what ended them before it."""
-    trace = Trace.new()
+    trace = Trace.new(sampled=sampled)
     async with connected(scope) as operator:
         arguments = await arguments_for(operator, target, pairs, data, to_host)
         began = time.monotonic()
