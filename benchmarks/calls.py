@@ -26,9 +26,14 @@ class MeshFigures:
 
 
 @contextlib.contextmanager
-def running(folder: Path, *, security: str, isolation: str = "coroutine") -> Iterator[Path]:
-    """Run a mesh of two hosts with the benchmark's agents in `folder`, and stop it at the end."""
-    write_project(folder, security, isolation)
+def running(
+    folder: Path, *, security: str, isolation: str = "coroutine", echo_host: str = "pc2"
+) -> Iterator[Path]:
+    """Run a mesh of two hosts with the benchmark's agents in `folder`, and stop it at the end.
+
+    The calling agent is on the loop of mainpc; `isolation` and `echo_host` say where the called one is.
+    """
+    write_project(folder, security, isolation, echo_host)
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     log = (folder / "up.log").open("w")
     up = subprocess.Popen([sys.executable, "-m", "mesh.cli", "--config", str(folder), "up", "--json"],
@@ -60,7 +65,7 @@ def measure(folder: Path, *, calls: int, outstanding: int) -> MeshFigures:
     return MeshFigures(**answer["result"])
 
 
-def write_project(folder: Path, security: str, isolation: str) -> None:
+def write_project(folder: Path, security: str, isolation: str = "coroutine", echo_host: str = "pc2") -> None:
     """Write a project of two hosts on free ports with the benchmark's agents."""
     ports = iter(_free_ports(8))
     hosts = "\n".join(
@@ -72,11 +77,13 @@ def write_project(folder: Path, security: str, isolation: str) -> None:
         f"mesh: bench\nsecurity: {security}\nhosts:\n{hosts}\n"
         f"registry: {{host: mainpc, port: {next(ports)}, metrics_port: {next(ports)}, store: sqlite}}\n"
     )
-    for service, host, class_name in (("bench_caller", "mainpc", "Caller"), ("bench_echo", "pc2", "Echo")):
+    for service, host, class_name, place in (
+        ("bench_caller", "mainpc", "Caller", "coroutine"), ("bench_echo", echo_host, "Echo", isolation),
+    ):
         source = ROOT / "benchmarks" / "agents" / f"{service.removeprefix('bench_')}.py"
         (folder / f"{service}.py").write_text(source.read_text())
         (folder / "config" / "agents" / f"{service}.yaml").write_text(
-            f"class: {service}.py:{class_name}\nhosts: [{host}]\nisolation: {isolation}\n"
+            f"class: {service}.py:{class_name}\nhosts: [{host}]\nisolation: {place}\n"
         )
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from mesh.config import Dependency, Limits, MeshConfig, apply_overrides, find_root, findings, load
+from mesh.config import ISOLATION, Dependency, Limits, MeshConfig, apply_overrides, find_root, findings, load
 from mesh.errors import ConfigError
 
 HOSTS = """\
@@ -267,6 +267,14 @@ class TestOverrides:
             "settings.results.most",
             "settings.engine",
         }
+
+    def test_one_of_them_is_no_setting_but_where_the_agent_runs(self, project: Path) -> None:
+        clock = loaded(project).agents["clock"]
+        moved = apply_overrides(clock, {ISOLATION: "process", "results": 3})
+        assert (moved.isolation, moved.origin["isolation"], moved.settings["results"]) == ("process", "override", 3)
+        assert ISOLATION not in moved.settings and clock.isolation != "process"
+        with pytest.raises(ConfigError, match="`isolation` takes `coroutine` or `thread` or `process`, found 'cloud'"):
+            apply_overrides(clock, {ISOLATION: "cloud"})
 
     def test_a_key_with_a_hole_is_refused(self, project: Path) -> None:
         with pytest.raises(ConfigError, match=r"'a\.\.b' is no key of the settings of clock"):

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from mesh.errors import DeadlineExceeded
+from mesh.errors import DeadlineExceeded, Unreachable
 from mesh.message import Reply, Request, encode
 from mesh.policy.deadline import DeadlineGuard
 from mesh.testing import FakeClock
@@ -130,6 +130,18 @@ async def test_an_error_of_the_callee_passes() -> None:
     with pytest.raises(KeyError):
         await call
     assert len(it.guard) == 0
+
+
+@on_a_loop
+async def test_those_that_are_cancelled_may_be_answered_with_an_error() -> None:
+    it = Guarded()
+    call, given_up = it.call(ask(1)), it.call(ask(2))
+    await settle()
+    it.guard.cancel_all(lambda request: Unreachable(f"{request.target}: its process ended", began="unknown"))
+    given_up.cancel()
+    reply = await call
+    assert isinstance(reply.error, Unreachable) and reply.error.message == "kb.find: its process ended"
+    assert it.callee.cancelled == [1, 2] and len(it.guard) == 0
 
 
 @on_a_loop

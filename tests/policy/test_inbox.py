@@ -47,6 +47,34 @@ class Queue:
 
 
 @on_a_loop
+async def test_while_it_is_held_nothing_begins_and_nothing_is_lost() -> None:
+    queue = Queue(waiting=3, concurrency=2)
+    await queue.call(1)
+    queue.inbox.hold()
+    await queue.call(2, 3, 4, 5)
+    assert (queue.callee.running, len(queue.inbox)) == ([1], 3) and queue.outcome(5) == "overloaded"
+    await queue.callee.answer(1)
+    assert (queue.callee.running, queue.inbox.running) == ([], 0)
+    await queue.cancel(3)
+    queue.inbox.release()
+    await settle()
+    assert queue.callee.running == [2, 4]
+    for name in (2, 4):
+        await queue.callee.answer(name)
+    assert [queue.outcome(name) for name in (1, 2, 3, 4)] == ["answered", "answered", "cancelled", "answered"]
+    assert (queue.inbox.running, len(queue.inbox)) == (0, 0)
+
+
+@on_a_loop
+async def test_to_release_what_is_not_held_changes_nothing() -> None:
+    queue = Queue(waiting=10, concurrency=1)
+    await queue.call(1, 2)
+    queue.inbox.release()
+    await settle()
+    assert queue.callee.running == [1]
+
+
+@on_a_loop
 async def test_so_many_run_at_a_time_and_the_others_take_their_turns_in_order() -> None:
     queue = Queue(waiting=10, concurrency=2)
     await queue.call(1, 2, 3, 4, 5)

@@ -41,7 +41,10 @@ class Expected(Protocol):
 
     service: str
     incarnation: int
-    landlord: Landlord
+
+    @property
+    def landlord(self) -> Landlord:
+        """The cell it belongs to."""
 
     def arrived(self, session: Session) -> None:
         """Be given the connection of the process."""
