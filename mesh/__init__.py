@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         MLAgent,
         Peer,
         StateVersion,
+        TypedPeer,
         Usage,
         Written,
         every,
@@ -67,6 +68,7 @@ __all__ = [  # noqa: RUF022 - grouped by use, not by letter
     "EngineConfig",
     "Peer",
     "StateVersion",
+    "TypedPeer",
     "Usage",
     "Written",
     # what a call may raise

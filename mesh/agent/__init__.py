@@ -1,7 +1,7 @@
 """What agents are made of, and what a host needs to run them."""
 
 from mesh.agent.agent import Agent, examine, finish, reconfigure
-from mesh.agent.caller import Caller, Peer
+from mesh.agent.caller import Caller, Peer, TypedPeer
 from mesh.agent.chat import ChatClient, Completion, Usage
 from mesh.agent.context import AgentContext, CallOptions
 from mesh.agent.data import DataAgent
@@ -19,7 +19,7 @@ __all__ = [  # noqa: RUF022
     # writing an agent
     "Agent", "AgentConfig", "DataAgent", "MLAgent", "operation", "subscribe", "every",
     # calling others
-    "Caller", "Peer",
+    "Caller", "Peer", "TypedPeer",
     # data, state and models
     "Database", "Written", "StateVersion", "ChatClient", "Completion", "Usage", "Engine", "EngineConfig",
     # running agents: for the host

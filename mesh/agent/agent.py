@@ -11,10 +11,10 @@ from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Self, TypeVar
+from typing import Any, ClassVar, Self, TypeVar, overload
 
 from mesh.address import nearest
-from mesh.agent.caller import Caller, Peer
+from mesh.agent.caller import Caller, P, Peer
 from mesh.agent.context import AgentContext, CallOptions
 from mesh.agent.settings import AgentConfig, read_settings
 from mesh.clock import Clock
@@ -122,8 +122,14 @@ class Agent:
         """
         return bound(self).context.stream(target, arguments, timeout, _PLAIN)
 
-    def peer(self, service: str) -> Peer:
-        """Return another service as an object whose methods are its operations."""
+    @overload
+    def peer(self, service: str) -> Peer: ...
+
+    @overload
+    def peer(self, service: type[P]) -> P: ...
+
+    def peer(self, service: str | type[P]) -> Peer | P:
+        """Return another service as an object whose methods are its operations, typed for a class of `mesh stubs`."""
         return Caller(bound(self).context, _PLAIN).peer(service)
 
     def options(self, *, to_host: str | None = None) -> Caller:

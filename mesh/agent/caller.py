@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, overload
 
 from mesh.agent.context import AgentContext, CallOptions
 from mesh.stream import Stream
+
+P = TypeVar("P", bound="TypedPeer")
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,9 +29,35 @@ class Caller:
         """Return the items of `service.operation`, for `async for`."""
         return self.context.stream(target, arguments, timeout, self.options)
 
-    def peer(self, service: str) -> Peer:
-        """Return `service` as an object whose methods are its operations."""
-        return Peer(service, self)
+    @overload
+    def peer(self, service: str) -> Peer: ...
+
+    @overload
+    def peer(self, service: type[P]) -> P: ...
+
+    def peer(self, service: str | type[P]) -> Peer | P:
+        """Return `service` as an object whose methods are its operations; a class that `mesh stubs` wrote has types."""
+        return Peer(service, self) if isinstance(service, str) else service(service.SERVICE, self)
+
+
+class TypedPeer:
+    """Base of the classes that `mesh stubs` writes: a `Peer` of one service whose operations have types."""
+
+    SERVICE: ClassVar[str]
+
+    __slots__ = ("_caller", "_service")
+
+    def __init__(self, service: str, caller: Caller) -> None:
+        self._service = service
+        self._caller = caller
+
+    if not TYPE_CHECKING:  # a checker must not take a name it does not know for an operation
+
+        def __getattr__(self, operation: str) -> PeerOperation:
+            return Peer.__getattr__(self, operation)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._service!r})"
 
 
 class Peer:

@@ -6,6 +6,7 @@ half a one, and `mesh status` does not load the agents.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -381,6 +382,20 @@ def new_agent(
     from mesh.cli.new import new_agent as run
 
     run(scope, name, host, layer)
+
+
+@command(app, "stubs", timeout=30.0)
+def stubs(
+    scope: Scope,
+    services: Annotated[list[str] | None, typer.Argument(metavar="[SERVICE]...", show_default=False)] = None,
+    out: Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Where to.",
+                                             show_default="agents/clients")] = None,
+    offline: Annotated[bool, typer.Option("--offline", help="From the agents' files; needs no mesh.")] = False,
+) -> None:
+    """Write typed peers of services for your agents."""
+    from mesh.cli.stubs import stubs as run
+
+    run(scope, services or [], out, offline)
 
 
 app.add_typer(_new, name="new")
