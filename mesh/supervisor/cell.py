@@ -128,6 +128,11 @@ class Cell:
         return self.spec.origin.get("isolation", "default") if self._moved is None else self._moved[1]
 
     @property
+    def tenancy(self) -> Tenancy | None:
+        """What holds the agent, while it runs or starts."""
+        return self._tenancy
+
+    @property
     def pid(self) -> int:
         """The process the agent runs in."""
         return (self._tenancy.pid if self._tenancy is not None else None) or os.getpid()

@@ -60,6 +60,11 @@ class Resident:
     pid: int | None = None
     memory_mb: float | None = None
 
+    @property
+    def agent(self) -> Agent | None:
+        """The agent itself, while it is bound."""
+        return self._agent
+
     # -- life
 
     async def load(self) -> Offer:

@@ -35,6 +35,7 @@ from mesh.supervisor.house import House
 from mesh.supervisor.incarnation import counting
 from mesh.supervisor.loader import load_agent_class
 from mesh.supervisor.notice import Occasion
+from mesh.supervisor.resident import Resident
 from mesh.testing.clock import FakeClock, settle
 from mesh.testing.peer import FakePeer
 from mesh.topics import matches
@@ -172,6 +173,13 @@ class InMemoryMesh:
         raise InvalidArgument(
             f"no agent {service} was added to this mesh; it has {', '.join(known) or 'none yet'}", path="service"
         )
+
+    def agent(self, service: str) -> Agent:
+        """Return the running agent itself, for what no operation shows."""
+        tenancy = self.cell(service).tenancy
+        if not isinstance(tenancy, Resident) or tenancy.agent is None:
+            raise LookupError(f"{service} does not run in this process: it is {self.cell(service).state}")
+        return tenancy.agent
 
     def cut(self, host: str) -> None:
         """Cut a host off: calls to it and from it fail as `unreachable`, events do not pass."""

@@ -26,7 +26,7 @@ class RealTime(Clock):
     """The machine's clock where the in-memory mesh wants one to turn."""
 
     async def advance(self, seconds: float) -> None:
-        await asyncio.sleep(min(seconds, 0.01))
+        await super().sleep(min(seconds, 0.01))
 
 
 @pytest.mark.parametrize("isolation", ["coroutine", "thread"])

@@ -99,7 +99,7 @@ async def test_a_sample_is_taken_each_five_seconds_with_the_way_to_the_other_hos
 
 async def samples(mesh: InMemoryMesh, count: int) -> None:
     """Wait until that many samples are there; each is read in a thread."""
-    agent = mesh.cell("system_digital_twin")._agent
+    agent = mesh.agent("system_digital_twin")
     assert isinstance(agent, SystemDigitalTwin)
     await eventually(lambda: len(agent._samples) == count)
 

@@ -49,7 +49,7 @@ def error(number: int, service: str, severity: str = "error") -> dict[str, Any]:
 async def tell(mesh: InMemoryMesh, number: int, service: str, severity: str = "error") -> None:
     """Let an error come over the bus and wait until it is kept."""
     await mesh.publish(f"errors.{severity}.mainpc.{service}", error(number, service, severity))
-    agent = mesh.cell("system_health_manager")._agent
+    agent = mesh.agent("system_health_manager")
     assert isinstance(agent, SystemHealthManager)
     for _ in range(1000):
         if await agent._database.query("SELECT 1 FROM errors WHERE error_id = ?", (f"mainpc-{number:06d}",)):
@@ -65,7 +65,7 @@ async def test_an_agents_failure_on_the_other_host_is_kept_as_it_was_reported(me
         await mesh.request("clumsy.stumble")
     (report,) = mesh.reports
 
-    agent = mesh.cell("system_health_manager")._agent
+    agent = mesh.agent("system_health_manager")
     assert isinstance(agent, SystemHealthManager)
     await eventually(lambda: agent._patterns.failing("clumsy", mesh.clock.monotonic()))
     (one,) = (await asked(mesh, "get_recent_errors"))["errors"]

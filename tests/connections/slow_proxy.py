@@ -6,6 +6,8 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 
+from mesh.clock import Clock
+
 
 class SlowProxy:
     """Delays answers by `delay` seconds; `cut` ends every connection in the middle of what it does."""
@@ -35,7 +37,7 @@ class SlowProxy:
         with contextlib.suppress(OSError):
             while data := await reader.read(65536):
                 if delayed and self.delay:
-                    await asyncio.sleep(self.delay)
+                    await Clock().sleep(self.delay)
                 writer.write(data)
                 await writer.drain()
         writer.close()
