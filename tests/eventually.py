@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -21,6 +21,16 @@ async def eventually(condition: Callable[[], T | None], limit: float = 5.0) -> T
     return value
 
 
+async def eventually_awaited(condition: Callable[[], Awaitable[T | None]], limit: float = 5.0) -> T:
+    """Do the same where the condition has to be awaited."""
+    until = time.monotonic() + limit
+    while not (value := await condition()):
+        if time.monotonic() > until:
+            raise AssertionError(_complaint(condition, value, limit))
+        await asyncio.sleep(STEP)
+    return value
+
+
 def wait_until(condition: Callable[[], T | None], limit: float = 5.0) -> T:
     """Do the same outside a loop."""
     until = time.monotonic() + limit
@@ -31,7 +41,7 @@ def wait_until(condition: Callable[[], T | None], limit: float = 5.0) -> T:
     return value
 
 
-def _complaint(condition: Callable[[], T | None], value: T | None, limit: float) -> str:
+def _complaint(condition: Callable[[], object], value: T | None, limit: float) -> str:
     code = getattr(condition, "__code__", None)
     where = f"{code.co_filename}:{code.co_firstlineno}" if code is not None else repr(condition)
     return f"not so within {limit} s: the condition at {where} is {value!r}"

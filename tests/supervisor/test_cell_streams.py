@@ -23,7 +23,7 @@ from mesh.errors import (
 from mesh.stream import Stream
 from mesh.testing import InMemoryMesh, in_mesh
 from mesh.testing.clock import settle
-from tests.eventually import eventually
+from tests.eventually import eventually, eventually_awaited
 
 CODE = ("coroutine", "thread")
 
@@ -149,11 +149,10 @@ async def closed(mesh: InMemoryMesh) -> list[str]:
 
 
 async def until_closed(mesh: InMemoryMesh, *names: str) -> None:
-    for _ in range(200):
-        if await closed(mesh) == list(names):
-            return
-        await asyncio.sleep(0.01)
-    assert await closed(mesh) == list(names)
+    async def are_closed() -> bool:
+        return await closed(mesh) == list(names)
+
+    await eventually_awaited(are_closed)
 
 
 # --- items ------------------------------------------------------------------------------------------------------------
@@ -285,8 +284,12 @@ async def test_a_generator_that_exits_is_a_crash_of_its_agent(mesh: InMemoryMesh
     with pytest.raises(RemoteFailure, match="SystemExit"):
         await rest(mesh.stream("model.breaks", how="exit"))
     assert cell.restarts == 0
-    await mesh.clock.advance(1.0)
-    await eventually(lambda: cell.state == "ready")
+
+    async def is_ready() -> bool:
+        await mesh.clock.advance(0.2)
+        return cell.state == "ready"
+
+    await eventually_awaited(is_ready)
     assert cell.restarts == 1
 
 
@@ -392,11 +395,12 @@ async def test_a_stream_outlives_the_deadline_of_its_opening(mesh: InMemoryMesh,
 
 async def _turned(mesh: InMemoryMesh, waiting: asyncio.Future[Any]) -> None:
     """Turn the clock by 20 s once the agent sleeps, wherever its code runs."""
-    for _ in range(100):
-        if waiting.done():
-            return
+
+    async def is_done() -> bool:
         await mesh.clock.advance(1.0)
-        await asyncio.sleep(0.005)
+        return waiting.done()
+
+    await eventually_awaited(is_done)
 
 
 @in_mesh
@@ -404,7 +408,8 @@ async def test_an_agent_that_stops_ends_its_streams(mesh: InMemoryMesh, isolatio
     cell = await mesh.add("model", Model, isolation=isolation)
     stream = mesh.stream("model.stuck")
     assert await anext(stream) == "first"
-    agent = cell._tenancy._agent  # type: ignore[union-attr]
+    agent = mesh.agent("model")
+    assert isinstance(agent, Model)
     stopping = asyncio.create_task(cell.stop("for the test"))
     await eventually(lambda: cell.state == "draining")
     with pytest.raises(Unavailable):
@@ -412,9 +417,11 @@ async def test_an_agent_that_stops_ends_its_streams(mesh: InMemoryMesh, isolatio
     await mesh.clock.advance(6.0)
     with pytest.raises(Cancelled):
         await anext(stream)
-    for _ in range(50):
+    async def is_stopped() -> bool:
         await mesh.clock.advance(0.1)
-        await asyncio.sleep(0.002)
+        return stopping.done()
+
+    await eventually_awaited(is_stopped)
     await stopping
     assert agent.closed == ["stuck"]
 
