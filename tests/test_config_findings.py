@@ -244,7 +244,7 @@ class TestKeys:
                 f"{CLOCK}isolation: thraed",
                 3,
                 "invalid_value",
-                "`isolation` takes `coroutine` or `thread` or `process`, found 'thraed'",
+                "`isolation` takes `coroutine` or `thread` or `process` or `auto`, found 'thraed'",
             ),
             (
                 f"{CLOCK}environments: {{production: 5}}",

@@ -68,10 +68,15 @@ def _print(rows: list[Row]) -> None:
         Column("p50 ms", True, 2), Column("p99 ms", True, 1), Column("loop ms", True, 3),
         Column("incarnation", True, 9),
     ]
-    shown = [[row["service"], row["host"], row["state"], row["isolation"], row["pid"], row["restarts"], row["inbox"],
+    shown = [[row["service"], row["host"], row["state"], isolation(row), row["pid"], row["restarts"], row["inbox"],
               row["calls"], row["errors"], _ms(row["p50_ms"]), _ms(row["p99_ms"]), row["loop_ms"], row["incarnation"]]
              for row in rows]
     table(columns, shown, {at: text for at, row in enumerate(rows) if (text := _note(row))})
+
+
+def isolation(row: Row) -> str:
+    """Return where an agent runs, and that it is there by itself, not by its config."""
+    return f"auto → {row['isolation']}" if row.get("isolation_set") == "auto" else str(row["isolation"])
 
 
 def _ms(value: float | None) -> str | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+from mesh.cli.agents import isolation
 from mesh.cli.hosts import checked, homes, names
 from mesh.cli.operator import connected
 from mesh.cli.scope import Scope
@@ -40,7 +41,7 @@ async def _asked(scope: Scope, service: str, host: str | None) -> Row:
 
 def _print(told: Row) -> None:
     say(f"{coloured(told['service'], 'bold')}: {told['purpose'] or 'no purpose told'}")
-    say(f"  {told['class']}, {told['isolation']}{_place(told)}" + (", required" if told["required"] else ""))
+    say(f"  {told['class']}, {isolation(told)}{_place(told)}" + (", required" if told["required"] else ""))
     for row in told["instances"]:
         say(f"  on {row['host']}: {state(row['state'])}" + (f", {row['reason']}" if row["reason"] else ""))
     for name in sorted({*told["configured_on"]} - {row["host"] for row in told["instances"]}):
@@ -65,8 +66,9 @@ def _print(told: Row) -> None:
 def _place(told: Row) -> str:
     """Return where an agent runs that its file does not place there, and its process if that is its own."""
     words = [] if told["memory_mb"] is None else [f"pid {told['pid']}", f"{told['memory_mb']:.0f} MiB"]
-    moved = ":" not in told["isolation_origin"] and told["isolation_origin"] != "default"
-    return f" ({', '.join([*words, told['isolation_origin']] if moved else words)})" if words or moved else ""
+    origin = told["isolation_origin"]
+    moved = origin.startswith("auto:") or (":" not in origin and origin != "default")
+    return f" ({', '.join([*words, origin] if moved else words)})" if words or moved else ""
 
 
 def _print_operations(operations: list[Row]) -> None:

@@ -19,6 +19,7 @@ from mesh.config.model import (
     MeshConfig,
     RedisConfig,
     RegistryConfig,
+    Rung,
     StateConfig,
 )
 from mesh.config.overrides import ISOLATION, apply_overrides, config_key, override_key
@@ -40,6 +41,7 @@ __all__ = [
     "MeshConfig",
     "RedisConfig",
     "RegistryConfig",
+    "Rung",
     "Severity",
     "StateConfig",
     "apply_overrides",

@@ -9,7 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 Security = Literal["curve", "none"]
 Store = Literal["sqlite", "redis"]
-Isolation = Literal["coroutine", "thread", "process"]
+Rung = Literal["coroutine", "thread", "process"]
+Isolation = Literal["coroutine", "thread", "process", "auto"]
 
 DEFAULT_ENVIRONMENT = "development"
 

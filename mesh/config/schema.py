@@ -123,7 +123,8 @@ class AgentSection(Section):
     )
     isolation: Isolation = Field(
         default="coroutine", description="`coroutine` on the host's event loop; `thread` for libraries that block; "
-        "`process` for those that hold the interpreter, crash or leak."
+        "`process` for those that hold the interpreter, crash or leak; `auto` begins as a coroutine and moves it "
+        "when it holds the loop or crashes."
     )
     limits: Limits = Field(default=Limits(), description="What its cell may take up.")
     settings: dict[str, Any] = Field(default_factory=dict, description="Its own settings, as its `Config` names them.")

@@ -73,8 +73,9 @@ class Board:
         """Return one agent's row of `mesh agents`."""
         return {
             "service": cell.service, "host": self._name, "state": cell.state.value, "isolation": cell.isolation,
+            "isolation_set": cell.spec.isolation, "isolation_origin": cell.isolation_origin,
             "required": cell.spec.required, "incarnation": cell.incarnation, "pid": cell.pid,
-            "memory_mb": cell.memory_mb, "isolation_origin": cell.isolation_origin,
+            "memory_mb": cell.memory_mb,
             "restarts": cell.restarts, "inbox": len(cell.inbox), "calls": cell.stats.calls,
             "errors": cell.stats.errors, "p50_ms": _ms(cell.stats.latency.quantile(0.5)),
             "p99_ms": _ms(cell.stats.latency.quantile(0.99)), "loop_ms": round(cell.stats.loop_seconds * 1000, 1),
@@ -92,7 +93,7 @@ class Board:
     def _counts(self, cell: Cell) -> dict[str, Any]:
         return {
             "service": cell.service, "state": cell.state.value, "reason": cell.lifecycle.reason or None,
-            "isolation": cell.spec.isolation, "inbox": len(cell.inbox), "loop_s": cell.stats.loop_seconds,
+            "isolation": cell.isolation, "inbox": len(cell.inbox), "loop_s": cell.stats.loop_seconds,
             "operations": [
                 {"operation": name, "errors": sum(one.errors.values()), "seconds": one.latency.sum,
                  "buckets": [[at, count] for at, count in enumerate(one.latency.counts) if count]}

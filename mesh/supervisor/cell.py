@@ -11,7 +11,7 @@ from contextvars import Context
 from typing import Any
 
 from mesh.agent.agent import Agent
-from mesh.config import AgentSpec, Isolation
+from mesh.config import AgentSpec, Isolation, Rung
 from mesh.errorbus import kind_of
 from mesh.errors import MeshError, StartError, Unavailable, Unreachable
 from mesh.message import Event, Reply, Request
@@ -70,7 +70,7 @@ class Cell:
         self._desired = True
         self._tenancy: Tenancy | None = None
         self._moved: tuple[Isolation, str] | None = None
-        self._runs_as: Isolation | None = None
+        self._runs_as: Rung | None = None
         self._moving = False
         self._unheard: deque[Event] = deque()
         self._renewal: asyncio.Task[None] | None = None
@@ -118,9 +118,10 @@ class Cell:
         return dict(self.spec.settings) if settings is None else settings
 
     @property
-    def isolation(self) -> Isolation:
-        """Where the agent runs, or will at its next start."""
-        return self.spec.isolation if self._moved is None else self._moved[0]
+    def isolation(self) -> Rung:
+        """Where the agent runs, or will at its next start; `auto` begins as a coroutine."""
+        wanted = self.spec.isolation if self._moved is None else self._moved[0]
+        return "coroutine" if wanted == "auto" else wanted
 
     @property
     def isolation_origin(self) -> str:
@@ -340,6 +341,7 @@ class Cell:
         self._guard.cancel_all(_ending(str(error)))
         delay, error_id = self._failed(error)
         self._life = self._task(self._recover(delay))
+        self._house.crashed(self.service)
         return error_id
 
     async def _recover(self, delay: float | None) -> None:

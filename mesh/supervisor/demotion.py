@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
-from typing import Literal
 
+from mesh.config import Rung
 from mesh.supervisor.hold import Hold, Kind
 
 TIMES = 3
@@ -18,8 +18,6 @@ SECONDS = 5.0
 WITHIN = 300.0
 CRASHES = 3
 CRASHED_WITHIN = 60.0
-
-Rung = Literal["coroutine", "thread", "process"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ ROLLED = 0.001
 QUEUED = 0.2
 OTHERS = 0.2
 MOSTLY = 0.5
+RIVAL = 0.25
 KEPT = 16
 
 
@@ -206,8 +207,8 @@ class Holds:
         """Tell whether another thread kept the interpreter since the last sample, so that nothing else could run."""
         last = self._readings[-1] if self._readings else reading
         own = 0.0 if reading.cpu is None or last.cpu is None else reading.cpu - last.cpu
-        if reading.others <= max(LIMIT, MOSTLY * reading.missed) or own > reading.others:
-            return []
+        if reading.others <= max(LIMIT, RIVAL * reading.missed) or own > reading.others:
+            return []  # it may have waited for a core itself, but Python code gives way within 5 ms of computing
         return [Hold(rival, reading.missed, Kind.SEIZING)]
 
     def _stayed(self, before: Stand, after: Stand, reading: Reading) -> bool:

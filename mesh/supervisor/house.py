@@ -65,8 +65,9 @@ class Quarters:
 class House(Quarters):
     """The host as its cells see it.
 
-    `changed` is told of the service that has a new state; `missing` says which soft dependency is away, or None;
-    `dependencies_ready` waits for the hard ones; `nursery` is where processes of cells come in, None where none can.
+    `changed` is told of the service that has a new state, `crashed` of one that crashed while it ran; `missing` says
+    which soft dependency is away, or None; `dependencies_ready` waits for the hard ones; `nursery` is where processes
+    of cells come in, None where none can.
     """
 
     deadlines: Deadlines
@@ -76,3 +77,4 @@ class House(Quarters):
     dependencies_ready: Callable[[AgentSpec], Awaitable[None]]
     next_incarnation: Callable[[], int]
     nursery: Nursery | None = None
+    crashed: Callable[[str], None] = lambda service: None

@@ -17,7 +17,7 @@ from mesh import __version__, wire
 from mesh.address import endpoint
 from mesh.client import Calls, Client, failures
 from mesh.clock import Clock
-from mesh.config import ISOLATION, Isolation, MeshConfig
+from mesh.config import ISOLATION, Isolation, MeshConfig, Rung
 from mesh.config.revision import revision
 from mesh.connections import Connections, Target
 from mesh.directory import Difference, Directory
@@ -33,6 +33,7 @@ from mesh.port import ensure_free
 from mesh.records import HostRecord
 from mesh.state import states_of
 from mesh.supervisor import otlp
+from mesh.supervisor.auto import Auto
 from mesh.supervisor.bell import Bell
 from mesh.supervisor.board import Board
 from mesh.supervisor.bus import EventBus
@@ -161,7 +162,9 @@ class Supervisor:
         )
         self._reach = Reach(config, name, self._pool, Client(f"{SUPERVISOR}@{name}", self.outgoing, self.clock),
                             self.clock, lambda: self._membership.endpoint)
-        self._looptime = LoopTime(name, config.root, self.cells, clock=self.clock, report=self.report, tell=tell)
+        self._auto = Auto(self.cells, clock=self.clock, report=self.report, isolate=self._demote, spawn=self._spawn)
+        self._looptime = LoopTime(name, config.root, self.cells, clock=self.clock, report=self.report, tell=tell,
+                                  blamed=self._auto.held)
         self.live_config = LiveConfig(name, self._cells, self.directory,
                                       Client(f"{SUPERVISOR}@{name}", self.outgoing, self.clock), self._bell, self.clock)
         self._control = Control(self)
@@ -183,7 +186,7 @@ class Supervisor:
             deadlines=self._deadlines, outgoing=self.outgoing, report=self.report, publish=self.publish,
             changed=self._cell_changed, missing=self._cells.missing, dependencies_ready=self._cells.dependencies_ready,
             next_incarnation=counting(self.clock), overran=self._looptime.overran, calls=self._calls,
-            nursery=self._nursery,
+            nursery=self._nursery, crashed=self._auto.crashed,
         )
 
     # -- from start to stop
@@ -397,6 +400,10 @@ class Supervisor:
         warning = await self._record_isolation(cell.service, isolation) if remember else None
         await cell.isolate(isolation or self._config.agents[cell.service].isolation, reason)
         return warning
+
+    async def _demote(self, cell: Cell, isolation: Rung, reason: str) -> None:
+        """Move a cell's agent by the host's own decision, which ends with the host."""
+        await self.isolate_agent(cell, isolation, reason, remember=False)
 
     async def _record_desired(self, service: str, desired: str) -> str | None:
         """Have the registry remember what the operator wants; returns a warning if it cannot."""

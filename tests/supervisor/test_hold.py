@@ -162,7 +162,7 @@ def test_a_thread_that_kept_the_interpreter_is_named() -> None:
     loop.go_on(7.0)
     assert loop.sample(None, THREAD, others=6.8, missed=6.9) == [Hold(THREAD, 6.9, Kind.SEIZING)]
     loop.go_on(1.0)
-    assert loop.sample(None, THREAD, others=0.1, missed=0.9) == []
+    assert loop.sample(None, THREAD, others=0.2, missed=0.9) == []
     loop.go_on(1.0, cpu=0.9)
     assert loop.sample(None, THREAD, others=0.6, missed=0.9) == []
 
