@@ -6,22 +6,26 @@ from mesh.agent.chat import ChatClient, Completion, Usage
 from mesh.agent.context import AgentContext, CallOptions
 from mesh.agent.data import DataAgent
 from mesh.agent.engine import Engine, EngineConfig
+from mesh.agent.integration import HttpSettings, IntegrationAgent
 from mesh.agent.interface import Interface, compile_agent
 from mesh.agent.ml import MLAgent
 from mesh.agent.operation import every, operation, subscribe
 from mesh.agent.reaction import Subscription, Timer, compile_subscriptions, compile_timers
 from mesh.agent.schema import RESERVED, Operation, compile_operations
 from mesh.agent.settings import AgentConfig, read_settings
+from mesh.connections import Answer
 from mesh.database import Database, Written
+from mesh.models import Batched
 from mesh.state import StateStore, StateVersion
 
 __all__ = [  # noqa: RUF022
     # writing an agent
-    "Agent", "AgentConfig", "DataAgent", "MLAgent", "operation", "subscribe", "every",
+    "Agent", "AgentConfig", "DataAgent", "IntegrationAgent", "MLAgent", "operation", "subscribe", "every",
     # calling others
     "Caller", "Peer", "TypedPeer",
     # data, state and models
     "Database", "Written", "StateVersion", "ChatClient", "Completion", "Usage", "Engine", "EngineConfig",
+    "Answer", "Batched", "HttpSettings",
     # running agents: for the host
     "AgentContext", "CallOptions", "StateStore", "examine", "finish", "reconfigure", "read_settings", "RESERVED",
     "Interface", "Operation", "Subscription", "Timer",

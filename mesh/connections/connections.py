@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ from mesh.errors import EngineMissing
 from mesh.metrics import Sample
 
 if TYPE_CHECKING:
+    from mesh.connections.http import HttpClient, HttpPool
     from mesh.connections.redis import Carry, RedisClient, RedisTarget
 
 NO_REDIS = 'add `connections: {redis: {url: "redis://HOST:6379/0"}}` to config/hosts.yaml'
@@ -45,11 +47,26 @@ class Connections:
             known = self._add(RedisTarget(self.config.redis, self.clock))
         return known  # type: ignore[return-value]  # the target of this name is one
 
+    @property
+    def http(self) -> HttpPool:
+        """HTTP; raises `EngineMissing` when httpx is not installed."""
+        known = self._targets.get("http")
+        if known is None:
+            from mesh.connections.http import HttpPool  # an extra, for those who use it
+
+            known = self._add(HttpPool(self.config.http, self.clock))
+            for named in known.targets.values():  # type: ignore[attr-defined]  # it is the pool, made a line above
+                self._add(named)
+        return known  # type: ignore[return-value]  # the target of this name is one
+
     def start(self) -> None:
         """Begin to look whether the targets that config names are well."""
         self._looking = True
         if self.config.redis is not None:
             _ = self.redis
+        if self.config.http.targets:
+            with contextlib.suppress(EngineMissing):  # whoever uses them is told
+                _ = self.http
         for target in self._targets.values():
             target.start()
 
@@ -98,6 +115,8 @@ class AgentConnections:
         self._carry = carry
         self._remaining = remaining
         self._redis: RedisClient | None = None
+        self._http: HttpClient | None = None
+        self._missing: str | None = None
 
     @property
     def redis(self) -> RedisClient:
@@ -110,9 +129,25 @@ class AgentConnections:
             self._redis = RedisClient(target, self._carry, self._remaining)
         return self._redis
 
+    @property
+    def http(self) -> HttpClient:
+        """HTTP within the limits of config; raises `EngineMissing` when httpx is not installed."""
+        if self._http is None:
+            try:
+                pool = self._connections.http
+            except EngineMissing as error:
+                self._missing = error.message
+                raise
+            from mesh.connections.http import HttpClient  # loaded with its pool
+
+            pool.users.add(self._service)
+            self._http = HttpClient(pool, self._service, self._carry, self._remaining)
+        return self._http
+
     def limits(self) -> list[str]:
         """Return why what this agent uses limits it."""
-        return reasons(self._connections.targets(), self._service)
+        missing = [self._missing] if self._missing else []
+        return [*missing, *reasons(self._connections.targets(), self._service)]
 
     def leave(self) -> None:
         """Be no user of anything any more."""
