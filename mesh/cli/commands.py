@@ -306,6 +306,27 @@ def check(scope: Scope) -> int:
     return run(scope)
 
 
+@command(app, "backup", timeout=None)
+def backup(
+    scope: Scope, file: Annotated[Path, typer.Argument(metavar="FILE", show_default=False)],
+) -> int:
+    """Save this machine's keys and state to a file, also while it runs."""
+    from mesh.cli.backup import backup as run
+
+    return run(scope, file)
+
+
+@command(app, "restore", timeout=None)
+def restore(
+    scope: Scope, file: Annotated[Path, typer.Argument(metavar="FILE", show_default=False)],
+    force: Annotated[bool, typer.Option("--force", help="Move aside what is there.")] = False,
+) -> None:
+    """Put back what `mesh backup` saved; nothing may run."""
+    from mesh.cli.backup import restored as run
+
+    run(scope, file, force)
+
+
 @command(app, "why")
 def why(
     scope: Scope,
