@@ -307,7 +307,7 @@ class Cell:
             return Resident(spec, self._house, self, self.stats, self._load)
         if self._house.nursery is None:
             raise self._no_nursery()
-        return Proxy(spec, incarnation, self._house.nursery, self)
+        return Proxy(spec, incarnation, self._house.nursery, self, self.stats)
 
     def _no_nursery(self) -> StartError:
         return StartError(f"{self.service}: `isolation: process` needs a running host; a test in memory takes "

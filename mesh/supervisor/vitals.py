@@ -16,7 +16,7 @@ TICK = 0.25
 FADES = 0.25
 
 LAG = gauge("mesh_loop_lag_seconds", "How late the event loop's timers run; falls slowly after each peak.")
-STILL = gauge("mesh_loop_still_seconds", "How long the event loop has stood still, over its tick of 0.1 s.")
+STILL = gauge("mesh_loop_still_seconds", f"How long the event loop has stood still, over its tick of {TICK:g} s.")
 THREADS = gauge("mesh_threads", "Threads of Python in this process.")
 CONTEXTS = gauge("mesh_zmq_contexts", "ZeroMQ contexts of this process.")
 

@@ -94,6 +94,18 @@ def test_one_that_computes_moves_to_a_process_and_its_calls_are_answered_on(mesh
     assert "computing in spin() at agents/spinner.py" in said(mesh, "spinner")
 
 
+def test_what_it_uses_in_its_process_is_shown_and_steals_nothing(mesh: Project) -> None:
+    def blamed() -> dict[str, Any]:
+        found: list[dict[str, Any]] = mesh.json("blame")["agents"]
+        return next(each for each in found if each["service"] == "spinner")
+
+    moved(mesh, "spinner", "process")
+    before = blamed()
+    mesh.call("spinner.spin", seconds=1.0)
+    after = wait_until(lambda: (now := blamed())["used_ms"] > before["used_ms"] + 900 and now, 30)
+    assert (after["holds"], after["stolen_ms"], after["isolation"]) == (before["holds"], before["stolen_ms"], "process")
+
+
 def test_one_that_crashes_again_and_again_moves_to_a_process_before_it_is_given_up(mesh: Project) -> None:
     for _ in range(3):
         wait_until(lambda: row(mesh, "leaver")["state"] == "ready", 20)

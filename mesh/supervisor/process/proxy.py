@@ -18,6 +18,7 @@ from mesh.config import AgentSpec
 from mesh.errorbus import ErrorDetail, Passed
 from mesh.errors import ConfigError, DeadlineExceeded, MeshError, Unavailable, Unreachable
 from mesh.message import Event, Reply, Request, decode
+from mesh.policy.measure import CallStats
 from mesh.supervisor.process.nursery import SUPERVISOR, Nursery
 from mesh.supervisor.process.output import Output
 from mesh.supervisor.process.process import Process
@@ -35,10 +36,14 @@ CHECK_PATIENCE = 5.0
 class Proxy:
     """The agent of one start of a cell, in a process of its own."""
 
-    def __init__(self, spec: AgentSpec, incarnation: int, nursery: Nursery, landlord: Landlord) -> None:
+    def __init__(
+        self, spec: AgentSpec, incarnation: int, nursery: Nursery, landlord: Landlord, stats: CallStats
+    ) -> None:
         self.service = spec.service
         self.incarnation = incarnation
         self.landlord = landlord
+        self._stats = stats
+        self._billed = 0.0
         self._memory_mb: float | None = None
         self._told = False
         self._spec = spec
@@ -210,9 +215,12 @@ class Proxy:
             self.landlord.gone(self._exit())
 
     async def _judge(self, asked: asyncio.Future[Any]) -> None:
-        """End a process whose loop has not answered for `stuck_s`, or whose connection is lost."""
+        """Take what an answer says; end a process whose loop gave none for `stuck_s`, or whose connection is lost."""
         error = asked.exception()
         if error is None:
+            used = float(asked.result())
+            self._stats.loop_seconds += used - self._billed
+            self._billed = used
             return
         self._stacks = await self._process.stacks()
         if isinstance(error, DeadlineExceeded):

@@ -69,7 +69,8 @@ class Tenant:
             outgoing=self._link.exchange, publish=self._publish,
             spans=SpanPost(papers.host, self._link.exchange, clock, config.tracing.sample),
         )
-        self._resident = Resident(spec, quarters, self._upstream, CallStats(), load_agent_class)
+        self._stats = CallStats()
+        self._resident = Resident(spec, quarters, self._upstream, self._stats, load_agent_class)
         self._asked: dict[str, Callable[..., Coroutine[Any, Any, Any]]] = {
             "load": self._load, "set_up": self._set_up, "check": self._resident.check,
             "tear_down": self._resident.close, "ping": self._ping, "accept": self._resident.accept,
@@ -117,8 +118,9 @@ class Tenant:
     async def _reconfigure(self, settings: dict[str, Any]) -> dict[str, Any]:
         return {"taken": await self._resident.reconfigure(settings), "settings": self._resident.settings()}
 
-    async def _ping(self) -> None:
-        """Answering is all: it shows that the loop turns."""
+    async def _ping(self) -> float:
+        """Show that the loop turns, and return the seconds that the agent's steps have used of it."""
+        return self._stats.loop_seconds
 
     # -- events
 
