@@ -38,6 +38,7 @@ lint: install
 bench: install
 	@$(BIN)/python -m benchmarks
 	@$(BIN)/python -m benchmarks.metrics
+	@$(BIN)/python -m benchmarks.tracing
 	@$(BIN)/python -m benchmarks.death
 	@$(BIN)/python -m benchmarks.recall
 

@@ -27,13 +27,14 @@ class MeshFigures:
 
 @contextlib.contextmanager
 def running(
-    folder: Path, *, security: str, isolation: str = "coroutine", echo_host: str = "pc2"
+    folder: Path, *, security: str, isolation: str = "coroutine", echo_host: str = "pc2", sample: float = 0.01
 ) -> Iterator[Path]:
     """Run a mesh of two hosts with the benchmark's agents in `folder`, and stop it at the end.
 
-    The calling agent is on the loop of mainpc; `isolation` and `echo_host` say where the called one is.
+    The calling agent is on the loop of mainpc; `isolation` and `echo_host` say where the called one is, `sample` which
+    share of the traces is sampled.
     """
-    write_project(folder, security, isolation, echo_host)
+    write_project(folder, security, isolation, echo_host, sample)
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     log = (folder / "up.log").open("w")
     up = subprocess.Popen([sys.executable, "-m", "mesh.cli", "--config", str(folder), "up", "--json"],
@@ -52,11 +53,11 @@ def running(
         log.close()
 
 
-def measure(folder: Path, *, calls: int, outstanding: int) -> MeshFigures:
-    """Have the calling agent make `calls` calls, `outstanding` at a time."""
+def measure(folder: Path, *, calls: int, outstanding: int, roots: bool = False) -> MeshFigures:
+    """Have the calling agent make `calls` calls, `outstanding` at a time; as `roots` each is a trace of its own."""
     done = subprocess.run(
         [sys.executable, "-m", "mesh.cli", "--config", str(folder), "call", "bench_caller.measure", f"calls={calls}",
-         f"outstanding={outstanding}", "--timeout", "120", "--json"],
+         f"outstanding={outstanding}", f"roots={str(roots).lower()}", "--timeout", "120", "--json"],
         capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)}, check=False,
     )
     answer = json.loads(done.stdout or "{}")
@@ -65,7 +66,9 @@ def measure(folder: Path, *, calls: int, outstanding: int) -> MeshFigures:
     return MeshFigures(**answer["result"])
 
 
-def write_project(folder: Path, security: str, isolation: str = "coroutine", echo_host: str = "pc2") -> None:
+def write_project(
+    folder: Path, security: str, isolation: str = "coroutine", echo_host: str = "pc2", sample: float = 0.01
+) -> None:
     """Write a project of two hosts on free ports with the benchmark's agents."""
     ports = iter(_free_ports(8))
     hosts = "\n".join(
@@ -76,6 +79,7 @@ def write_project(folder: Path, security: str, isolation: str = "coroutine", ech
     (folder / "config" / "hosts.yaml").write_text(
         f"mesh: bench\nsecurity: {security}\nhosts:\n{hosts}\n"
         f"registry: {{host: mainpc, port: {next(ports)}, metrics_port: {next(ports)}, store: sqlite}}\n"
+        f"tracing: {{sample: {sample}}}\n"
     )
     for service, host, class_name, place in (
         ("bench_caller", "mainpc", "Caller", "coroutine"), ("bench_echo", echo_host, "Echo", isolation),

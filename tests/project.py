@@ -116,9 +116,9 @@ class Project:
         return next(row for row in self.json("status")["hosts"] if row["name"] == name)
 
     def pid(self, name: str) -> int:
-        """Return the process of a host, as `mesh agents` tells it, or of `registry`."""
+        """Return the process of a host, as `mesh status` tells it, or of `registry`."""
         if name != "registry":
-            return int(next(row["pid"] for row in self.json("agents") if row["host"] == name))
+            return int(self.host(name)["pid"])
         return next(process.pid for process in self.processes() if "registry" in process.cmdline())
 
     def processes(self) -> list[psutil.Process]:

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from contextvars import Context
 
 from pydantic import BaseModel
 
@@ -22,8 +23,8 @@ class Caller(Agent):
     """Calls `bench_echo` as fast as it answers."""
 
     @operation
-    async def measure(self, calls: int, outstanding: int) -> Figures:
-        """Make `calls` calls, `outstanding` at a time."""
+    async def measure(self, calls: int, outstanding: int, roots: bool = False) -> Figures:
+        """Make `calls` calls, `outstanding` at a time; as `roots` each begins a trace of its own."""
         latencies: list[float] = []
 
         async def work(count: int) -> None:
@@ -35,7 +36,9 @@ class Caller(Agent):
                     raise ValueError(f"asked for {number}, got {answer}")
 
         started = time.perf_counter()
-        await asyncio.gather(*(work(calls // outstanding) for _ in range(outstanding)))
+        counts = [calls // outstanding] * outstanding
+        loop = asyncio.get_running_loop()
+        await asyncio.gather(*(loop.create_task(work(count), context=Context() if roots else None) for count in counts))
         spent = time.perf_counter() - started
         latencies.sort()
         return Figures(calls_per_second=len(latencies) / spent, p50=latencies[len(latencies) // 2],

@@ -65,6 +65,7 @@ def talking(tmp_path_factory: pytest.TempPathFactory) -> Any:
     with project(tmp_path_factory.mktemp("talking")) as made:
         made.agent("talker", TALKER)
         made.agent("other", TALKER, host="pc2", isolation="thread")
+        made.agent("apart", TALKER, host="pc2", isolation="process")
         with (made.root / "config" / "hosts.yaml").open("a") as file:
             file.write("logs: {megabytes: 2}\n")
         made.up()
@@ -94,7 +95,7 @@ def test_every_process_of_every_host_is_in_it_in_order_of_time(talking: Project)
         ("mainpc", "supervisor"), ("mainpc", "registry"), ("mainpc", "launcher"), ("pc2", "launcher"),
         ("mainpc", "talker"), ("pc2", "other")}
     assert [row["time"] for row in found] == sorted(row["time"] for row in found)
-    assert [row["operation"] for row in found if row["message"] == "set up"] == ["setup", "setup"]
+    assert [row["operation"] for row in found if row["message"] == "set up"] == ["setup"] * 3
 
 
 def test_a_line_says_service_operation_and_trace_wherever_the_code_ran(talking: Project) -> None:
@@ -112,6 +113,16 @@ def test_what_an_agent_prints_is_in_it(talking: Project) -> None:
     found = rows(talking, "--trace", trace_id)
     assert [(row["logger"], row["level"], row["service"], row["operation"], row["message"]) for row in found] == [
         ("stdout", "info", "talker", "show", "printed p1"), ("stderr", "warning", "talker", "show", "complained p1")]
+
+
+def test_an_agent_in_a_process_of_its_own_is_in_it_like_any_other(talking: Project) -> None:
+    trace_id = say(talking, "apart.show", text="p2")
+    found = rows(talking, "--trace", trace_id)
+    assert [(row["logger"], row["host"], row["service"], row["operation"], row["message"]) for row in found] == [
+        ("stdout", "pc2", "apart", "show", "printed p2"), ("stderr", "pc2", "apart", "show", "complained p2")]
+    trace_id = say(talking, "apart.both", text="x3")
+    assert [(row["service"], row["message"]) for row in rows(talking, "--trace", trace_id)] == [
+        ("other", "said x3"), ("apart", "after x3")]
 
 
 def test_lines_are_chosen_by_service_host_and_level(talking: Project) -> None:
