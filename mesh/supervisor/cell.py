@@ -13,7 +13,7 @@ from typing import Any
 from mesh.agent.agent import Agent
 from mesh.config import AgentSpec, Isolation, Rung
 from mesh.errorbus import kind_of
-from mesh.errors import MeshError, StartError, Unavailable, Unreachable
+from mesh.errors import MeshError, RemoteFailure, StartError, Unavailable, Unreachable
 from mesh.message import Event, Reply, Request
 from mesh.metrics import Sample, counter, gauge
 from mesh.policy.deadline import DeadlineGuard
@@ -45,7 +45,8 @@ EVENTS_LOST = counter("mesh_handler_events_dropped_total", "Events that an agent
                       "service")
 
 
-Before = tuple[AgentSpec, tuple[Isolation, str] | None]
+Moved = tuple[Isolation, str] | None
+Before = tuple[AgentSpec, Moved]
 
 
 class Cell:
@@ -69,7 +70,7 @@ class Cell:
         self._budget = Restarts()
         self._desired = True
         self._tenancy: Tenancy | None = None
-        self._moved: tuple[Isolation, str] | None = None
+        self._moved: Moved = None
         self._runs_as: Rung | None = None
         self._moving = False
         self._unheard: deque[Event] = deque()
@@ -199,31 +200,6 @@ class Cell:
             elif self._life is None:  # somebody wanted it back meanwhile
                 self._begin(False)
 
-    async def isolate(self, isolation: Isolation | None, reason: str) -> None:
-        """Have the agent run elsewhere from now on, None for where its config says; returns when it does, or failed to.
-
-        Running calls have `stop_s`. What arrives meanwhile waits in the inbox, and so do events; none is lost.
-        """
-        if isolation == "process" and self._house.nursery is None:
-            raise self._no_nursery()
-        async with self._turn:
-            self._moved = None if isolation is None else (isolation, reason)
-            if self.isolation == self._runs_as or not self.state.serving:
-                self._house.changed(self.service)
-                return
-            self._end_life()
-            self._moving = True
-            self.inbox.hold()
-            told = f"moves to {self.isolation} ({reason})"
-            self.lifecycle.explain(told)
-            self._house.changed(self.service)
-            await self._drain(_ending(f"{self.service} {told}"))
-            if not self.state.serving:  # it crashed meanwhile, and its next start is where it shall be
-                return
-            self.settled.clear()
-            self._life = self._task(self._live(False, moving=True))
-        await self.settled.wait()
-
     def _end_life(self) -> None:
         if self._life is not None:
             self._life.cancel()
@@ -244,19 +220,14 @@ class Cell:
 
     # -- life, lived
 
-    async def _live(self, by_operator: bool, *, moving: bool = False) -> None:
-        """Start, and start again after each failure, until it works or the budget is spent.
-
-        One that is moving stays what it was for all who look at it: its calls are taken, and wait.
-        """
+    async def _live(self, by_operator: bool) -> None:
+        """Start, and start again after each failure, until it works or the budget is spent."""
         while True:
-            if not moving:
-                self._to(State.STARTING, "starting", by_operator=by_operator)
+            self._to(State.STARTING, "starting", by_operator=by_operator)
             self.incarnation = self._house.next_incarnation()
             try:
                 await self._close()  # who was here before has ended by then
-                if not moving:
-                    await self._house.dependencies_ready(self.spec)
+                await self._house.dependencies_ready(self.spec)
                 reason = await self._come_up()
             except asyncio.CancelledError:
                 raise
@@ -268,7 +239,7 @@ class Cell:
                     self._life = None
                     return
                 await self._house.clock.sleep(delay)
-                by_operator = moving = False
+                by_operator = False
                 self.restarts += 1
                 continue
             self._budget.ready()
@@ -358,6 +329,8 @@ class Cell:
     def resize(self, spec: AgentSpec) -> None:
         """Take over a `spec`: its limits count from now on, the rest from the next start."""
         self.spec = spec
+        if self._moved is not None and self._moved[0] == spec.isolation:
+            self._moved = None  # config says so itself now
         self.inbox.resize(waiting=spec.limits.inbox, concurrency=spec.limits.concurrency)
 
     async def accept(self, spec: AgentSpec) -> None:
@@ -389,7 +362,29 @@ class Cell:
         Calls that run have `stop_s`, those that come meanwhile wait. Raises what the new one fails with: the old one
         goes on if the new one does not load; it is started again, after `undo`, if only its setup fails.
         """
-        self._renewal = self._task(self._renewed(spec, undo))
+        await self._replace(spec, self._moved if spec.isolation == self.spec.isolation else None, undo)
+
+    async def isolate(self, isolation: Isolation, reason: str) -> None:
+        """Have the agent run elsewhere from now on, as `renew` does it; one that does not run, from its next start.
+
+        Raises `RemoteFailure` if it does not come up there; it goes on where it was.
+        """
+        if isolation == "process" and self._house.nursery is None:
+            raise self._no_nursery()
+        moved = None if isolation == self.spec.isolation else (isolation, reason)
+        goal = "coroutine" if isolation == "auto" else isolation
+        if self.state.serving and goal != self._runs_as:
+            try:
+                await self._replace(self.spec, moved)
+            except Exception as error:  # the agent's own code, in part
+                raise RemoteFailure(f"{self.service} did not come up as a {goal} and goes on as a {self.isolation}: "
+                                    f"{kind_of(error)}: {error}", type=kind_of(error)) from error
+        else:
+            self._moved = moved
+        self._house.changed(self.service)
+
+    async def _replace(self, spec: AgentSpec, moved: Moved, undo: Callable[[], None] = lambda: None) -> None:
+        self._renewal = self._task(self._renewed(spec, moved, undo))
         self._renewal.add_done_callback(self._renewal_over)
         await asyncio.shield(self._renewal)
 
@@ -399,13 +394,12 @@ class Cell:
         if not done.cancelled():
             done.exception()  # whoever asked may be gone
 
-    async def _renewed(self, spec: AgentSpec, undo: Callable[[], None]) -> None:
+    async def _renewed(self, spec: AgentSpec, moved: Moved, undo: Callable[[], None]) -> None:
         async with self._turn:
             if not self.state.serving:
                 raise Unavailable(f"{self.service} is {self.state}: {self.lifecycle.reason}", retry_after=1.0)
             before = self.spec, self._moved
-            if spec.isolation != self.spec.isolation:
-                self._moved = None
+            self._moved = moved
             try:
                 await self._replaced(spec, undo, before)
             finally:

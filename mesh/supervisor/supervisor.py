@@ -397,9 +397,8 @@ class Supervisor:
 
         What is not remembered ends with this host, or with the next wish of an operator.
         """
-        warning = await self._record_isolation(cell.service, isolation) if remember else None
-        await cell.isolate(isolation or self._config.agents[cell.service].isolation, reason)
-        return warning
+        await cell.isolate(isolation or self._cells.filed(cell.service).isolation, reason)
+        return await self._record_isolation(cell.service, isolation) if remember else None
 
     async def _demote(self, cell: Cell, isolation: Rung, reason: str) -> None:
         """Move a cell's agent by the host's own decision, which ends with the host."""

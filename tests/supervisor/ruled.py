@@ -120,7 +120,7 @@ class RuledHost:
 
     async def isolate_agent(self, cell: Cell, isolation: Isolation | None, reason: str) -> str | None:
         self.wishes.append((cell.service, isolation or "config"))
-        await cell.isolate(isolation, reason)
+        await cell.isolate(isolation or "coroutine", reason)
         return self.warning
 
     async def stop_agent(self, cell: Cell) -> str | None:

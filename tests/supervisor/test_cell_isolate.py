@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from mesh import Unreachable, operation, subscribe
+from mesh import RemoteFailure, Unreachable, operation, subscribe
 from mesh.errors import StartError
 from mesh.supervisor.cell import Cell
 from mesh.testing import InMemoryMesh, in_mesh
@@ -60,7 +60,7 @@ async def test_an_agent_moves_to_a_thread_and_back(mesh: InMemoryMesh) -> None:
     await moved(mesh, cell, "thread")
     assert (cell.state, cell.isolation, cell.isolation_origin) == ("ready", "thread", "by a test")
     assert await mesh.request("mover.where") == "cell-mover" != home and cell.incarnation > before
-    await moved(mesh, cell, None)
+    await moved(mesh, cell, "coroutine")
     assert (cell.isolation, cell.isolation_origin, cell.restarts) == ("coroutine", "default", 0)
     assert await mesh.request("mover.where") == home
     assert mesh.reports == []
@@ -72,7 +72,7 @@ async def test_what_comes_while_it_moves_waits_for_it(mesh: InMemoryMesh) -> Non
     cell = await mesh.add("mover", cls)
     cls.go.clear()
     moving = asyncio.create_task(cell.isolate("thread", "by a test"))
-    await eventually(lambda: len(cell.inbox) == 0 and cell.lifecycle.reason == "moves to thread (by a test)")
+    await eventually(lambda: cell._moving)
     calls = [asyncio.create_task(mesh.request("mover.where")) for _ in range(5)]
     await mesh.publish("mover.news", "meanwhile")
     await eventually(lambda: len(cell.inbox) == 5)
@@ -94,25 +94,22 @@ async def test_running_calls_have_their_time_and_then_end_with_an_error(mesh: In
     await mesh.clock.advance(1.5)
     assert short.done() and short.result() == "done" and not long.done()
     await mesh.clock.advance(1.0)
-    with pytest.raises(Unreachable, match=r"mover\.wait: mover moves to thread \(by a test\); whether the call did"):
+    with pytest.raises(Unreachable, match=r"mover\.wait: mover is replaced by a new one; whether the call did"):
         await long
     await asyncio.wait_for(moving, 20)
     assert cell.state == "ready"
 
 
 @in_mesh
-async def test_one_that_does_not_come_up_elsewhere_is_restarted_there(mesh: InMemoryMesh) -> None:
+async def test_one_that_does_not_come_up_elsewhere_goes_on_where_it_was(mesh: InMemoryMesh) -> None:
     failing = fresh(Failing)
     failing.failed = 1000
     cell = await mesh.add("plain", failing)
     failing.failed = 999
-    await moved(mesh, cell, "thread")
-    assert cell.state == "backoff" and cell.isolation == "thread"
-    assert mesh.reports[-1].type == "ValueError"
-    waiting = len(cell.inbox)
-    await mesh.clock.advance(SOON)
-    await becomes(cell, "ready")
-    assert (waiting, cell.restarts) == (0, 1)
+    with pytest.raises(RemoteFailure, match="plain did not come up as a thread and goes on as a coroutine: ValueError: "):
+        await cell.isolate("thread", "by a test")
+    assert (cell.state, cell.isolation, cell.isolation_origin, cell.restarts) == ("ready", "coroutine", "default", 0)
+    assert await mesh.request("plain.echo", text="a") == "a"
 
 
 @in_mesh
@@ -131,7 +128,7 @@ async def test_one_that_is_there_already_is_left_alone(mesh: InMemoryMesh) -> No
     cell = await mesh.add("mover", mover())
     before = cell.incarnation
     await moved(mesh, cell, "coroutine")
-    assert (cell.incarnation, cell.isolation_origin) == (before, "by a test")
+    assert (cell.incarnation, cell.isolation_origin) == (before, "default")
 
 
 @in_mesh

@@ -36,16 +36,18 @@ def harmed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
     """A host with one good agent, and seven in processes of their own that do harm when they are asked to."""
     with project(tmp_path_factory.mktemp("isolation")) as made:
         made.agent("good", ECHO)
+        made.agent("other", ECHO, host="pc2")
         for service, limits in LIMITS.items():
             made.agent(service, HARM, isolation="process", limits={"start_s": 60.0, **limits})
-        made.up("--host", "mainpc")
+        made.up()
         yield made
 
 
 @asynccontextmanager
-async def operator(of: Project) -> AsyncIterator[Operator]:
-    """Give a connection to the host."""
-    connected = Operator(load(of.root), timeout=None)
+async def operator(of: Project, host: str = "mainpc") -> AsyncIterator[Operator]:
+    """Give a connection to a host, and to no other."""
+    config = load(of.root)
+    connected = Operator(config.model_copy(update={"hosts": {host: config.hosts[host]}}), timeout=None)
     try:
         await connected.connect()
         yield connected
@@ -54,19 +56,20 @@ async def operator(of: Project) -> AsyncIterator[Operator]:
 
 
 class Prober:
-    """Asks the good agent every 10 ms how it is, and remembers by how much each answer was too late."""
+    """Asks an agent every 10 ms how it is, and remembers the slowest answer."""
 
-    def __init__(self, connected: Operator, slack: Slack) -> None:
+    def __init__(self, connected: Operator, target: str, slack: Slack) -> None:
         self.calls = 0
         self.worst = 0.0
         self._operator = connected
+        self._target = target
         self._slack = slack
 
     async def probe(self) -> None:
-        """Call until cancelled."""
+        """Call until cancelled; what this test's own process was late by does not count."""
         while True:
             lost, began = self._slack.lost, time.monotonic()
-            await self._operator.ask("good.echo", {"text": "a"}, limit=30.0)
+            await self._operator.ask(self._target, {"text": "a"}, limit=30.0)
             took = time.monotonic() - began
             await CLOCK.sleep(EVERY)
             self.calls += 1
@@ -74,21 +77,23 @@ class Prober:
 
 
 async def while_others_answer(of: Project, harm: Callable[[Operator], Awaitable[None]]) -> None:
-    """Do harm and see that the good agent answers all the while within 100 ms, or what this machine makes of that."""
-    async with operator(of) as probed, operator(of) as connected:
+    """Do harm and see that the good agent answers all the while within 100 ms.
+
+    What the machine itself makes of it is told by an agent of another host, which is asked at the same time.
+    """
+    async with operator(of) as harming, operator(of) as near, operator(of, "pc2") as far:
         with Slack() as slack:
-            calm = Prober(probed, slack)
-            with pytest.raises(TimeoutError):
-                async with asyncio.timeout(1.0):
-                    await calm.probe()
-            prober = Prober(probed, slack)
-            probing = asyncio.create_task(prober.probe())
-            await harm(connected)
-            probing.cancel()
-            await asyncio.wait([probing])
-            assert probing.cancelled()
-        assert prober.calls > 10
-        assert prober.worst < max(PROMISE, 3 * calm.worst), f"{prober.worst:.3f} s; when calm {calm.worst:.3f} s"
+            good, control = Prober(near, "good.echo", slack), Prober(far, "other.echo", slack)
+            probing = [asyncio.create_task(each.probe()) for each in (good, control)]
+            await harm(harming)
+            for task in probing:
+                task.cancel()
+            await asyncio.wait(probing)
+            assert all(task.cancelled() for task in probing)
+    assert good.calls > 10 and control.calls > 10
+    told = f"{good.worst * 1000:.0f} ms, another host's {control.worst * 1000:.0f} ms, {good.calls} calls"
+    print(f"slowest answer beside it: {told}")
+    assert good.worst < PROMISE + control.worst, told
 
 
 async def row(connected: Operator, service: str) -> dict[str, Any]:
@@ -273,4 +278,5 @@ async def _moved_about(made: Project) -> None:
             await eventually(lambda: len(pids) > seen + 10)  # noqa: B023 - asked for within this turn
         over.set()
         await asyncio.gather(*asking)
-        assert len(set(pids)) == 3, "the host's own, and those of two processes"
+        ran = {pid: pids.index(pid) for pid in set(pids)}
+        assert len(ran) == 3, f"the host's own and those of two processes: {ran} of {len(pids)}"
