@@ -106,7 +106,7 @@ async def test_one_that_does_not_come_up_elsewhere_goes_on_where_it_was(mesh: In
     failing.failed = 1000
     cell = await mesh.add("plain", failing)
     failing.failed = 999
-    with pytest.raises(RemoteFailure, match="plain did not come up as a thread and goes on as a coroutine: ValueError: "):
+    with pytest.raises(RemoteFailure, match="plain did not come up as a thread and goes on as a coroutine: Value"):
         await cell.isolate("thread", "by a test")
     assert (cell.state, cell.isolation, cell.isolation_origin, cell.restarts) == ("ready", "coroutine", "default", 0)
     assert await mesh.request("plain.echo", text="a") == "a"
