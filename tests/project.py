@@ -20,7 +20,7 @@ import psutil
 from tests.eventually import wait_until
 
 HOSTS = ("mainpc", "pc2")
-START_LIMIT = 30.0
+START_LIMIT = 60.0
 ENDED = (psutil.NoSuchProcess, psutil.ZombieProcess)
 
 

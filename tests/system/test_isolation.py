@@ -26,14 +26,14 @@ CLOCK = Clock()
 PROMISE = 0.1
 EVERY = 0.01
 LIMITS: dict[str, dict[str, Any]] = {
-    "leaver": {}, "holder": {}, "printer": {}, "spinner": {"stuck_s": 2.0, "stop_s": 1.0}, "eater": {"memory_mb": 250},
-    "runner": {"cpu_s": 4}, "opener": {"open_files": 100},
+    "leaver": {"open_files": 100}, "holder": {}, "spinner": {"stuck_s": 2.0, "stop_s": 1.0},
+    "eater": {"memory_mb": 250}, "runner": {"cpu_s": 4},
 }
 
 
 @pytest.fixture(scope="module")
 def harmed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
-    """A host with one good agent, and seven in processes of their own that do harm when they are asked to."""
+    """A host with one good agent, and others in processes of their own that do harm when they are asked to."""
     with project(tmp_path_factory.mktemp("isolation")) as made:
         made.agent("good", ECHO)
         made.agent("other", ECHO, host="pc2")
@@ -180,20 +180,20 @@ def test_one_that_eats_memory_is_warned_of_and_restarted(harmed: Project) -> Non
 
 def test_one_that_prints_a_megabyte_a_second_fills_nothing(harmed: Project) -> None:
     async def harm(connected: Operator) -> None:
-        assert await connected.ask("printer.write", {"seconds": 4.0}, limit=30.0) > 2 * 2**20
-        assert (await row(connected, "printer"))["restarts"] == 0
+        assert await connected.ask("holder.write", {"seconds": 4.0}, limit=30.0) > 2 * 2**20
+        assert (await row(connected, "holder"))["restarts"] == 0
 
     asyncio.run(while_others_answer(harmed, harm))
-    kept = (harmed.home / "mainpc/logs/agent-printer.out").stat().st_size
+    kept = (harmed.home / "mainpc/logs/agent-holder.out").stat().st_size
     assert kept < 1_100_000
-    (told,) = harmed.json("errors", "--service", "printer")
-    assert told["severity"] == "warning" and "printer prints too much: " in told["message"]
-    assert "bytes left out here" in (harmed.home / "mainpc/logs/agent-printer.out").read_text()
+    (told,) = harmed.json("errors", "--service", "holder")
+    assert told["severity"] == "warning" and "holder prints too much: " in told["message"]
+    assert "bytes left out here" in (harmed.home / "mainpc/logs/agent-holder.out").read_text()
 
 
 def test_one_that_prints_as_fast_as_it_can_holds_up_itself_alone(harmed: Project) -> None:
     async def harm(connected: Operator) -> None:
-        assert await connected.ask("printer.write", {"seconds": 2.0, "megabytes_a_second": 500.0}, limit=60.0) > 2**20
+        assert await connected.ask("holder.write", {"seconds": 2.0, "megabytes_a_second": 500.0}, limit=60.0) > 2**20
 
     asyncio.run(while_others_answer(harmed, harm))
 
@@ -208,15 +208,15 @@ def test_one_that_uses_up_its_cpu_time_is_restarted(harmed: Project) -> None:
 
 
 def test_one_that_opens_too_many_files_hears_of_it_itself(harmed: Project) -> None:
-    told = harmed.call("opener.open_files", count=200)["error"]["message"]
+    told = harmed.call("leaver.open_files", count=200)["error"]["message"]
     assert "Too many open files" in told
-    assert harmed.call("opener.echo", text="a")["result"] == "a"
+    assert harmed.call("leaver.echo", text="a")["result"] == "a"
 
 
 def test_what_an_agent_does_from_its_own_process_reaches_the_mesh(harmed: Project) -> None:
     assert harmed.call("holder.far", text="there")["result"] == "there"
     before = harmed.call("holder.count")["result"]
-    harmed.call("opener.announce", value={"a": 1})
+    harmed.call("leaver.announce", value={"a": 1})
     wait_until(lambda: harmed.call("holder.count")["result"] == before + 1)
     assert harmed.call("holder.save", value=5)["result"] == 5
     told = harmed.call("supervisor.edges")["result"]
