@@ -8,7 +8,7 @@ import pytest
 
 from tests.eventually import wait_until
 from tests.project import Project
-from tests.redis_server import RedisServer
+from tests.redis_server import RedisServer, redis_running
 
 KEEPER = '''
 from mesh import Agent, operation
@@ -83,3 +83,27 @@ def test_what_was_accepted_outlives_the_registry_redis_and_the_files(kept: Proje
     kept.up()
     wait_until(lambda: state_of(kept, "far")[0] == "stopped", 20)
     assert kept.call("keeper.kept")["result"] == {"number": 1}
+
+
+def test_a_wrong_password_is_told_everywhere_and_shown_nowhere(
+    kept: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    secret, wrong = "right-4f1d", "wrong-9c2e"
+    monkeypatch.setenv("REDIS_PASSWORD", wrong)
+    with redis_running(tmp_path / "locked", password=secret) as server:
+        file = kept.root / "config" / "hosts.yaml"
+        lines = [line for line in file.read_text().splitlines() if not line.startswith("connections:")]
+        file.write_text(f'connections: {{redis: {{url: "{server.url}", password_env: REDIS_PASSWORD}}}}\n'
+                        + "\n".join(lines) + "\n")
+        kept.up()
+        wait_until(lambda: registry(kept)["state"] == "degraded", 30)
+        told = kept.call("keeper.keep", number=1)
+        shown = [str(registry(kept)["reason"]), str(told), kept.mesh("status").stdout, kept.mesh("errors").stdout,
+                 kept.mesh("describe", "keeper").stdout, kept.mesh("errors", "--json").stdout]
+        assert "the password in REDIS_PASSWORD is not the one it takes" in shown[0]
+        assert not told["ok"] and "REDIS_PASSWORD" in shown[1]
+        assert kept.call("keeper.here")["ok"]
+    written = [path.read_bytes() for path in kept.home.rglob("*") if path.is_file()]
+    for hidden in (secret, wrong):
+        assert all(hidden not in text for text in shown)
+        assert all(hidden.encode() not in data for data in written)
