@@ -60,6 +60,7 @@ def up(
     host: Annotated[str | None, typer.Option("--host", metavar="NAME",
                                              help="This host only, and the registry if it belongs here.")] = None,
     detach: Annotated[bool, typer.Option("--detach", help="In the background; returns when it is ready.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Agents follow their files; for development.")] = False,
     no_launcher: Annotated[bool, typer.Option("--no-launcher", help="Without the parent that restarts.")] = False,
     status_fd: Annotated[int | None, typer.Option("--status-fd", hidden=True)] = None,
 ) -> int:
@@ -68,7 +69,7 @@ def up(
     Ctrl-C drains and stops; a second one ends at once."""
     from mesh.cli.up import up as run  # see the head of this file, here and below
 
-    return run(scope, host, detach, not no_launcher, status_fd)
+    return run(scope, host, detach, watch, not no_launcher, status_fd)
 
 
 @command(app, "down", timeout=30.0)

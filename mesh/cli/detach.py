@@ -16,13 +16,13 @@ from mesh.config import MeshConfig
 from mesh.errors import StartError
 
 
-def start_detached(config: MeshConfig, host: str | None, scope: Scope) -> int:
+def start_detached(config: MeshConfig, host: str | None, watch: bool, scope: Scope) -> int:
     """Start `mesh up` in the background and wait for its ready line; returns 0, or the exit code of a failed start."""
     log = config.home / "run" / ("launcher.out" if host is None else f"{host}.out")
     end = "mesh down" if host is None else f"mesh down --host {host}"
     reading, writing = os.pipe()
     try:
-        process = _launched(config, host, writing, log)
+        process = _launched(config, host, watch, writing, log)
     finally:
         os.close(writing)
     try:
@@ -53,9 +53,9 @@ def _waited(process: subprocess.Popen[bytes], reading: int, log: Path, end: str,
     return code or 1
 
 
-def _launched(config: MeshConfig, host: str | None, writing: int, log: Path) -> subprocess.Popen[bytes]:
+def _launched(config: MeshConfig, host: str | None, watch: bool, writing: int, log: Path) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "mesh.cli", "up", "--config", str(config.root),
-               "--environment", config.environment, "--status-fd", str(writing)]
+               "--environment", config.environment, "--status-fd", str(writing), *(["--watch"] if watch else [])]
     try:
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("wb") as output:

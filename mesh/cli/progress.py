@@ -13,9 +13,10 @@ from mesh.config import MeshConfig
 from mesh.supervisor.kept import REGISTRY, LauncherEvent
 
 READY = ("event", "ready", "total", "seconds", "degraded", "failed", "missing", "alone", "hosts")
-_COLOURS = {"refused": "red", "quarantined": "red", "restarting": "yellow", "killing": "yellow"}
+_COLOURS = {"refused": "red", "quarantined": "red", "restarting": "yellow", "killing": "yellow",
+            "not_reloaded": "red"}
 _SILENT = frozenset({"ended"})
-_TOLD_STATUS = frozenset({"waiting"})
+_TOLD_STATUS = frozenset({"waiting", "reloaded", "not_reloaded"})
 
 
 class Progress:
@@ -80,7 +81,7 @@ class Progress:
         if self._json:
             note(clean(text))
         else:
-            say(coloured(clean(text), _COLOURS.get(event.kind)))
+            say(coloured(clean(text), _COLOURS.get(str(event.data.get("event", event.kind)))))
 
 
 def nothing_started(why: Sequence[str]) -> str:

@@ -15,14 +15,15 @@ from mesh.cli.progress import Progress
 from mesh.cli.scope import Scope
 from mesh.cli.screen import coloured, note
 from mesh.config import MeshConfig
+from mesh.config.model import DEFAULT_ENVIRONMENT
 from mesh.errors import UsageError
 from mesh.supervisor.claim import ensure_unclaimed
-from mesh.supervisor.launcher import Launcher
+from mesh.supervisor.launcher import Launcher, default_commands
 
 LOOPBACK = "127.0.0.1"
 
 
-def up(scope: Scope, host: str | None, detach: bool, launcher: bool, status_fd: int | None) -> int:
+def up(scope: Scope, host: str | None, detach: bool, watch: bool, launcher: bool, status_fd: int | None) -> int:
     """Start `host`, or all hosts on this machine, and keep them alive until Ctrl-C; returns the launcher's exit code.
 
     Several of these may run for one project, each with hosts of its own; a host that another one keeps is refused.
@@ -34,6 +35,9 @@ def up(scope: Scope, host: str | None, detach: bool, launcher: bool, status_fd: 
     if host is None:
         _use_loopback(scope.config())
     config = scope.config()
+    if watch and config.environment != DEFAULT_ENVIRONMENT:
+        raise UsageError(f"--watch restarts agents whenever a file is saved, which is for {DEFAULT_ENVIRONMENT} only; "
+                         f"the environment is {config.environment}: leave --watch out")
     hosts = list(config.hosts) if host is None else [checked(host, list(config.hosts))]
     ensure_unclaimed(config.home, hosts)
     if config.security == "none":
@@ -42,11 +46,12 @@ def up(scope: Scope, host: str | None, detach: bool, launcher: bool, status_fd: 
     if host is not None:
         _tell_unknown_keys(config, hosts)
     if not launcher:
-        _become_supervisor(config, hosts[0])
+        _become_supervisor(config, hosts[0], watch)
     if detach:
-        return start_detached(config, host, scope)
+        return start_detached(config, host, watch, scope)
     progress = Progress(config, hosts, json=scope.json, status_fd=status_fd)
-    code = Launcher(config, hosts, on_event=progress, began=began).run()
+    commands = default_commands(config, hosts, watch=watch)
+    code = Launcher(config, hosts, on_event=progress, commands=commands, began=began).run()
     progress.end(code)
     return code
 
@@ -67,9 +72,9 @@ def _use_loopback(config: MeshConfig) -> None:
             os.environ[f"MESH_HOSTS__{host.name.upper()}__ADDRESS"] = LOOPBACK
 
 
-def _become_supervisor(config: MeshConfig, host: str) -> None:
+def _become_supervisor(config: MeshConfig, host: str, watch: bool) -> None:
     """Replace this process by the host's supervisor; returns only in tests that replace `os.execv`."""
-    command = supervisor_command(config, host)
+    command = [*supervisor_command(config, host), *(["--watch"] if watch else [])]
     sys.stdout.flush()
     os.execv(command[0], command)
 

@@ -42,7 +42,7 @@ def main() -> int:
                  level=config.logs.level.upper(), folder_bytes=config.logs.megabytes * 1_000_000)
         log_prints(running, Clock(), echo=arguments.status_fd is None)
         with asyncio.Runner(loop_factory=fastest_loop()) as runner:
-            runner.run(_serve(config, arguments.host, tell, Overflow(logs / "supervisor.out")))
+            runner.run(_serve(config, arguments.host, tell, Overflow(logs / "supervisor.out"), arguments.watch))
     except MeshError as error:
         tell({"event": "failed", "host": arguments.host, "message": error.message, "code": error.exit_code})
         print(f"mesh: {error.message}", file=sys.__stderr__)
@@ -50,8 +50,8 @@ def main() -> int:
     return 0
 
 
-async def _serve(config: MeshConfig, host: str, tell: Tell, output: Overflow) -> None:
-    supervisor = Supervisor(config, host, tell=tell)
+async def _serve(config: MeshConfig, host: str, tell: Tell, output: Overflow, watch: bool) -> None:
+    supervisor = Supervisor(config, host, tell=tell, watch=watch)
     attending = asyncio.create_task(_attend(output))
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -86,7 +86,7 @@ def _show(event: dict[str, Any]) -> None:
         if alone:
             print(f"the registry at {alone['endpoint']} does not answer ({alone['reason']})", file=sys.__stdout__,
                   flush=True)
-    elif event["event"] in ("blocked", "waiting"):
+    elif event["event"] in ("blocked", "waiting", "reloaded", "not_reloaded"):
         print(event["message"], file=sys.__stderr__, flush=True)
 
 
@@ -95,6 +95,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--host", required=True, help="the host's name in config/hosts.yaml")
     parser.add_argument("--config", type=Path, help="the project folder; default: found upwards from here")
     parser.add_argument("--environment", help="the environment section to use")
+    parser.add_argument("--watch", action="store_true", help="follow the agents' files; for development")
     parser.add_argument("--status-fd", type=int, help="descriptor for events as JSON lines (the launcher gives it)")
     return parser.parse_args()
 

@@ -67,6 +67,11 @@ class Adjustments:
             position, done = self._last.get(service, ((0, 0), Adjustment("unchanged")))
             return done if position >= since and service not in self._due else await self._adjust(service)
 
+    async def again(self, service: str) -> Adjustment:
+        """Bring a cell to its configuration in force, which the files have changed."""
+        self._due.add(service)
+        return await self.adjust(service, (0, 0))
+
     async def _adjust(self, service: str) -> Adjustment:
         self._due.discard(service)
         position, cell = self._position(), self._cells[service]

@@ -37,13 +37,36 @@ class Cells:
         self._spawn = spawn
         self._inventory_changed = inventory_changed
         self._looking = False
+        self._house: House | None = None
         self.adjustments = Adjustments(self.by_service, self.in_force,
                                        lambda service: self._desired(service) == "running",
                                        lambda: directory.position, spawn)
 
     def create(self, house: House) -> None:
         """Make a cell for every agent of this host; none runs yet."""
+        self._house = house
         self.by_service.update({service: Cell(spec, house) for service, spec in self._config.on(self._host).items()})
+
+    def take(self, config: MeshConfig) -> None:
+        """Let what the agent files say now count; `add` and `remove` bring the cells in line with it."""
+        self._config = self._config.model_copy(update={"agents": config.agents})
+
+    def add(self, service: str) -> Cell:
+        """Make and start the cell of an agent that is new on this host."""
+        assert self._house is not None
+        cell = self.by_service[service] = Cell(self.filed(service), self._house)
+        cell.resize(self._possible(service))
+        if self._desired(service) == "running":
+            cell.launch()
+        else:
+            cell.rest("stopped by an operator")
+        return cell
+
+    async def remove(self, service: str) -> None:
+        """Stop an agent that does not belong to this host any more, and let go of it."""
+        await self.by_service[service].stop("it is not configured here any more")
+        del self.by_service[service]
+        self._inventory_changed()
 
     def launch(self) -> None:
         """Start every cell that an operator has not stopped, with the settings in force."""

@@ -37,11 +37,12 @@ OnEvent = Callable[[LauncherEvent], None]
 Commands = Mapping[str, Sequence[str]]
 
 
-def default_commands(config: MeshConfig, hosts: Sequence[str]) -> dict[str, list[str]]:
+def default_commands(config: MeshConfig, hosts: Sequence[str], *, watch: bool = False) -> dict[str, list[str]]:
     """Return the command line of each child, by host name, and `registry` first if its host is among them."""
+    watching = ["--watch"] if watch else []
     python, common = sys.executable, ["--config", str(config.root), "--environment", config.environment]
     registry = {REGISTRY: [python, "-m", "registry", *common]} if config.registry.host in hosts else {}
-    return registry | {host: [python, "-m", "mesh.supervisor", "--host", host, *common] for host in hosts}
+    return registry | {host: [python, "-m", "mesh.supervisor", "--host", host, *common, *watching] for host in hosts}
 
 
 class Launcher:

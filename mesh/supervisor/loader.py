@@ -8,6 +8,8 @@ line, and what to do.
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import importlib.metadata
 import importlib.util
 import linecache
@@ -15,6 +17,7 @@ import re
 import sys
 import threading
 import traceback
+from collections.abc import Collection
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType
@@ -111,6 +114,49 @@ def _class_in(module: ModuleType, spec: AgentSpec) -> type[Agent]:
         raise _error(spec, f"{spec.class_name} in {spec.file} is the base class of the mesh; name the class that "
                      f"derives from it: {_listed(module)}")
     return cls
+
+
+# --- files that were saved since they were loaded
+
+
+class Forgotten:
+    """What was taken out of memory so that the next load reads the files anew, and can be put back."""
+
+    def __init__(self, agents: dict[Path, ModuleType], neighbours: dict[str, ModuleType]) -> None:
+        self._agents = agents
+        self._neighbours = neighbours
+
+    def restore(self, file: Path) -> None:
+        """Let an agent file be loaded from memory again, as it was before."""
+        module = self._agents.get(file.resolve())
+        if module is not None:
+            with _loading:
+                _modules[file.resolve()] = sys.modules[module.__name__] = module
+
+    def keep_importable(self) -> None:
+        """Put back the neighbours that nobody could import anew: who runs with them may still ask for them."""
+        with _loading:
+            for name, module in self._neighbours.items():
+                sys.modules.setdefault(name, module)
+
+
+def forget(files: Collection[Path]) -> Forgotten:
+    """Have the next load run `files` anew, also when they were saved twice within the second that bytecode knows."""
+    wanted = {file.resolve() for file in files}
+    for file in wanted:
+        with contextlib.suppress(OSError, ValueError, NotImplementedError):
+            Path(importlib.util.cache_from_source(str(file))).unlink(missing_ok=True)
+    with _loading:
+        agents = {path: _modules.pop(path) for path in wanted & _modules.keys()}
+        neighbours = {name: module for name, module in list(sys.modules.items()) if name.startswith("agents_")
+                      and getattr(module, "__file__", None) and Path(str(module.__file__)).resolve() in wanted}
+        for name in (*neighbours, *(module.__name__ for module in agents.values())):
+            sys.modules.pop(name, None)
+        for name in neighbours:
+            package, _, last = name.rpartition(".")
+            vars(sys.modules.get(package, ModuleType(package))).pop(last, None)
+    importlib.invalidate_caches()
+    return Forgotten(agents, neighbours)
 
 
 # --- what is said about a file that does not load

@@ -52,6 +52,7 @@ from mesh.supervisor.notify import Notifier
 from mesh.supervisor.otlp import OtlpSender
 from mesh.supervisor.process.nursery import Nursery
 from mesh.supervisor.reach import Reach
+from mesh.supervisor.reload import Reload
 from mesh.supervisor.reporter import Reporter
 from mesh.supervisor.vitals import Pulse, process_samples
 from mesh.tracing import SpanRing, Trace
@@ -83,9 +84,13 @@ Tell = Callable[[dict[str, Any]], None]
 
 
 class Supervisor:
-    """One host of the mesh. `tell` takes what whoever started it wants to show: ready, failed, a cell's trouble."""
+    """One host of the mesh; with `watch` its agents follow their files.
 
-    def __init__(self, config: MeshConfig, name: str, *, tell: Tell, clock: Clock | None = None) -> None:
+    `tell` takes what whoever started it wants to show: ready, failed, a cell's trouble.
+    """
+
+    def __init__(self, config: MeshConfig, name: str, *, tell: Tell, watch: bool = False, clock: Clock | None = None
+                 ) -> None:
         self.name = name
         self.clock = clock or Clock()
         self.spans = SpanRing(sample=config.tracing.sample)
@@ -167,6 +172,8 @@ class Supervisor:
                                   blamed=self._auto.held)
         self.live_config = LiveConfig(name, self._cells, self.directory,
                                       Client(f"{SUPERVISOR}@{name}", self.outgoing, self.clock), self._bell, self.clock)
+        self._reload = Reload(config, name, self._cells, clock=self.clock, report=self.report,
+                              tell=tell) if watch else None
         self._control = Control(self)
         self._exporter = Exporter(
             self.metrics, self._at.address, self._at.metrics_port, who=f"host {name}",
@@ -226,6 +233,8 @@ class Supervisor:
         )
         self._exporter.start()
         self._spawn(self._launch())
+        if self._reload is not None:
+            self._spawn(self._reload.run())
         self._spawn(self._read_revision())
 
     async def _read_revision(self) -> None:

@@ -14,7 +14,7 @@ import pytest
 from mesh.agent import Agent
 from mesh.config import AgentSpec
 from mesh.errors import LoadError
-from mesh.supervisor.loader import load_agent_class
+from mesh.supervisor.loader import forget, load_agent_class
 
 LAMP = '''
 from mesh import Agent, operation
@@ -267,3 +267,25 @@ def test_a_decorator_that_refuses_is_told_with_the_file(tmp_path: Path) -> None:
     source = LAMP.replace("@operation", "@operation(max_body=-1)")
     error = refusal(written(tmp_path, source))
     assert "does not fit" in error.message and "max_body" in error.message
+
+
+def test_a_forgotten_file_is_read_anew_even_within_the_second_that_bytecode_knows(tmp_path: Path) -> None:
+    spec = written(tmp_path, LAMP)
+    first = load_agent_class(spec)
+    for number in range(1, 4):
+        file = spec.file
+        file.write_text(file.read_text().partition("# version")[0] + f"# version {number}\nVERSION = {number}\n")
+        forget([file])
+        fresh = load_agent_class(spec)
+        assert number == sys.modules[fresh.__module__].VERSION and fresh is not first
+
+
+def test_what_was_forgotten_can_be_put_back(tmp_path: Path) -> None:
+    spec = written(tmp_path, LAMP)
+    first = load_agent_class(spec)
+    forgotten = forget([spec.file])
+    spec.file.write_text("def It(:\n")
+    with pytest.raises(LoadError, match="line 1 is no valid Python"):
+        load_agent_class(spec)
+    forgotten.restore(spec.file)
+    assert load_agent_class(spec) is first
