@@ -15,6 +15,9 @@ NOBODY = "0" * 16
 SILENT = ("registry", "supervisor")
 """Services that keep no spans, so that the lack of one is no hole."""
 
+BEGUN = (None, "remote_failure", "invalid_result")
+"""Endings of a call that somebody answered; of any other it may be that nobody ever began it."""
+
 JITTER = 0.001
 MISSING = "a span is missing here: its host is gone, or keeps it no longer"
 UNSAMPLED = "ended well, so its span was not kept: the trace is not sampled"
@@ -123,7 +126,7 @@ class _Builder:
             step.started, step.duration = call["started"] + shift, call["duration"]
         if work is not None:
             shift = self._place(step, call, work, above, shift)
-        elif step.error is None and step.service not in SILENT:
+        elif step.error in BEGUN and step.service not in SILENT:
             step.hole = MISSING
         self._made.steps.append(step)
         for below in self._below.get(span_id, ()):
@@ -136,7 +139,7 @@ class _Builder:
         own = shift if above is None or work["host"] == above.host else -self._made.skew.get(work["host"], 0.0)
         began = work["started"] + own
         fitting = max(least, min(began, most - work["duration"]))
-        if call is not None and abs(fitting - began) > JITTER and work["duration"] <= call["duration"]:
+        if call is not None and abs(fitting - began) > JITTER:
             fitting = step.started + (step.duration - work["duration"]) / 2  # as NTP guesses: both ways are as long
         if abs(fitting - began) > JITTER:
             own += fitting - began
@@ -145,12 +148,16 @@ class _Builder:
         step.work_started = began
         if call is None:
             step.started, step.duration = began, work["duration"]
+        step.duration = max(step.duration, began + work["duration"] - step.started)
         return own
 
     def _room(self, step: Step, call: Row | None, above: Step | None) -> tuple[float, float]:
-        """Return between which moments the work must lie; what hears an event may go on after who published it."""
+        """Return between which moments the work must lie.
+
+        What hears an event may go on after who published it, and what is called after its caller gave up.
+        """
         if call is not None:
-            return step.started, step.ended
+            return step.started, step.ended if step.work is None or step.work <= step.duration else float("inf")
         if above is None or above.hole is not None:
             return float("-inf"), float("inf")
         return above.started, above.ended if step.kind == "answer" else float("inf")

@@ -18,7 +18,7 @@ import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, Protocol
 from urllib.parse import urlsplit
 
 from mesh import __version__
@@ -37,8 +37,17 @@ KINDS = ("command", "webhook")
 TOLD = counter("mesh_notifications_total", "Notifications that reached whom they were for.", "way")
 REFUSED = counter("mesh_notifications_refused_total", "Notifications that did not, each try counted.", "way")
 
-Send = Callable[[bytes, float], None]
 Trouble = Callable[[str], None]
+
+
+class Sender(Protocol):
+    """Something that takes what is to be told."""
+
+    def send(self, body: bytes, limit: float) -> None:
+        """Give a document away within `limit` seconds; raises `NotTold`."""
+
+    def abort(self) -> None:
+        """Let what is being sent fail, from another thread."""
 
 
 class NotTold(MeshError):
@@ -52,15 +61,15 @@ class Notifier:
                  gathering: Callable[[], Gathering] = Gathering) -> None:
         wanted, clock = config.notify, clock or Clock()
         self._wanted = wanted.about
-        ways: list[tuple[str, str, Send]] = []
+        ways: list[tuple[str, str, Sender]] = []
         if wanted.command:
-            ways.append(("command", f"the command {wanted.command[0]}", command(wanted.command, config.root)))
+            ways.append(("command", f"the command {wanted.command[0]}", Command(wanted.command, config.root)))
         if wanted.webhook is not None:
-            ways.append(("webhook", f"the webhook at {urlsplit(wanted.webhook).netloc}", webhook(wanted.webhook)))
+            ways.append(("webhook", f"the webhook at {urlsplit(wanted.webhook).netloc}", Webhook(wanted.webhook)))
         self._ways = {
-            kind: Way(name, send, gathering(), clock, trouble,
+            kind: Way(name, sender, gathering(), clock, trouble,
                       lambda batch: batch.document(config.mesh, host, config.environment, clock.time()))
-            for kind, name, send in ways
+            for kind, name, sender in ways
         }
 
     def samples(self) -> Iterator[Sample]:
@@ -76,11 +85,11 @@ class Notifier:
             way.start()
 
     def close(self) -> None:
-        """Tell what waits, for at most 3 s."""
+        """Tell what waits, for at most 3 s, then break off what is being told."""
         for way in self._ways.values():
             way.stop()
         for way in self._ways.values():
-            way.join(CLOSING_S)
+            way.end(CLOSING_S)
 
     def __call__(self, record: ErrorDetail, occasion: Occasion | None) -> None:
         """Take a record; whoever is to know of it is told soon."""
@@ -92,12 +101,12 @@ class Notifier:
 class Way(threading.Thread):
     """One way to tell, with what waits for it; the moments are monotonic seconds."""
 
-    def __init__(self, name: str, send: Send, gathering: Gathering, clock: Clock, trouble: Trouble,
+    def __init__(self, name: str, sender: Sender, gathering: Gathering, clock: Clock, trouble: Trouble,
                  document: Callable[[Batch], dict[str, Any]]) -> None:
         super().__init__(name=f"notify-{name}", daemon=True)
         self.told = self.refused = 0
         self._way = name
-        self._send = send
+        self._sender = sender
         self._gathering = gathering
         self._clock = clock
         self._trouble = trouble
@@ -118,13 +127,20 @@ class Way(threading.Thread):
             self._gathering.hurry()
             self._changed.notify()
 
+    def end(self, limit: float) -> None:
+        """Wait for the end, and break off what takes longer."""
+        self.join(limit)
+        if self.is_alive():
+            self._sender.abort()
+            self.join(1.0)
+
     def run(self) -> None:
         """Tell what is due until stopped."""
         while (batch := self._next()) is not None:
             now = self._clock.monotonic
             try:
                 body = json.dumps(self._document(batch), ensure_ascii=False).encode()
-                self._send(body, CLOSING_S if self._stopping else LIMIT_S)
+                self._sender.send(body, CLOSING_S if self._stopping else LIMIT_S)
             except NotTold as error:
                 self.refused += 1
                 with self._changed:
@@ -157,36 +173,47 @@ class Way(threading.Thread):
                           "until it works")
 
 
-def command(arguments: Sequence[str], folder: Path) -> Send:
-    """Return what runs a command in `folder`, without a shell, with the document on its standard input."""
+class Command:
+    """Runs a command in `folder`, without a shell, with the document on its standard input."""
 
-    def send(body: bytes, limit: float) -> None:
+    def __init__(self, arguments: Sequence[str], folder: Path) -> None:
+        self._arguments = tuple(arguments)
+        self._folder = folder
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def send(self, body: bytes, limit: float) -> None:
+        """Run it; raises `NotTold` if it fails or takes too long."""
         with tempfile.TemporaryFile() as said:
-            try:
-                process = subprocess.Popen(arguments, cwd=folder, stdin=subprocess.PIPE, stdout=said, stderr=said,
-                                           start_new_session=True)
-            except OSError as error:
-                raise NotTold(f"it cannot be started: {error}") from None
+            process = self._process = self._started(said)
             try:
                 process.communicate(body, limit)
             except subprocess.TimeoutExpired:
                 raise NotTold(f"it did not end within {limit:g} s and was killed") from None
             finally:
-                _end(process)
+                _kill_group(process)
+                process.wait()
             if process.returncode:
                 raise NotTold(f"it ended with code {process.returncode}{_last_words(said)}")
 
-    return send
+    def abort(self) -> None:
+        """Kill it and whatever it started."""
+        if self._process is not None and self._process.poll() is None:
+            _kill_group(self._process)
+
+    def _started(self, said: IO[bytes]) -> subprocess.Popen[bytes]:
+        try:
+            return subprocess.Popen(self._arguments, cwd=self._folder, stdin=subprocess.PIPE, stdout=said, stderr=said,
+                                    start_new_session=True)
+        except OSError as error:
+            raise NotTold(f"it cannot be started: {error}") from None
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """End a command and whatever it started."""
+def _kill_group(process: subprocess.Popen[bytes]) -> None:
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
 
 
-def _last_words(said: Any) -> str:
+def _last_words(said: IO[bytes]) -> str:
     said.seek(max(0, said.seek(0, os.SEEK_END) - WORDS))
     text = " ".join(said.read().decode(errors="replace").split())
     return f": {text}" if text else ""
@@ -199,15 +226,19 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
         """Refuse it."""
 
 
-def webhook(url: str) -> Send:
-    """Return what posts the document to `url` as JSON; any answer below 300 is a good one."""
-    opener = urllib.request.build_opener(_NoRedirect)
+class Webhook:
+    """Posts the document to `url` as JSON; any answer below 300 is a good one."""
 
-    def send(body: bytes, limit: float) -> None:
-        request = urllib.request.Request(url, body, {"Content-Type": "application/json",
-                                                     "User-Agent": f"mesh/{__version__}"})
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._opener = urllib.request.build_opener(_NoRedirect)
+
+    def send(self, body: bytes, limit: float) -> None:
+        """Post it; raises `NotTold` for another answer or none."""
+        request = urllib.request.Request(self._url, body, {"Content-Type": "application/json",
+                                                           "User-Agent": f"mesh/{__version__}"})
         try:
-            with opener.open(request, timeout=limit) as answer:
+            with self._opener.open(request, timeout=limit) as answer:
                 answer.read(1)
         except urllib.error.HTTPError as error:
             error.close()
@@ -215,4 +246,5 @@ def webhook(url: str) -> Send:
         except (OSError, ValueError, http.client.HTTPException) as error:
             raise NotTold(f"{getattr(error, 'reason', None) or error}") from None
 
-    return send
+    def abort(self) -> None:
+        """Leave it to its limit: it holds nothing but a thread that ends with the process."""

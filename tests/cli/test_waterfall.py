@@ -86,11 +86,20 @@ def test_what_hears_an_event_may_go_on_when_its_publisher_has_ended() -> None:
     assert (fall.steps[1].started, fall.duration) == pytest.approx((100.9, 5.9)) and fall.skew == {}
 
 
+def test_work_that_goes_on_after_its_caller_gave_up_is_shown_whole_and_is_no_skew() -> None:
+    fall = fallen(span(1, 0, "front.ask", "mainpc", 100.0, 1.0),
+                  both(2, 1, "kb.find", ("mainpc", "pc2"), (100.2, 0.3), (100.25, 2.0), error="cancelled"))
+    kb = fall.steps[1]
+    assert (kb.work_started, kb.work, kb.duration) == pytest.approx((100.25, 2.0, 2.05)) and fall.skew == {}
+
+
 def test_a_missing_callee_is_a_hole_and_a_failed_call_is_none() -> None:
     hole = fallen(span(1, 0, "kb.find", "mainpc", 1.0, 0.1, kind="call")).steps[0]
     assert (hole.hole, hole.host, hole.work) == (MISSING, None, None)
     failed = fallen(span(1, 0, "kb.find", "mainpc", 1.0, 0.1, kind="call", error="unreachable")).steps[0]
     assert (failed.hole, failed.error) == (None, "unreachable")
+    raised = fallen(span(1, 0, "kb.find", "mainpc", 1.0, 0.1, kind="call", error="remote_failure")).steps[0]
+    assert raised.hole == MISSING
     registry = fallen(span(1, 0, "registry.table", "mainpc", 1.0, 0.1, kind="call")).steps[0]
     assert registry.hole is None
 

@@ -20,7 +20,7 @@ from mesh.config import HostConfig, MeshConfig
 from mesh.config.model import Notify, RegistryConfig
 from mesh.errorbus import ErrorDetail
 from mesh.supervisor.notice import Gathering
-from mesh.supervisor.notify import Notifier, NotTold, command, webhook
+from mesh.supervisor.notify import Command, Notifier, NotTold, Webhook
 from tests.eventually import wait_until
 
 LIMIT = 20.0
@@ -179,9 +179,7 @@ def test_a_command_that_hangs_holds_up_nobody(tmp_path: Path) -> None:
             wait_until(lambda: (tmp_path / "begun").exists(), LIMIT)
             began = time.monotonic()
         assert time.monotonic() - began < 8.0
-    for process in psutil.Process().children(recursive=True):
-        if process.pid not in before:
-            process.kill()
+    wait_until(lambda: {process.pid for process in psutil.Process().children(recursive=True)} <= before, LIMIT)
 
 
 def test_a_command_has_its_limit_and_whatever_it_started_ends_with_it(tmp_path: Path) -> None:
@@ -190,7 +188,7 @@ def test_a_command_has_its_limit_and_whatever_it_started_ends_with_it(tmp_path: 
            "open('pid', 'w').write('x'); time.sleep(600)"
     before = {process.pid for process in psutil.Process().children(recursive=True)}
     with pytest.raises(NotTold, match=r"did not end within 0.5 s"):
-        command([sys.executable, "-c", hang], tmp_path)(b"{}", 0.5)
+        Command([sys.executable, "-c", hang], tmp_path).send(b"{}", 0.5)
     wait_until(lambda: {process.pid for process in psutil.Process().children(recursive=True)} <= before, LIMIT)
 
 
@@ -200,12 +198,12 @@ def test_a_command_has_its_limit_and_whatever_it_started_ends_with_it(tmp_path: 
 ])
 def test_a_command_that_fails_says_why(tmp_path: Path, arguments: tuple[str, ...], words: str) -> None:
     with pytest.raises(NotTold, match=words):
-        command(arguments, tmp_path)(b"{}", LIMIT)
+        Command(arguments, tmp_path).send(b"{}", LIMIT)
 
 
 def test_a_command_is_no_shell_and_need_not_read(tmp_path: Path) -> None:
-    command([sys.executable, "-c", "import sys; assert sys.argv[1] == '; touch hacked'", "; touch hacked"],
-            tmp_path)(b"x" * 1_000_000, LIMIT)
+    program = "import sys; assert sys.argv[1] == '; touch hacked'"
+    Command([sys.executable, "-c", program, "; touch hacked"], tmp_path).send(b"x" * 1_000_000, LIMIT)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -213,10 +211,10 @@ def test_a_webhook_that_is_not_there_or_hangs_says_so(tmp_path: Path) -> None:
     with serving() as server:
         server.hold.clear()
         with pytest.raises(NotTold, match="timed out"):
-            webhook(server.url)(b"{}", 0.2)
+            Webhook(server.url).send(b"{}", 0.2)
         url = server.url
     with pytest.raises(NotTold, match="refused"):
-        webhook(url)(b"{}", LIMIT)
+        Webhook(url).send(b"{}", LIMIT)
 
 
 def test_nothing_runs_where_nobody_is_to_be_told(tmp_path: Path) -> None:
