@@ -147,8 +147,8 @@ def _observe() -> float:
     """Return the seconds that finding an operation's figures and counting one duration takes."""
     operations = {"find": Latency()}
     number = 200_000
-    spent = timeit.repeat(lambda: operations["find"].observe(0.000123), number=number, repeat=5)
-    empty = timeit.repeat(lambda: None, number=number, repeat=5)
+    spent = timeit.repeat(lambda: operations["find"].observe(0.000123), timer=time.thread_time, number=number, repeat=5)
+    empty = timeit.repeat(lambda: None, timer=time.thread_time, number=number, repeat=5)
     return (min(spent) - min(empty)) / number
 
 
@@ -167,11 +167,11 @@ def _scrape() -> tuple[float, float, int]:
     metrics = Metrics()
     metrics.read(samples)
     gc.collect()
-    on_loop = min(timeit.repeat(metrics.taken, number=1, repeat=9))
+    on_loop = min(timeit.repeat(metrics.taken, timer=time.thread_time, number=1, repeat=9))
     taken = metrics.taken()
     registry = CollectorRegistry()
     registry.register(Families(lambda: taken))
-    page = min(timeit.repeat(lambda: generate_latest(registry), number=1, repeat=5))
+    page = min(timeit.repeat(lambda: generate_latest(registry), timer=time.thread_time, number=1, repeat=5))
     return on_loop, page, len(generate_latest(registry))
 
 
