@@ -15,14 +15,13 @@ from mesh.tracing import WAITED, Span, SpanRing
 OTHER = "other"
 """Where calls to operations that the agent does not have are counted: callers must not make up labels."""
 
-CALLS = counter("mesh_calls_total", "Calls answered here, by outcome: `ok` or the code of the error.",
+CALLS = counter("mesh_calls_total", "Calls answered here, by outcome: `ok` or the code of the error; streams when they end.",
                 "service", "operation", "code", programs=BOTH)
 SECONDS = histogram("mesh_call_seconds", "From a call's arrival at its cell to its answer, waiting included.",
                     "service", "operation", programs=BOTH)
 
-STREAMS = gauge("mesh_streams", "Streams that are open here.", "service", "operation", programs=BOTH)
-ITEMS = counter("mesh_stream_items_total", "Items sent by streams that have ended.", "service", "operation",
-                programs=BOTH)
+STREAMS = gauge("mesh_streams", "Streams that are open here.", "service", "operation")
+ITEMS = counter("mesh_stream_items_total", "Items sent by streams that have ended.", "service", "operation")
 
 
 @dataclass(slots=True)
@@ -75,7 +74,8 @@ class CallStats:
         """Yield the figures of a service's calls."""
         for name, one in self.operations.items():
             yield SECONDS.spread(one.latency, service, name)
-            yield CALLS.sample(one.latency.count - sum(one.errors.values()), service, name, "ok")
+            # an open stream is neither yet: a counter that is taken back looks like a restart to Prometheus
+            yield CALLS.sample(one.latency.count - sum(one.errors.values()) - one.streams, service, name, "ok")
             for code, count in one.errors.items():
                 yield CALLS.sample(count, service, name, code)
             if one.streams or one.items:

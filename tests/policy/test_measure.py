@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from mesh.errors import Unavailable, UnknownOperation
-from mesh.message import Handler, Reply, Request, encode
+from mesh.message import Handler, Items, Reply, Request, encode
 from mesh.policy.inbox import Inbox
 from mesh.policy.measure import CallStats, measure
 from mesh.testing import FakeClock
@@ -156,3 +156,41 @@ async def test_outcomes_are_shown_by_operation_and_code() -> None:
         ("kb", "find", "ok"): 2, ("kb", "find", "unavailable"): 1,
         ("kb", "other", "ok"): 0, ("kb", "other", "unknown_operation"): 1}
     assert list(it.stats.operations) == ["find", "other"]
+
+
+class Numbers(Items):
+    """Items that end when a test says so."""
+
+    async def __anext__(self) -> bytes:
+        raise StopAsyncIteration
+
+    async def aclose(self) -> None:
+        self.ended(None)
+
+    def drop(self) -> None:
+        self.ended(None)
+
+
+@on_a_loop
+async def test_a_stream_is_counted_when_it_ends_and_no_count_is_ever_taken_back() -> None:
+    it = Measured()
+    counts: list[tuple[float, float]] = []
+
+    def look() -> None:
+        shown = read(it.stats.samples("kb"))
+        counts.append((shown["mesh_calls_total", "kb", "find", "ok"],
+                       shown.get(("mesh_calls_total", "kb", "find", "unavailable"), 0)))
+
+    streams = [Numbers(), Numbers()]
+    for number, stream in enumerate(streams):
+        call = await it.begin(number)
+        await it.callee.answer(number, Reply(items=stream))
+        await call
+        look()
+    streams[0].taken = 7
+    streams[0].ended(None)
+    look()
+    streams[1].ended(Unavailable("gone"))
+    look()
+    assert counts == [(0, 0), (0, 0), (1, 0), (1, 1)]
+    assert read(it.stats.samples("kb"))["mesh_stream_items_total", "kb", "find"] == 7

@@ -21,6 +21,7 @@ from tools.metrics_reference import load
 CALLER = '''
 import asyncio
 import time
+from collections.abc import AsyncIterator
 
 from mesh import Agent, operation, subscribe
 from mesh.errors import MeshError
@@ -56,9 +57,30 @@ class It(Agent):
     async def block(self, seconds: float) -> None:
         time.sleep(seconds)
 
+    @operation
+    async def numbers(self, most: int) -> AsyncIterator[int]:
+        for number in range(most):
+            yield number
+
     @subscribe("weather.*")
     async def hear(self, weather: object) -> None:
         pass
+'''
+
+MODEL = '''
+from mesh import MLAgent, operation
+
+
+class It(MLAgent):
+    """Doubles numbers, many at a time."""
+
+    async def setup(self) -> None:
+        self.one = self.batched(lambda numbers: [2 * number for number in numbers])
+
+    @operation
+    async def double(self, number: int) -> int:
+        await self.load("doubler", lambda: "a model", memory_mb=50)
+        return await self.one(number)
 '''
 
 ELSEWHERE: dict[str, str] = {}
@@ -67,11 +89,13 @@ ELSEWHERE: dict[str, str] = {}
 
 @pytest.fixture
 def whole(caller: Project, redis_server: RedisServer) -> Project:
-    """A running mesh with one of everything: an agent in a process of its own, a Redis for hosts and registry."""
+    """A running mesh with one of everything: an agent in a process of its own, one with a model, a Redis."""
     file = caller.root / "config" / "hosts.yaml"
     text = file.read_text().replace("store: sqlite", "store: redis")
     file.write_text(f'connections: {{redis: {{url: "{redis_server.url}"}}}}\n{text}')
+    file.write_text(file.read_text().replace("  mainpc: {", "  mainpc: {budget: {memory_mb: 500}, "))
     caller.agent("apart", ECHO, isolation="process")
+    caller.agent("model", MODEL)
     caller.up()
     return caller
 
@@ -108,6 +132,8 @@ def test_whatever_is_declared_is_shown_and_nothing_else(whole: Project) -> None:
     done(whole, "near.crowd")
     done(whole, "near.vainly")
     done(whole, "near.block", seconds=1.0)
+    assert done(whole, "model.double", number=4) == 8
+    assert whole.mesh("stream", "near.numbers", "most=3").returncode == 0
     declared = load()
     wait_until(lambda: page(whole, "mainpc").of("mesh_loop_holds_total", service="near") == 1, 30)
     wait_until(lambda: page(whole, "mainpc").of("mesh_agent_memory_bytes", service="apart") > 2**20, 30)
