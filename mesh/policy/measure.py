@@ -15,7 +15,8 @@ from mesh.tracing import WAITED, Span, SpanRing
 OTHER = "other"
 """Where calls to operations that the agent does not have are counted: callers must not make up labels."""
 
-CALLS = counter("mesh_calls_total", "Calls answered here, by outcome: `ok` or the code of the error; streams when they end.",
+CALLS = counter("mesh_calls_total",
+                "Calls answered here, by outcome: `ok` or the code of the error. A stream counts when it ends.",
                 "service", "operation", "code", programs=BOTH)
 SECONDS = histogram("mesh_call_seconds", "From a call's arrival at its cell to its answer, waiting included.",
                     "service", "operation", programs=BOTH)
