@@ -117,7 +117,8 @@ def configuration(case: Case) -> Iterator[Verdict]:
         yield Verdict("config", "failed" if errors else "warning", f"{place}{each.message}",
                       each.hint or "mesh check lists everything")
     if not errors and not warnings:
-        yield Verdict("config", "ok", "the files are in order")
+        words = f", environment {case.config.environment}" if case.config is not None else ""
+        yield Verdict("config", "ok", f"the files are in order{words}")
 
 
 def limits(case: Case) -> Iterator[Verdict]:
@@ -186,7 +187,11 @@ def _own_key(host: str, row: Row) -> Iterator[Verdict]:
     for trouble in row["trouble"]:
         message, _, command = trouble.partition("; run: ")
         yield Verdict("keys", "failed", message, command, (host,))
-    if row["own"] is None and not row["trouble"]:
+    if row["own"] is None and row["written"] is not None and not row["trouble"]:
+        yield Verdict("keys", "failed", f"the secret key of {host}, whose public one the others know, is not here",
+                      f"mesh restore a backup of {host}, or paste the line of mesh keys show --host {host} anew on every "
+                      "machine", (host,))
+    elif row["own"] is None and not row["trouble"]:
         yield Verdict("keys", "warning", f"{host} has no key yet",
                       f"the first start makes it, or: mesh keys show --host {host}", (host,))
     elif None not in (row["own"], row["written"]) and row["own"] != row["written"]:
@@ -280,9 +285,11 @@ def _remedy(dialled: str | None, host: str, port: int) -> str:
                 f"{port} in its firewall, such as: ufw allow {port}/tcp")
     if dialled == "closed":
         return f"the machine is there and nothing listens on port {port}: mesh up --host {host} on it"
+    if dialled is None:
+        return ""
     if dialled == "open":
         return "the port answers, so no firewall is in the way; the reason is in the message"
-    return f"the network says: {dialled}; check the address in config/hosts.yaml and the route to it" if dialled else ""
+    return f"the network says: {dialled}; is the machine on, the cable in, its address in config/hosts.yaml right?"
 
 
 def _dialled(row: Row) -> Verdict:

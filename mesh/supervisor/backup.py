@@ -214,7 +214,9 @@ def _refuse_running(config: MeshConfig) -> None:
     hosts = [host for one in running(config.home) for host in one.hosts]
     hosts += [host for host in unlisted(config.root, config.home) if host not in hosts]
     if hosts:
-        raise StartError(f"{', '.join(sorted(hosts))} of this project run here; stop them first: mesh down")
+        one = len(hosts) == 1
+        raise StartError(f"{', '.join(sorted(hosts))} of this project {'runs' if one else 'run'} here; stop "
+                         f"{'it' if one else 'them'} first: mesh down")
 
 
 def _holds_something(home: Path) -> bool:

@@ -148,6 +148,12 @@ def test_an_own_key_other_than_the_written_one_is_found(well: Case) -> None:
     assert only(with_facts(well, "mainpc", keys=keys(written="key-old")), "keys").grade == "failed"
 
 
+def test_a_lost_key_that_others_know_fails_and_one_never_made_warns(well: Case) -> None:
+    lost = only(with_facts(well, "mainpc", keys=keys(own=None, written="key-mainpc")), "keys")
+    assert lost.grade == "failed" and "mesh restore" in lost.hint
+    assert only(with_facts(well, "mainpc", keys=keys(own=None)), "keys").grade == "warning"
+
+
 def test_loose_key_files_come_with_chmod(well: Case) -> None:
     trouble = "/k/mainpc.key holds secret keys and is open to other users (0644); run: chmod 600 /k/mainpc.key"
     found = only(with_facts(well, "mainpc", keys=keys(trouble=[trouble])), "keys")

@@ -154,7 +154,7 @@ def test_nothing_is_restored_over_a_running_host(config: MeshConfig, tmp_path: P
                                                  monkeypatch: pytest.MonkeyPatch) -> None:
     save(config, tmp_path / "saved", NOW)
     monkeypatch.setattr(backup, "unlisted", lambda root, home: {"pc2": None})
-    with pytest.raises(StartError, match="pc2 of this project run here; stop them first: mesh down"):
+    with pytest.raises(StartError, match="pc2 of this project runs here; stop it first: mesh down"):
         restore(config, tmp_path / "saved", NOW, force=True)
 
 
