@@ -189,7 +189,7 @@ def _own_key(host: str, row: Row) -> Iterator[Verdict]:
         yield Verdict("keys", "failed", message, command, (host,))
     if row["own"] is None and row["written"] is not None and not row["trouble"]:
         yield Verdict("keys", "failed", f"the secret key of {host}, whose public one the others know, is not here",
-                      f"mesh restore a backup of {host}, or paste the line of mesh keys show --host {host} anew on every "
+                      f"mesh restore a backup of {host}, or paste the line of mesh keys show --host {host} on every "
                       "machine", (host,))
     elif row["own"] is None and not row["trouble"]:
         yield Verdict("keys", "warning", f"{host} has no key yet",
