@@ -136,9 +136,9 @@ class SpanRing:
         traces: dict[bytes, list[Span]] = {}
         for span in self:
             traces.setdefault(span.trace_id, []).append(span)
-        rows = [_summary(spans) for spans in traces.values()]
-        rows.sort(key=lambda row: row["started"], reverse=True)
-        return [row for row in rows if row["error"] is not None or not failed][:limit]
+        found = [spans for spans in traces.values() if not failed or any(span.error is not None for span in spans)]
+        found.sort(key=lambda spans: min(span.started for span in spans), reverse=True)
+        return [_summary(spans) for spans in found[:limit]]
 
     def __iter__(self) -> Iterator[Span]:
         yield from self._sampled
