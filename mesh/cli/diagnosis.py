@@ -251,9 +251,10 @@ def hosts(case: Case) -> Iterator[Verdict]:
     for host, row in case.answered(case.statuses).items():
         yield Verdict("hosts", "ok", f"up for {row['uptime_s']:.0f} s, its loop {row['loop_lag_ms']:.1f} ms late, "
                                      f"security {row['security']}", hosts=(host,))
-        if isinstance(error := case.told.get(host), MeshError):
-            yield Verdict("hosts", "warning", f"{host} tells nothing about its machine: {error.message}",
-                          "is its mesh an older version?", (host,))
+        for what, answers in (("what its machine is like", case.told), ("how it reaches the others", case.reach)):
+            if isinstance(error := answers.get(host), MeshError):
+                yield Verdict("hosts", "warning", f"{host} does not tell {what}: {error.message}",
+                              "is its mesh an older version? --timeout gives it more time", (host,))
 
 
 def links(case: Case) -> Iterator[Verdict]:

@@ -25,7 +25,7 @@ from mesh.port import ensure_free, listener
 from mesh.supervisor.claim import running
 from mesh.supervisor.loader import load_agent_class
 from mesh.supervisor.machine import installation, machine
-from mesh.supervisor.reach import dial
+from mesh.supervisor.reach import DIAL_LIMIT, dial
 
 PATIENCE = 2.0
 REACH_PATIENCE = 4.0
@@ -60,17 +60,18 @@ async def _ask(scope: Scope, config: MeshConfig, case: Case) -> Case:
     except MeshError as error:
         others = [host for host in config.hosts.values() if host.name not in case.own]
         return replace(case, silence=error.message, ports=list(_ports(config, case.own, set())),
-                       dialled=await _dialled(config, others))
+                       dialled=await _dialled(config, others, DIAL_LIMIT if scope.timeout is None
+                                              else min(DIAL_LIMIT, scope.timeout)))
     statuses, told, agents, errors = quick
     pids = {int(answer["pid"]) for answer in statuses.values() if isinstance(answer, dict)}
     return replace(case, directory=directory, statuses=statuses, told=told, agents=agents, errors=errors, reach=reach,
                    ports=list(_ports(config, case.own, pids)))
 
 
-async def _dialled(config: MeshConfig, others: Iterable[HostConfig]) -> list[Row]:
+async def _dialled(config: MeshConfig, others: Iterable[HostConfig], limit: float) -> list[Row]:
     targets = [(host, "host", host.port) for host in others]
     targets += [(host, "registry", config.registry.port) for host, _, _ in targets if host.name == config.registry.host]
-    found = await asyncio.gather(*(dial(host.address, port) for host, _, port in targets))
+    found = await asyncio.gather(*(dial(host.address, port, limit) for host, _, port in targets))
     return [{"host": host.name, "endpoint": endpoint(host.address, port), "port": port, "role": role,
              "dialled": outcome} for (host, role, port), outcome in zip(targets, found, strict=True)]
 

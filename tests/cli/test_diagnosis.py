@@ -11,7 +11,7 @@ import pytest
 
 from mesh.cli.diagnosis import CHECKS, Case, Verdict, diagnose, worst
 from mesh.config import Finding, load
-from mesh.errors import Unreachable
+from mesh.errors import UnknownOperation, Unreachable
 from tests.project import project
 
 Row = dict[str, Any]
@@ -233,6 +233,12 @@ def test_without_a_mesh_plain_connects_are_judged(well: Case) -> None:
                                                                             ("links", "warning")]
     silent = wrong(dialled("silent"))[-1]
     assert silent.grade == "failed" and "port 7420" in silent.hint
+
+
+def test_a_host_that_does_not_know_the_question_is_told(well: Case) -> None:
+    older = UnknownOperation("supervisor has no operation reach")
+    case = replace(well, reach={"mainpc": well.reach["mainpc"], "pc2": older})
+    assert "pc2 does not tell how it reaches the others" in only(case, "hosts").message
 
 
 def test_agents_that_do_less_are_warned_of_and_required_ones_fail(well: Case) -> None:
