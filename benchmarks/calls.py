@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 START_SECONDS = 30.0
@@ -55,15 +56,29 @@ def running(
 
 def measure(folder: Path, *, calls: int, outstanding: int, roots: bool = False) -> MeshFigures:
     """Have the calling agent make `calls` calls, `outstanding` at a time; as `roots` each is a trace of its own."""
+    return MeshFigures(**_told(folder, "measure", calls=calls, outstanding=outstanding, roots=roots))
+
+
+def measure_stream(folder: Path, *, count: int) -> float:
+    """Have the calling agent read a stream of `count` items; returns items per second."""
+    return float(_told(folder, "measure_stream", count=count))
+
+
+def measure_beside(folder: Path, *, streams: int, calls: int) -> MeshFigures:
+    """Have the calling agent make calls one at a time beside busy streams."""
+    return MeshFigures(**_told(folder, "measure_beside", streams=streams, calls=calls))
+
+
+def _told(folder: Path, operation: str, **arguments: int) -> Any:
     done = subprocess.run(
-        [sys.executable, "-m", "mesh.cli", "--config", str(folder), "call", "bench_caller.measure", f"calls={calls}",
-         f"outstanding={outstanding}", f"roots={str(roots).lower()}", "--timeout", "120", "--json"],
+        [sys.executable, "-m", "mesh.cli", "--config", str(folder), "call", f"bench_caller.{operation}",
+         *(f"{name}={str(value).lower()}" for name, value in arguments.items()), "--timeout", "120", "--json"],
         capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)}, check=False,
     )
     answer = json.loads(done.stdout or "{}")
     if not answer.get("ok"):
         raise RuntimeError(f"the call failed: {done.stdout}{done.stderr}")
-    return MeshFigures(**answer["result"])
+    return answer["result"]
 
 
 def write_project(

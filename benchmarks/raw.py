@@ -1,6 +1,8 @@
 """The baseline `raw`: pyzmq, blocking DEALER and ROUTER over TCP loopback in two processes, msgpack each way.
 
-`python -m benchmarks.raw serve` answers; `measure` is called by the benchmark with the port it prints.
+`python -m benchmarks.raw` answers; `measure` is called by the benchmark with the port it prints. The baseline of
+streams is PUB and SUB in the same way: `python -m benchmarks.raw publish COUNT`, read by `published`. The publisher
+waits when its queue is full instead of dropping, for a stream loses nothing either.
 """
 
 from __future__ import annotations
@@ -48,6 +50,40 @@ def serve() -> None:
     context.destroy(linger=0)
 
 
+def publish(count: int) -> None:
+    """Send `count` messages to the first subscriber, as fast as it takes them."""
+    context = zmq.Context()
+    publisher = context.socket(zmq.XPUB)
+    publisher.setsockopt(zmq.XPUB_NODROP, 1)
+    print(publisher.bind_to_random_port("tcp://127.0.0.1"), flush=True)
+    publisher.recv()  # the subscription
+    for _ in range(count):
+        publisher.send(msgpack.packb(MESSAGE))
+    sys.stdin.read()  # until the parent has them all
+    context.destroy(linger=0)
+
+
+def published(count: int) -> float:
+    """Return how many messages per second reach a subscriber, each packed and unpacked."""
+    server = subprocess.Popen([sys.executable, "-m", "benchmarks.raw", "publish", str(count)], stdin=subprocess.PIPE,
+                              stdout=subprocess.PIPE, text=True)
+    assert server.stdout is not None and server.stdin is not None
+    context = zmq.Context()
+    try:
+        subscriber = context.socket(zmq.SUB)
+        subscriber.subscribe(b"")
+        subscriber.connect(f"tcp://127.0.0.1:{int(server.stdout.readline())}")
+        msgpack.unpackb(subscriber.recv())
+        started = time.perf_counter()
+        for _ in range(count - 1):
+            msgpack.unpackb(subscriber.recv())
+        return (count - 1) / (time.perf_counter() - started)
+    finally:
+        context.destroy(linger=0)
+        server.stdin.close()
+        server.wait(5)
+
+
 def measure(calls: int, alone: int) -> RawFigures:
     """Return the figures of `calls` calls at 64 outstanding and `alone` calls one at a time."""
     server = subprocess.Popen([sys.executable, "-m", "benchmarks.raw", "serve"], stdin=subprocess.PIPE,
@@ -85,4 +121,7 @@ def _exchange(dealer: zmq.Socket[bytes], calls: int, outstanding: int) -> float:
 
 
 if __name__ == "__main__":
-    serve()
+    if sys.argv[1:2] == ["publish"]:
+        publish(int(sys.argv[2]))
+    else:
+        serve()

@@ -76,6 +76,15 @@ class Items(ABC):
     async def __anext__(self) -> bytes:
         """Return the next item; raises `StopAsyncIteration` after the last one."""
 
+    async def pour(self, emit: Callable[[bytes], bool]) -> bool:
+        """Give each item to `emit` as soon as it is there, until that says no; returns False when they have ended."""
+        try:
+            while emit(await self.__anext__()):
+                pass
+        except StopAsyncIteration:
+            return False
+        return True
+
     async def some(self) -> list[bytes]:
         """Return those that are there, at least one; none is the end. For readers to whom each hand-over is dear."""
         try:

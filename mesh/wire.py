@@ -36,6 +36,7 @@ MAX_PATTERNS = 4096
 MAX_INTEREST = 32 * 1024
 MAX_CREDIT = 1024
 STREAM_BYTES = 1024 * 1024
+LEAST_SHARE = 16
 TRACE = 16 + 8 + 8 + 1
 
 PeerKind = Literal["host", "heartbeat", "operator", "cell"]

@@ -43,3 +43,30 @@ class Caller(Agent):
         latencies.sort()
         return Figures(calls_per_second=len(latencies) / spent, p50=latencies[len(latencies) // 2],
                        p99=latencies[len(latencies) * 99 // 100])
+
+    @operation
+    async def measure_stream(self, count: int) -> float:
+        """Return how many items of a stream are read per second."""
+        started = time.perf_counter()
+        seen = 0
+        async for item in self.stream("bench_echo.items", text=TEXT, count=count):
+            if item["number"] != seen:
+                raise ValueError(f"item {seen} is {item}")
+            seen += 1
+        return seen / (time.perf_counter() - started)
+
+    @operation
+    async def measure_beside(self, streams: int, calls: int) -> Figures:
+        """Make calls one at a time while as many streams are read as fast as they come."""
+        async def read() -> None:
+            async for _ in self.stream("bench_echo.items", text=TEXT, count=10**9):
+                pass
+
+        busy = [asyncio.ensure_future(read()) for _ in range(streams)]
+        try:
+            await self.measure(calls=max(10, calls // 10), outstanding=1)
+            return await self.measure(calls=calls, outstanding=1)
+        finally:
+            for task in busy:
+                task.cancel()
+            await asyncio.gather(*busy, return_exceptions=True)

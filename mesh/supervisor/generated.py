@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 from mesh.agent.schema import Operation
 from mesh.client import CURRENT
@@ -48,16 +49,32 @@ class Generated(Items):
 
     async def __anext__(self) -> bytes:
         """Return the next item."""
+        made: list[bytes] = []
+
+        def keep(body: bytes) -> bool:
+            made.append(body)
+            return False
+
+        if not await self.pour(keep):
+            raise StopAsyncIteration
+        return made[0]
+
+    async def pour(self, emit: Callable[[bytes], bool]) -> bool:
+        """Give each item to `emit`."""
+        encode = self._operation.encode_result
+
+        def take(value: Any) -> bool:
+            self.taken += 1
+            return emit(encode(value))
+
         try:
-            body = self._operation.encode_result(await self._steps.next())
-        except StopAsyncIteration:
-            self._error = None
-            raise
+            more = await self._steps.pour(take)
         except Exception as error:
             self._error = await self._caught(error, self._request)
             raise self._error from None
-        self.taken += 1
-        return body
+        if not more:
+            self._error = None
+        return more
 
     async def aclose(self) -> None:
         """End the generator; one whose `finally` takes too long is left to itself, and reported."""

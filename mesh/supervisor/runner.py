@@ -67,6 +67,55 @@ def billed(
             step, given = part.throw, error
 
 
+@types.coroutine
+def poured(
+    coroutine: AsyncGenerator[Any, None], stats: CallStats, overran: Overran | None, before: Callable[[], None],
+    take: Callable[[Any], bool],
+) -> Generator[Any, Any, bool]:
+    """Give what a generator yields to `take`, until that says no; returns False when it has ended.
+
+    Billed is the time from one wait to the next, that of `take` included: to look at the clock for each of a hundred
+    thousand items a second would cost as much as to make them. `before` runs when an item is begun after a wait.
+    """
+    started = 0.0
+    waited = True
+    try:
+        while True:
+            if waited:
+                before()
+                waited, started = False, perf_counter()
+            part: Any = coroutine.__anext__()
+            step, given = part.send, None
+            while True:
+                try:
+                    wanted = step(given)
+                except StopIteration as end:
+                    if take(end.value):
+                        break
+                    return True
+                except StopAsyncIteration:
+                    return False
+                except (SystemExit, KeyboardInterrupt) as error:
+                    raise AgentExit(f"the agent's code raised {type(error).__name__}") from error
+                _bill(coroutine, stats, overran, started)
+                waited = True
+                try:
+                    given = yield wanted
+                    step = part.send
+                except BaseException as error:
+                    step, given = part.throw, error
+                started = perf_counter()
+    finally:
+        _bill(coroutine, stats, overran, started)
+
+
+def _bill(coroutine: Code, stats: CallStats, overran: Overran | None, started: float) -> None:
+    spent = perf_counter() - started
+    stats.loop_seconds += spent
+    if spent > LIMIT and overran is not None:
+        overran(stats, coroutine, started)
+
+
 class Runner(Protocol):
     """Runs an agent's coroutines and blocking functions."""
 
@@ -199,6 +248,10 @@ class _LoopSteps:
         """Take the generator to its next value."""
         self._before()
         return billed(self._generator, self._stats, self._overran, self._generator.__anext__())
+
+    def pour(self, take: Callable[[Any], bool]) -> Awaitable[bool]:
+        """Give each value to `take` at once."""
+        return poured(self._generator, self._stats, self._overran, self._before, take)
 
     def close(self) -> Awaitable[Any]:
         """End the generator."""

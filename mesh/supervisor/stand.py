@@ -21,13 +21,13 @@ from mesh.message import Request
 from mesh.policy.measure import CallStats
 from mesh.policy.resolve import SUPERVISOR
 from mesh.supervisor.hold import Place, Stand
-from mesh.supervisor.runner import billed
+from mesh.supervisor.runner import billed, poured
 
 _MESH = Path(__file__).resolve().parents[1]
 _TURNS = {asyncio.BaseEventLoop._run_once.__code__, asyncio.Runner.run.__code__}  # type: ignore[attr-defined]
 _HANDLE = asyncio.Handle._run.__code__
 _SELECTORS = selectors.__file__
-_BILLED = billed.__code__
+_BILLED = {billed.__code__, poured.__code__}
 _NAMES = {"_bound": "__init__", "examine": "check", "finish": "teardown"}
 
 
@@ -54,7 +54,7 @@ class Stands:
             return None
         spot = (frames[0].f_code, frames[0].f_lasti, len(frames))
         for depth, frame in enumerate(frames):
-            if frame.f_code is _BILLED and depth:
+            if frame.f_code in _BILLED and depth:
                 told = frame.f_locals
                 tenant = self._billed(told["stats"])
                 if tenant is not None:

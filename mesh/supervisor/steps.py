@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
 AHEAD = 64
 
 
 class Steps(Protocol):
-    """The values that a generator yields, one at a time."""
+    """The values that a generator yields."""
 
     def next(self) -> Awaitable[Any]:
         """Return the next value; raises `StopAsyncIteration` at the end, and whatever the generator raises."""
+
+    def pour(self, take: Callable[[Any], bool]) -> Awaitable[bool]:
+        """Give each value to `take` at once, until that says no; returns False when the generator has ended."""
 
     def close(self) -> Awaitable[Any]:
         """End the generator: it stops where it is, and its `finally` runs."""
@@ -54,6 +57,15 @@ class ThreadSteps:
         if len(self._values) == AHEAD // 2:
             self._there.call_soon_threadsafe(self._room.set)
         return value
+
+    async def pour(self, take: Callable[[Any], bool]) -> bool:
+        """Give each value to `take`, until that says no; returns False when the generator has ended."""
+        try:
+            while take(await self.next()):
+                pass
+        except StopAsyncIteration:
+            return False
+        return True
 
     async def close(self) -> None:
         """Stop the generator where it is, and wait until it has ended."""

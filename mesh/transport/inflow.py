@@ -1,7 +1,8 @@
 """The reading end of streams: what has arrived and was not taken yet, and what the sender is told of it.
 
 The timeout of the request bounds the opening, and after that each wait for an item; it does not count while the reader
-is busy with the items it has. Credit is renewed after a quarter of it was used, not for every item.
+is busy with the items it has. The sender is told what was taken after a quarter of the credit, not for every item; it
+may use less of the credit than it has, so a reader that is about to wait tells it already after a few.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from mesh.errors import Cancelled, DeadlineExceeded, MeshError, ProtocolError
 from mesh.message import Items, Reply, Request
 from mesh.transport.deadlines import Deadlines
 from mesh.transport.pending import Waiter
-from mesh.wire import STREAM_BYTES
+from mesh.wire import LEAST_SHARE, STREAM_BYTES
 
 
 class Source(Protocol):
@@ -47,6 +48,7 @@ class Inflow(Items):
         self._told = 0
         self._untold_bytes = 0
         self._renew = max(1, request.credit // 4)
+        self._few = min(self._renew, LEAST_SHARE // 2)
         self._count: int | None = None
         self._error: MeshError | None = None
         self._done = False
@@ -145,6 +147,8 @@ class Inflow(Items):
             raise StopAsyncIteration
         if self._wake is not None:
             raise RuntimeError("one task at a time reads a stream")
+        if self.taken - self._told >= self._few:
+            self._tell()
         clock = self._deadlines.clock
         self._wake = asyncio.get_running_loop().create_future()
         bucket = self._deadlines.add(clock.monotonic() + self._silence, self)

@@ -1,8 +1,9 @@
 """The sending end of streams: how many items of each may leave, and when the next few are made.
 
-Two things hold a stream back. Its *credit*: so many items, and no more than 1 MiB of them, may be on their way that the
-reader has not taken; one item is always allowed. And the *pace* of all streams together: a few items of one of them in
-each turn of the loop, none while too much waits to leave. So a call never waits for more than those few.
+Three things hold a stream back. Its *credit*: so many items, and no more than 1 MiB of them, may be on their way that
+the reader has not taken; one item is always allowed. Its *share* of what all streams of one connection may have on
+their way, for an answer to a call waits behind all of it. And the *pace* of all together: a few items of one of them in
+each turn of the loop, none while too much waits to leave.
 """
 
 from __future__ import annotations
@@ -13,21 +14,41 @@ from collections.abc import Callable
 
 from mesh.clock import Clock
 from mesh.errors import ProtocolError
-from mesh.wire import STREAM_BYTES
+from mesh.wire import LEAST_SHARE, STREAM_BYTES
 
-BURST = 32
+BURST = 64
+ITEMS = 1024
 CROWDED_SECONDS = 0.01
+
+
+class Share:
+    """How many items each stream of one connection may have on its way: as many as all together, divided."""
+
+    def __init__(self) -> None:
+        self.items = ITEMS
+        self._streams = 0
+
+    def joined(self) -> None:
+        """Divide by one more."""
+        self._streams += 1
+        self.items = max(LEAST_SHARE, ITEMS // self._streams)
+
+    def left(self) -> None:
+        """Divide by one less."""
+        self._streams -= 1
+        self.items = max(LEAST_SHARE, ITEMS // max(1, self._streams))
 
 
 class Outflow:
     """What one stream has sent and its reader has taken."""
 
-    __slots__ = ("_bytes", "_credit", "_sizes", "_wake", "sent", "taken")
+    __slots__ = ("_bytes", "_credit", "_share", "_sizes", "_wake", "sent", "taken")
 
-    def __init__(self, credit: int) -> None:
+    def __init__(self, credit: int, share: Share) -> None:
         self.sent = 0
         self.taken = 0
         self._credit = credit
+        self._share = share
         self._sizes: deque[int] = deque()
         self._bytes = 0
         self._wake: asyncio.Future[None] | None = None
@@ -35,14 +56,22 @@ class Outflow:
     @property
     def open(self) -> bool:
         """Tell whether the next item may leave."""
-        under_way = self.sent - self.taken
-        return not under_way or (under_way < self._credit and self._bytes < STREAM_BYTES)
+        return self.room > 0
 
-    def count(self, size: int) -> None:
-        """Note that an item of `size` bytes leaves."""
+    @property
+    def room(self) -> int:
+        """How many items may leave; fewer if they are big."""
+        under_way = self.sent - self.taken
+        if under_way and self._bytes >= STREAM_BYTES:
+            return 0
+        return min(self._credit, self._share.items) - under_way
+
+    def count(self, size: int) -> bool:
+        """Note that an item of `size` bytes leaves; tell whether its bytes leave room for more."""
         self.sent += 1
         self._sizes.append(size)
         self._bytes += size
+        return self._bytes < STREAM_BYTES
 
     def grant(self, taken: int) -> None:
         """Note how many items the reader has taken in all; raises `ProtocolError` for more than were sent."""

@@ -11,7 +11,7 @@ from typing import Protocol
 
 from mesh.errors import Cancelled, MeshError, MessageTooLarge, RemoteFailure
 from mesh.message import MAX_BODY, Handler, Items, Reply, Request
-from mesh.transport.outflow import BURST, Outflow, Pace
+from mesh.transport.outflow import BURST, Outflow, Pace, Share
 
 Answer = Callable[[int, Request, Reply], None]
 
@@ -42,6 +42,7 @@ class Running:
         self._answer = answer
         self._outlet = outlet
         self._outflows: dict[int, Outflow] = {}
+        self._share = Share()
         self._tasks: dict[int, tuple[asyncio.Task[None], Request]] = {}
         self._abandoned: set[asyncio.Task[None]] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -86,35 +87,45 @@ class Running:
         if not self._has(number, request):
             await items.aclose()
             return
-        flow = self._outflows[number] = Outflow(request.credit)
+        flow = self._outflows[number] = Outflow(request.credit, self._share)
+        self._share.joined()
         self._outlet.send_opened(number, host)
         try:
             error = await self._pour(number, request, items, flow)
         except asyncio.CancelledError:  # for the second time, while what makes the items was being closed
             error = _cancelled(request)
+        finally:
+            self._share.left()
         if self._has(number, request):
             del self._tasks[number], self._outflows[number]
             self._outlet.send_end(number, flow.sent, error)
 
     async def _pour(self, number: int, request: Request, items: Items, flow: Outflow) -> MeshError | None:
         """Send items until there are no more; returns the error that ended them. They are closed in any case."""
-        outlet, task = self._outlet, self._tasks[number][0]
+        task, send = self._tasks[number][0], self._outlet.send_item
+        left = 0
+
+        def emit(body: bytes) -> bool:
+            nonlocal left
+            left -= 1
+            if task.cancelling():  # what makes the items has swallowed it
+                return False
+            size = len(body)
+            if size > MAX_BODY:
+                raise MessageTooLarge(f"item {flow.sent} of {request.target} is {size} bytes, the limit is {MAX_BODY}",
+                                      size=size, limit=MAX_BODY)
+            send(number, flow.sent, body)
+            return flow.count(size) and left > 0
+
         try:
-            while True:
+            while not task.cancelling():
                 if not flow.open:
                     await flow.opening()
-                if flow.sent % BURST == 0:
-                    await outlet.pace.turn()
-                body = await items.__anext__()
-                if task.cancelling():  # what makes the items has swallowed it
-                    return items.verdict or _cancelled(request)
-                if len(body) > MAX_BODY:
-                    return MessageTooLarge(f"item {flow.sent} of {request.target} is {len(body)} bytes, the limit is "
-                                           f"{MAX_BODY}", size=len(body), limit=MAX_BODY)
-                outlet.send_item(number, flow.sent, body)
-                flow.count(len(body))
-        except StopAsyncIteration:
-            return None
+                await self._outlet.pace.turn()
+                left = min(flow.room, BURST)
+                if not await items.pour(emit):
+                    return None
+            return items.verdict or _cancelled(request)
         except asyncio.CancelledError:
             return items.verdict or _cancelled(request)
         except MeshError as error:

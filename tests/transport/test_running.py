@@ -9,8 +9,9 @@ import pytest
 from mesh.errors import Cancelled, ProtocolError, RemoteFailure
 from mesh.message import Reply, Request, encode
 from mesh.testing.clock import settle
-from mesh.transport.outflow import Outflow
+from mesh.transport.outflow import ITEMS, Outflow, Share
 from mesh.transport.running import Running
+from mesh.wire import LEAST_SHARE
 from tests.transport.ends import ask, on_a_loop
 from tests.transport.outlet import Outlet
 from tests.transport.test_streams import Made, counting
@@ -190,10 +191,25 @@ async def test_a_stream_that_is_cancelled_is_closed_and_ends_so() -> None:
 
 @on_a_loop
 async def test_more_than_was_sent_cannot_have_been_taken() -> None:
-    flow = Outflow(4)
+    flow = Outflow(4, Share())
     flow.count(10)
     with pytest.raises(ProtocolError, match="taken 2 items of 1"):
         flow.grant(2)
     flow.grant(1)
     with pytest.raises(ProtocolError, match="taken 0 items of 1"):
         flow.grant(0)
+
+
+def test_streams_share_what_one_connection_may_have_on_its_way() -> None:
+    share = Share()
+    share.joined()
+    first = Outflow(1024, share)
+    assert first.room == ITEMS
+    share.joined()
+    assert (first.room, Outflow(8, share).room) == (ITEMS // 2, 8)
+    for _ in range(1000):
+        share.joined()
+    assert first.room == LEAST_SHARE
+    for _ in range(1001):
+        share.left()
+    assert first.room == ITEMS
