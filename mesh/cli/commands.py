@@ -397,8 +397,8 @@ def new_agent(
     name: Annotated[str, typer.Argument(metavar="NAME", show_default=False)],
     host: Annotated[str | None, typer.Option("--host", metavar="NAME", help="The host it shall run on.",
                                              show_default="the first of hosts.yaml")] = None,
-    layer: Annotated[str, typer.Option("--layer", metavar="NAME", help="What it is derived from: Agent, DataAgent or "
-                                       "MLAgent.")] = "Agent",
+    layer: Annotated[str, typer.Option("--layer", metavar="NAME", help="What it is derived from: Agent, DataAgent, "
+                                       "MLAgent or IntegrationAgent.")] = "Agent",
 ) -> None:
     """An agent with its config and a test that passes."""
     from mesh.cli.new import new_agent as run

@@ -20,7 +20,7 @@ from mesh.config import MeshConfig
 from mesh.config.host_checks import NAME_RULE
 from mesh.errors import StartError, UsageError
 
-LAYERS = ("Agent", "DataAgent", "MLAgent")
+LAYERS = ("Agent", "DataAgent", "MLAgent", "IntegrationAgent")
 TEMPLATES = "mesh.cli.templates"
 
 
@@ -84,7 +84,12 @@ def _sorted_imports(text: str, root: Path) -> str:
     """Return `text` with its imports as linters want them: the mesh is a package among others, unless it is here."""
     if (root / "mesh").is_dir():
         return text
-    return re.sub(r"(from pydantic import .*\n)\n(from mesh import .*\n)", r"\2\1", text)
+    return re.sub(r"((?:from|import) (?:pydantic|pytest).*\n)\n((?:from mesh.*\n)+)", _together, text)
+
+
+def _together(parts: re.Match[str]) -> str:
+    lines = (parts[1] + parts[2]).splitlines(keepends=True)
+    return "".join(sorted(lines, key=lambda line: (line.startswith("from"), line)))
 
 
 def _check_free(root: Path, files: Mapping[str, str]) -> None:
@@ -113,7 +118,7 @@ def _write(root: Path, files: Mapping[str, str]) -> None:
 def _steps(root: Path, name: str, files: list[str]) -> list[str]:
     """Return the commands that follow, ready to be pasted."""
     there = [] if Path.cwd().resolve() == root else [f"cd {shlex.quote(str(root))}"]
-    return [*there, f"python -m pytest -q {files[-1]}", "mesh up", f"mesh describe {name}"]
+    return [*there, f"python -m pytest -q {files[-1]}", "mesh up --watch", f"mesh describe {name}"]
 
 
 def _below(root: Path, file: Path) -> str:
