@@ -21,7 +21,16 @@ from mesh.config import ISOLATION, Isolation, MeshConfig, Rung
 from mesh.config.revision import revision
 from mesh.connections import Connections, Target
 from mesh.directory import Difference, Directory
-from mesh.errors import EngineMissing, MeshError, PermissionDenied, StartError
+from mesh.errors import (
+    DeadlineExceeded,
+    EngineMissing,
+    MeshError,
+    PermissionDenied,
+    RemoteFailure,
+    StartError,
+    Unavailable,
+    Unreachable,
+)
 from mesh.exporter import Exporter
 from mesh.membership import Membership, checked_trouble
 from mesh.message import Event, Reply, Request
@@ -44,7 +53,7 @@ from mesh.supervisor.errorlog import ErrorLog
 from mesh.supervisor.explanation import Explanation
 from mesh.supervisor.house import House
 from mesh.supervisor.incarnation import counting, host_incarnation
-from mesh.supervisor.liveconfig import LiveConfig
+from mesh.supervisor.liveconfig import UNSET, LiveConfig
 from mesh.supervisor.logbook import LogBook
 from mesh.supervisor.looptime import LoopTime
 from mesh.supervisor.machine import machine
@@ -406,8 +415,21 @@ class Supervisor:
 
         What is not remembered ends with this host, or with the next wish of an operator.
         """
-        await cell.isolate(isolation or self._cells.filed(cell.service).isolation, reason)
-        return await self._record_isolation(cell.service, isolation) if remember else None
+        goal = isolation or self._cells.filed(cell.service).isolation
+        warning = await self._wish_isolation(cell, isolation) if remember else None
+        await cell.isolate(goal, reason)  # which an earlier move may still keep it from
+        return warning
+
+    async def _wish_isolation(self, cell: Cell, isolation: Isolation | None) -> str | None:
+        """Change where an agent runs like any other value of its config; returns a warning if nobody remembers it."""
+        try:
+            told = await self.live_config.change(cell.service, ISOLATION, isolation or UNSET)
+        except (Unavailable, Unreachable, DeadlineExceeded) as error:
+            return self._forgotten(error)
+        refused = [row["reason"] for row in told["hosts"] if row["how"] == "refused"]
+        if refused:
+            raise RemoteFailure(f"{cell.service} goes on as a {cell.isolation}: {refused[0]}", type="Refused")
+        return None
 
     async def _demote(self, cell: Cell, isolation: Rung, reason: str) -> None:
         """Move a cell's agent by the host's own decision, which ends with the host."""
@@ -415,20 +437,16 @@ class Supervisor:
 
     async def _record_desired(self, service: str, desired: str) -> str | None:
         """Have the registry remember what the operator wants; returns a warning if it cannot."""
-        return await self._record("set_desired", service=service, host=self.name, desired=desired)
-
-    async def _record_isolation(self, service: str, isolation: Isolation | None) -> str | None:
-        if isolation is None:
-            return await self._record("unset_override", service=service, key=ISOLATION)
-        return await self._record("set_override", service=service, key=ISOLATION, value=isolation)
-
-    async def _record(self, operation: str, **arguments: Any) -> str | None:
         client = Client(f"{SUPERVISOR}@{self.name}", self.outgoing, self.clock)
         try:
-            await client.request(f"{REGISTRY}.{operation}", arguments, 3.0)
+            await client.request(f"{REGISTRY}.set_desired",
+                                 {"service": service, "host": self.name, "desired": desired}, 3.0)
         except MeshError as error:
-            return f"not remembered over a restart of {self.name}, because the registry did not take it: {error}"
+            return self._forgotten(error)
         return None
+
+    def _forgotten(self, error: MeshError) -> str:
+        return f"not remembered over a restart of {self.name}, because the registry did not take it: {error}"
 
     # -- membership
 

@@ -1,7 +1,8 @@
 """One process of a cell as its parent sees it: born with its papers, heard through its pipes, ended for good.
 
-- It is started from the thread of the loop: the kernel ends it when the *thread* that started it ends, and that one
-  lives as long as the process.
+- It is started from a thread that does nothing else and lives as long as the supervisor: the kernel ends a child when
+  the *thread* that started it ends. It is no thread that anybody waits for: a new child is not run at once on a busy
+  machine, and with vfork(2) the interpreter would stand still until it has been.
 - It stays in the process group of the supervisor, so that who ends the supervisor with its group, as the launcher does,
   ends what its cells have started too.
 - Its end is known at once, from a descriptor on the loop.
@@ -17,6 +18,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psutil
@@ -56,22 +58,21 @@ class Process:
         """Its number, None before the start and after the end."""
         return None if self._popen is None or self.ended.done() else self._popen.pid
 
-    def start(self, papers: Callable[[int], Papers]) -> None:
+    async def start(self, papers: Callable[[int], Papers]) -> None:
         """Start it; `papers` is given the descriptor for stack dumps. Raises `OSError` and `StartError`."""
-        self._stacks, writing = os.pipe()
+        starting = self._loop.run_in_executor(_spawner, _spawned)
         try:
-            self._popen = subprocess.Popen(
-                [sys.executable, *PROGRAM], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                pass_fds=(writing,),
-            )
-            assert self._popen.stdin is not None and self._popen.stdout is not None
-            os.set_blocking(self._stacks, False)
-            os.set_blocking(self._popen.stdout.fileno(), False)
-            self._listen()
-            self._watch(self._popen)
-            write_papers(papers(writing), self._popen.stdin)
-        finally:
-            os.close(writing)
+            popen, self._stacks, writing = await asyncio.shield(starting)
+        except asyncio.CancelledError:
+            starting.add_done_callback(_abandon)
+            raise
+        assert popen.stdin is not None and popen.stdout is not None
+        self._popen = popen
+        os.set_blocking(self._stacks, False)
+        os.set_blocking(popen.stdout.fileno(), False)
+        self._listen()
+        self._watch(popen)
+        write_papers(papers(writing), popen.stdin)
 
     def release(self) -> None:
         """Have it end by itself, by the end of the pipe that its papers came through."""
@@ -170,6 +171,39 @@ class Process:
         self.release()
         os.close(self._stacks)
         self.ended.set_result(self._killed or words(code))
+
+
+_spawner = ThreadPoolExecutor(1, thread_name_prefix="spawner")
+Spawned = tuple[subprocess.Popen[bytes], int, int]
+
+
+def _spawned() -> Spawned:
+    """Start a process; return it, where its stack dumps are read, and the descriptor it has to write them to."""
+    reading, writing = os.pipe()
+    try:
+        setattr(subprocess, "_USE_VFORK", False)  # noqa: B010 - see above; documented, and of no type checker's concern
+        return subprocess.Popen(
+            [sys.executable, *PROGRAM], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            pass_fds=(writing,),
+        ), reading, writing
+    except BaseException:
+        os.close(reading)
+        raise
+    finally:
+        os.close(writing)
+
+
+def _abandon(starting: asyncio.Future[Spawned]) -> None:
+    """End a process that nobody waits for any more."""
+    if starting.cancelled() or starting.exception() is not None:
+        return
+    popen, reading, _ = starting.result()
+    popen.kill()
+    _spawner.submit(popen.wait)
+    os.close(reading)
+    for pipe in (popen.stdin, popen.stdout):
+        if pipe is not None:
+            pipe.close()
 
 
 def words(code: int) -> str:

@@ -74,7 +74,7 @@ class Proxy:
 
     async def load(self) -> Offer:
         """Start the process and have it load the agent's class."""
-        self._process.start(lambda stacks: self._nursery.expect(self, self._spec, stacks))
+        await self._process.start(lambda stacks: self._nursery.expect(self, self._spec, stacks))
         either: list[asyncio.Future[Any]] = [self._connected, self._process.ended]
         await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
         if not self._connected.done():

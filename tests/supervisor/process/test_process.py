@@ -19,6 +19,7 @@ from mesh.supervisor.process import process as process_module
 from mesh.supervisor.process.output import Output
 from mesh.supervisor.process.papers import Papers
 from mesh.supervisor.process.process import Process, memory_of, words
+from mesh.testing.clock import settle
 from tests.eventually import eventually
 
 CHILD = """
@@ -42,7 +43,7 @@ def papers(config: str = "") -> Callable[[int], Papers]:
 async def child(folder: Path, config: str = "") -> AsyncIterator[Process]:
     """Give a running child that has read its papers; it is ended in any case."""
     process = Process(Output(folder / "it.out", Clock(), lambda count: None), Clock())
-    process.start(papers(config))
+    await process.start(papers(config))
     try:
         yield process
     finally:
@@ -145,7 +146,7 @@ async def test_memory_counts_what_is_touched(folder: Path) -> None:
 async def test_papers_that_have_no_room_in_a_pipe_are_refused(folder: Path) -> None:
     process = Process(Output(folder / "it.out", Clock(), lambda count: None), Clock())
     with pytest.raises(StartError, match="may take 1000000 bytes"):
-        process.start(papers("#" * 1_000_001))
+        await process.start(papers("#" * 1_000_001))
     await process.kill("the test is over")
 
 
@@ -153,6 +154,20 @@ async def test_papers_that_have_no_room_in_a_pipe_are_refused(folder: Path) -> N
 async def test_papers_of_many_settings_pass(folder: Path) -> None:
     async with child(folder, "#" * 500_000) as process:
         await reads(process)
+
+
+@on_a_loop
+async def test_one_that_nobody_waits_for_any_more_is_ended(folder: Path) -> None:
+    process = Process(Output(folder / "it.out", Clock(), lambda count: None), Clock())
+    starting = asyncio.create_task(process.start(papers()))
+    await asyncio.sleep(0)
+    starting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await starting
+    assert process.pid is None
+    await asyncio.get_running_loop().run_in_executor(process_module._spawner, int)  # it has been started by now
+    await settle()
+    await eventually(lambda: psutil.Process().children() == [], 20)
 
 
 def test_an_end_has_words() -> None:
