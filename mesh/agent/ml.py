@@ -48,13 +48,14 @@ class MLAgent(Agent):
 
     def batched(
         self, function: Callable[[list[I]], Sequence[O] | Awaitable[Sequence[O]]], *, max_batch: int = 32,
-        max_wait_ms: float = 2.0, parallel: int = 1,
+        max_wait_ms: float = 0.0, parallel: int = 1,
     ) -> Batched[I, O]:
         """Return `function`, which takes a list of items and returns a list as long, as one to be called per item.
 
-        Concurrent calls reach it together: at most `max_batch`, held back for company at most `max_wait_ms`, and
-        `parallel` batches at the same time. An exception in the returned list is raised for that item alone. A plain
-        function runs in a thread. Make it once, in `setup`.
+        Concurrent calls reach it together: at most `max_batch`, and `parallel` batches at the same time. What comes
+        while the function works leaves with the next batch; `max_wait_ms` holds the first one back for company too. An
+        exception in the returned list is raised for that item alone. A plain function runs in a thread. Make it once,
+        in `setup`.
         """
         context = bound(self).context
         made: Batched[I, O] = Batched(function, max_batch=max_batch, max_wait=max_wait_ms / 1000, parallel=parallel,

@@ -377,9 +377,22 @@ def agents(case: Case) -> Iterator[Verdict]:
             yield Verdict("agents", "warning", f"{service}: {obstacle}", "until then its built-in engine answers")
 
 
+def connections(case: Case) -> Iterator[Verdict]:
+    """Whether each host finds the servers outside the mesh that config names well."""
+    for host, row in case.answered(case.statuses).items():
+        for one in row.get("connections") or ():
+            named = f"{one['name']} at {one['address']}"
+            if one["state"] == "down":
+                users = f"; {', '.join(one['users'])} serve with less" if one["users"] else ""
+                yield Verdict("connections", "warning", f"{host}: {one['reason']}{users}",
+                              "it is used again by itself as soon as it is well", (host,))
+            elif one["state"] == "ok":
+                yield Verdict("connections", "ok", f"{host}: {named} is well", hosts=(host,))
+
+
 def _size(megabytes: int) -> str:
     return f"{megabytes} MB" if megabytes < 10_000 else f"{megabytes / 1024:.0f} GB"
 
 
 CHECKS: tuple[Check, ...] = (python, configuration, keys, strangers, limits, ports, hosts, links, clocks, registry,
-                             versions, agents)
+                             versions, agents, connections)

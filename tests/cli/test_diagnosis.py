@@ -255,3 +255,15 @@ def test_an_engine_that_lacks_something_is_told_once(well: Case) -> None:
     assert only(case, "agents").grade == "warning"
     degraded = agent("lamp", state="degraded", reason="needs httpx")
     only(replace(case, agents={"mainpc": [degraded]}), "agents")
+
+
+def test_a_server_outside_the_mesh_that_is_away_is_told_with_who_needs_it(well: Case) -> None:
+    redis = {"name": "redis", "address": "10.0.0.5:6379/0", "state": "ok", "reason": "", "users": ["keeper"]}
+    down = {**redis, "state": "down", "reason": "Redis at 10.0.0.5:6379/0 cannot be reached"}
+    case = replace(well, statuses={"mainpc": status("mainpc", connections=[redis]),
+                                   "pc2": status("pc2", connections=[down])})
+    found = [each for each in diagnose(case) if each.check == "connections"]
+    assert {(each.grade, each.message, each.hosts) for each in found} == {
+        ("ok", "mainpc: redis at 10.0.0.5:6379/0 is well", ("mainpc",)),
+        ("warning", "pc2: Redis at 10.0.0.5:6379/0 cannot be reached; keeper serve with less", ("pc2",)),
+    }

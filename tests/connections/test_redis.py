@@ -152,8 +152,8 @@ def test_a_caller_in_a_hurry_says_nothing_about_the_server(redis_server: RedisSe
     async def scenario() -> str:
         async with slow_proxy(redis_server.port) as proxy, connected(f"redis://127.0.0.1:{proxy.port}/0") as slow:
             await eventually(lambda: state(slow) == "ok", 20)
-            proxy.delay = 0.2
-            await refused(slow.of("one", remaining=lambda: 0.01).redis.get("key"))
+            proxy.delay = 1.0
+            await refused(slow.of("one", remaining=lambda: 0.05).redis.get("key"))
             late = await refused(slow.of("one", remaining=lambda: -1.0).redis.get("key"))
             assert late.details["began"] == "no"
             return state(slow)
@@ -164,13 +164,13 @@ def test_a_caller_in_a_hurry_says_nothing_about_the_server(redis_server: RedisSe
 def test_answers_that_come_too_late_never_reach_another_caller(redis_server: RedisServer) -> None:
     async def scenario() -> list[Any]:
         async with slow_proxy(redis_server.port) as proxy, connected(
-            f"redis://127.0.0.1:{proxy.port}/0", pool=2, timeout_s=5.0
+            f"redis://127.0.0.1:{proxy.port}/0", pool=2, timeout_s=20.0
         ) as connections:
             redis = connections.of("one").redis
             for number in range(10):
                 await redis.set(f"key{number}", f"value{number}")
-            proxy.delay = 0.05
-            hurried = connections.of("two", remaining=lambda: 0.02).redis
+            proxy.delay = 2.0
+            hurried = connections.of("two", remaining=lambda: 0.05).redis
             for number in range(5):
                 await refused(hurried.get(f"key{number}"))
                 waiting = asyncio.ensure_future(redis.get(f"key{number}"))

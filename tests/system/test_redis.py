@@ -60,6 +60,7 @@ def test_what_was_accepted_outlives_the_registry_redis_and_the_files(kept: Proje
     redis_server.kill()
     wait_until(lambda: registry(kept)["state"] == "degraded", 30)
     assert str(redis_server.port) in str(registry(kept)["reason"])
+    wait_until(lambda: "mainpc: Redis at 127.0.0.1" in kept.mesh("status").stdout, 30)
     wait_until(lambda: state_of(kept, "keeper")[0] == "degraded", 30)
     assert "Redis at 127.0.0.1" in str(state_of(kept, "keeper")[1])
     refused = kept.call("keeper.keep", number=3)
@@ -73,6 +74,9 @@ def test_what_was_accepted_outlives_the_registry_redis_and_the_files(kept: Proje
     redis_server.start()
     wait_until(lambda: registry(kept)["state"] == "ok", 30)
     wait_until(lambda: state_of(kept, "keeper")[0] == "ready", 30)
+    heard = kept.mesh("errors").stdout
+    assert "Redis at 127.0.0.1" in heard
+    assert f"redis at 127.0.0.1:{redis_server.port}/0: ok" in kept.mesh("describe", "keeper").stdout
     assert state_of(kept, "far")[0] == "stopped"
     assert kept.call("keeper.kept")["result"] == {"number": 1}
     assert kept.call("apart.kept")["result"] == {"number": 2}
