@@ -71,13 +71,14 @@ def test_a_traceparent_is_taken_as_it_is_pasted(mesh: Project) -> None:
 
 
 def test_a_call_that_waited_for_its_turn_says_so(mesh: Project) -> None:
-    slow = mesh.spawn("mesh.cli", "call", "lamp.glow", "seconds=1.0")  # concurrency is 1
-    wait_until(lambda: any(row["service"] == "lamp" and row["inbox"] == 0 for row in mesh.json("agents")), 10)
-    waited = 0.0
-    while slow.poll() is None and waited == 0.0:
-        answer = run(mesh.root, "call", "lamp.shine", "name=x", "--trace", "--json").json()
-        waited = run(mesh.root, "trace", answer["trace_id"], "--json").json()["spans"][0]["waited_ms"]
-    assert slow.wait(20) == 0
+    waited, attempts = 0.0, 0
+    while waited == 0.0 and attempts < 10:  # on a busy machine the second call may come when the first has ended
+        attempts += 1
+        slow = mesh.spawn("mesh.cli", "call", "lamp.glow", "seconds=1.0")  # concurrency is 1
+        while slow.poll() is None and waited == 0.0:
+            answer = run(mesh.root, "call", "lamp.shine", "name=x", "--trace", "--json").json()
+            waited = run(mesh.root, "trace", answer["trace_id"], "--json").json()["spans"][0]["waited_ms"]
+        assert slow.wait(20) == 0
     assert waited > 0.0
 
 
