@@ -8,7 +8,6 @@ import pytest
 
 from mesh.tracing import Trace
 from tests.cli.runner import Result, run
-from tests.eventually import wait_until
 from tests.project import Project
 
 
