@@ -39,10 +39,11 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--calls", type=int, default=60_000, help="calls of a round at 64 outstanding")
     parser.add_argument("--alone", type=int, default=3_000, help="calls of a round one at a time")
+    parser.add_argument("--items", type=int, default=300_000, help="items of a round's stream")
     parser.add_argument("--smoke", action="store_true", help="only show that the programs run")
     chosen = parser.parse_args()
     if chosen.smoke:
-        chosen.rounds, chosen.calls, chosen.alone = 1, 640, 20
+        chosen.rounds, chosen.calls, chosen.alone, chosen.items = 1, 640, 20, 1000
     rows = [
         *_rows("remote call", "plain", chosen, (0.50, 1.7), (0.80, 1.3)),
         *_rows("remote call", "CURVE", chosen, (0.375, 1.7), (0.80, 1.3)),
