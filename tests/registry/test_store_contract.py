@@ -77,7 +77,7 @@ def test_a_later_epoch_takes_the_place_of_an_earlier_one(make: Open) -> None:
 
 
 def test_an_override_that_is_unset_twice_is_no_error(make: Open) -> None:
-    async def work(store: Store, _: Stored) -> None:
+    async def work(store: Store, found: Stored) -> None:
         await store.save_epoch(1)
         await store.save(LIMIT)
         for _ in range(2):
