@@ -87,7 +87,7 @@ class Board:
         return {
             "at": self._clock.monotonic(), "cpu_s": time.process_time(), "host": self.status(leaving),
             "agents": [self._counts(self._cells[service]) for service in sorted(self._cells)],
-            "errors": [record.event() for record in self._errors.since(None)[-LATEST:]],
+            "errors": [record.event() for record in self._errors.since(None) if not record.muted][-LATEST:],
         }
 
     def _counts(self, cell: Cell) -> dict[str, Any]:
