@@ -1,4 +1,4 @@
-"""`mesh agent start|stop|restart`: waits for the outcome, may be repeated, and touches nothing but the one agent."""
+"""`mesh agent start|stop|restart|isolate`: waits for the outcome, may be repeated, touches nothing but the one agent."""
 
 from __future__ import annotations
 
@@ -31,6 +31,20 @@ def test_a_restart_is_a_new_incarnation_of_this_agent_alone(mesh: Project) -> No
     assert state(mesh, "torch")["incarnation"] > before["incarnation"]
     assert state(mesh, "torch")["pid"] == before["pid"]
     assert state(mesh, "lamp")["incarnation"] == other["incarnation"]
+
+
+def test_an_agent_is_moved_into_a_process_and_back(mesh: Project) -> None:
+    before = state(mesh, "torch")
+    told = run(mesh.root, "agent", "isolate", "torch", "process", "--json").json()
+    assert (told["ok"], told["isolation"], told["warning"]) == (True, "process", None) and told["pid"] != before["pid"]
+    moved = state(mesh, "torch")
+    assert (moved["pid"], moved["isolation"], moved["isolation_origin"]) == (told["pid"], "process", "override")
+    assert f"process (pid {told['pid']}" in run(mesh.root, "describe", "torch").out
+    assert run(mesh.root, "call", "torch.seen").code == 0
+    result = run(mesh.root, "agent", "isolate", "torch", "config")
+    assert (result.code, result.out) == (0, f"torch on pc2 is ready, as a coroutine (pid {before['pid']})\n")
+    result = run(mesh.root, "agent", "isolate", "torch", "proces")
+    assert result.code == 1 and "did you mean process?" in result.err
 
 
 def test_an_unknown_agent_is_refused_with_the_nearest_name(mesh: Project) -> None:

@@ -85,6 +85,7 @@ class Proxy:
     async def set_up(self) -> None:
         """Have the agent bound and set up."""
         self._settings = await self._ask("set_up", self._spec.limits.start_s + GRACE)
+        await self._look_at_memory()
         self._watching = asyncio.get_running_loop().create_task(self._watch(), name=f"process of {self.service}")
 
     def arrived(self, session: Session) -> None:

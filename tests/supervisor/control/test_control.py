@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -122,6 +123,31 @@ def test_a_start_that_fails_is_told_with_its_reason(tmp_path: Path) -> None:
         await cell.stop("stopped by an operator")
         outcome = await desk.ask("agent_start", service="plain")
         assert outcome["state"] == "backoff" and "no licence file" in outcome["reason"]
+
+    run(tmp_path, scenario)
+
+
+def test_an_operator_moves_an_agent_and_hears_where_it_is(tmp_path: Path) -> None:
+    async def scenario(desk: Desk) -> None:
+        cell = await desk.mesh.add("plain", Plain)
+        outcome = await asyncio.wait_for(desk.ask("agent_isolate", service="plain", isolation="thread"), 20)
+        assert outcome == {"service": "plain", "host": "mainpc", "state": "ready", "reason": "", "warning": None,
+                           "isolation": "thread", "pid": os.getpid()}
+        row = desk.host.row("plain")
+        assert (row["isolation"], row["isolation_origin"], row["memory_mb"]) == ("thread", "by an operator", None)
+        outcome = await asyncio.wait_for(desk.ask("agent_isolate", service="plain", isolation="config"), 20)
+        assert outcome["isolation"] == cell.isolation == "coroutine"
+        assert desk.host.wishes == [("plain", "thread"), ("plain", "config")]
+
+    run(tmp_path, scenario)
+
+
+def test_a_place_that_there_is_not_is_refused_with_the_nearest(tmp_path: Path) -> None:
+    async def scenario(desk: Desk) -> None:
+        await desk.mesh.add("plain", Plain)
+        error = await refused(desk, InvalidArgument, "agent_isolate", service="plain", isolation="proces")
+        assert "isolation is 'proces', did you mean process?" in error.message and error.details["path"] == "isolation"
+        assert desk.host.wishes == []
 
     run(tmp_path, scenario)
 
