@@ -1,4 +1,4 @@
-"""`mesh agent start|stop|restart|isolate`: waits for the outcome, may be repeated, touches nothing but the one agent."""
+"""`mesh agent start|stop|restart|isolate`: waits for the outcome, may be repeated, touches no other agent."""
 
 from __future__ import annotations
 
