@@ -22,7 +22,7 @@ FAILED = counter("mesh_failed_calls_total", "Calls by agents of this host that f
                  "service", "code")
 
 DEFAULT_TIMEOUT = 30.0
-CREDIT = 512
+CREDIT = 1024
 
 CURRENT: ContextVar[Request | None] = ContextVar("mesh_current_request", default=None)
 """The request that the running task answers; what it calls inherits deadline, trace and path."""

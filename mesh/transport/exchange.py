@@ -20,7 +20,7 @@ from mesh.transport.outbox import CALL_BYTES
 from mesh.transport.outflow import Pace
 from mesh.transport.pending import Pending, Waiter
 from mesh.transport.running import Running
-from mesh.wire import Envelope
+from mesh.wire import ITEM, Envelope
 
 
 class Exchange(Channel):
@@ -164,17 +164,17 @@ class Exchange(Channel):
     def handle(self, envelope: Envelope, shift: float) -> None:
         """Do what the peer asks, or hand its answer to who waits."""
         kind = envelope[0]
-        if kind == wire.CALL and self._running is not None:
+        if kind == ITEM and self._pending is not None:  # first, for they are the most
+            inflow = self.inflows.get(envelope[1])
+            if inflow is not None:  # else nobody reads it any more
+                inflow.put(envelope[2], envelope[3])
+        elif kind == wire.CALL and self._running is not None:
             self._call(*wire.read_call(envelope, shift, self.caller))
         elif (kind == wire.REPLY or kind == wire.ERROR) and self._pending is not None:
             number, reply = wire.read_reply(envelope)
             waiter = self.waiters.get(number)
             if waiter is not None:  # else nobody waits any more
                 waiter.finish(reply)
-        elif kind == wire.ITEM and self._pending is not None:
-            inflow = self.inflows.get(envelope[1])
-            if inflow is not None:  # else nobody reads it any more
-                inflow.put(envelope[2], envelope[3])
         elif kind == wire.CANCEL and self._running is not None:
             self.outbox.drop_items(envelope[1])
             self._running.cancel(envelope[1])

@@ -46,6 +46,7 @@ class Inflow(Items):
         self._early: dict[int, bytes] = {}
         self._arrived = 0
         self._told = 0
+        self._limit = request.credit
         self._untold_bytes = 0
         self._renew = max(1, request.credit // 4)
         self._few = min(self._renew, LEAST_SHARE // 2)
@@ -61,6 +62,10 @@ class Inflow(Items):
         if index == self._arrived and not self._early:
             self._arrived += 1
             self._bodies.append(body)
+            if index < self._limit and self._count is None:
+                if self._wake is not None:
+                    self._rouse()
+                return
         elif index < self._arrived or index in self._early:
             raise ProtocolError(f"item {index} of a stream of {self.target} came twice")
         else:
@@ -68,7 +73,7 @@ class Inflow(Items):
             while self._arrived in self._early:
                 self._bodies.append(self._early.pop(self._arrived))
                 self._arrived += 1
-        if index >= self._told + self._credit:
+        if index >= self._limit:
             error = ProtocolError(f"{self.target} sends more items than there is credit for")
             self.give_up(error)
             raise error
@@ -136,6 +141,7 @@ class Inflow(Items):
     def _tell(self) -> None:
         if not self._done:
             self._told = self.taken
+            self._limit = self.taken + self._credit
             self._untold_bytes = 0
             self._inflows.source.grant(self._number, self.taken)
 

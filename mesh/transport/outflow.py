@@ -16,27 +16,31 @@ from mesh.clock import Clock
 from mesh.errors import ProtocolError
 from mesh.wire import LEAST_SHARE, STREAM_BYTES
 
-BURST = 64
+BURST = 256
+LEAST_BURST = 32
 ITEMS = 1024
 CROWDED_SECONDS = 0.01
 
 
 class Share:
-    """How many items each stream of one connection may have on its way: as many as all together, divided."""
+    """What each stream of one connection may do: have `items` on its way, and make `burst` of them at a time."""
 
     def __init__(self) -> None:
-        self.items = ITEMS
         self._streams = 0
+        self._divide(0)
 
     def joined(self) -> None:
         """Divide by one more."""
-        self._streams += 1
-        self.items = max(LEAST_SHARE, ITEMS // self._streams)
+        self._divide(self._streams + 1)
 
     def left(self) -> None:
         """Divide by one less."""
-        self._streams -= 1
-        self.items = max(LEAST_SHARE, ITEMS // max(1, self._streams))
+        self._divide(self._streams - 1)
+
+    def _divide(self, streams: int) -> None:
+        self._streams = streams
+        self.items = max(LEAST_SHARE, ITEMS // max(1, streams))
+        self.burst = max(LEAST_BURST, BURST // max(1, streams))
 
 
 class Outflow:

@@ -11,7 +11,7 @@ from typing import Protocol
 
 from mesh.errors import Cancelled, MeshError, MessageTooLarge, RemoteFailure
 from mesh.message import MAX_BODY, Handler, Items, Reply, Request
-from mesh.transport.outflow import BURST, Outflow, Pace, Share
+from mesh.transport.outflow import Outflow, Pace, Share
 
 Answer = Callable[[int, Request, Reply], None]
 
@@ -102,27 +102,25 @@ class Running:
 
     async def _pour(self, number: int, request: Request, items: Items, flow: Outflow) -> MeshError | None:
         """Send items until there are no more; returns the error that ended them. They are closed in any case."""
-        task, send = self._tasks[number][0], self._outlet.send_item
-        left = 0
+        cancelling, send, count = self._tasks[number][0].cancelling, self._outlet.send_item, flow.count
+        until = 0
 
         def emit(body: bytes) -> bool:
-            nonlocal left
-            left -= 1
-            if task.cancelling():  # what makes the items has swallowed it
+            if cancelling():  # what makes the items has swallowed it
                 return False
             size = len(body)
             if size > MAX_BODY:
                 raise MessageTooLarge(f"item {flow.sent} of {request.target} is {size} bytes, the limit is {MAX_BODY}",
                                       size=size, limit=MAX_BODY)
             send(number, flow.sent, body)
-            return flow.count(size) and left > 0
+            return count(size) and flow.sent < until
 
         try:
-            while not task.cancelling():
+            while not cancelling():
                 if not flow.open:
                     await flow.opening()
                 await self._outlet.pace.turn()
-                left = min(flow.room, BURST)
+                until = flow.sent + min(flow.room, self._share.burst)
                 if not await items.pour(emit):
                     return None
             return items.verdict or _cancelled(request)

@@ -9,7 +9,7 @@ import pytest
 from mesh.errors import Cancelled, ProtocolError, RemoteFailure
 from mesh.message import Reply, Request, encode
 from mesh.testing.clock import settle
-from mesh.transport.outflow import ITEMS, Outflow, Share
+from mesh.transport.outflow import BURST, ITEMS, Outflow, Share
 from mesh.transport.running import Running
 from mesh.wire import LEAST_SHARE
 from tests.transport.ends import ask, on_a_loop
@@ -206,7 +206,7 @@ def test_streams_share_what_one_connection_may_have_on_its_way() -> None:
     first = Outflow(1024, share)
     assert first.room == ITEMS
     share.joined()
-    assert (first.room, Outflow(8, share).room) == (ITEMS // 2, 8)
+    assert (first.room, Outflow(8, share).room, share.burst) == (ITEMS // 2, 8, BURST // 2)
     for _ in range(1000):
         share.joined()
     assert first.room == LEAST_SHARE

@@ -17,7 +17,7 @@ from mesh.errors import Cancelled, DeadlineExceeded, MeshError, ProtocolError, R
 from mesh.message import Items, Reply, Request, decode, encode
 from mesh.testing.clock import settle
 from mesh.transport.inflow import Inflow
-from mesh.transport.outflow import BURST
+from mesh.transport.outflow import LEAST_BURST
 from mesh.wire import STREAM_BYTES
 from tests.eventually import eventually
 from tests.figures import read
@@ -427,7 +427,7 @@ def test_calls_pass_between_the_items_of_many_streams(stage: Stage) -> None:
             at = sum(made.made for made in streams.opened)
             assert (await line.exchange(ask(number))).value() == number
             turns.append(sum(made.made for made in streams.opened) - at)
-        assert sorted(turns)[25] < 60 * BURST, "half of the calls waited for at most so many items"
+        assert sorted(turns)[25] < 120 * LEAST_BURST, "half of the calls waited for at most so many items"
         after = [made.made for made in streams.opened]
         assert all(late > early for early, late in zip(before, after, strict=True)), "and no stream stood still"
         for task in busy:
