@@ -212,9 +212,10 @@ class HttpPool(Target):
                 finally:
                     await response.aclose()
             except (httpx.ConnectError, httpx.ConnectTimeout) as error:
-                raise Unreachable(f"{told} cannot be reached ({error or type(error).__name__})", began="no") from None
+                raise Unreachable(f"{told} cannot be reached ({str(error) or type(error).__name__})",
+                                  began="no") from None
             except (httpx.TransportError, httpx.StreamError) as error:
-                raise Unreachable(f"{told} broke off {wanted.method} ({error or type(error).__name__})",
+                raise Unreachable(f"{told} broke off {wanted.method} ({str(error) or type(error).__name__})",
                                   began="unknown") from None
 
     @contextlib.asynccontextmanager

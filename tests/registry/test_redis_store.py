@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import random
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -280,3 +281,55 @@ def test_rows_of_a_later_version_are_left_alone(redis_server: RedisServer, tmp_p
 
     assert "later version" in asyncio.run(scenario())
     assert "99" in redis_server.tell("HGET", "mesh:home:registry", "format")
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_whatever_happens_what_was_accepted_is_there_and_nothing_else(seed: int, tmp_path: Path) -> None:
+    """Random changes amid kills, lost and older disks, pauses and restarts; a refused one may have been done."""
+    dice = random.Random(seed)
+    allowed: dict[str, set[str]] = {}
+
+    async def change(one: Opened) -> None:
+        service, wanted = f"service_{dice.randrange(6)}", dice.choice(["stopped", "running"])
+        try:
+            await one.store.save(DesiredChange(service, "pc2", wanted))  # type: ignore[arg-type]  # it is one
+        except StoreError:
+            allowed.setdefault(service, {"none"}).add(wanted)
+        else:
+            allowed[service] = {wanted}
+
+    def found(stored: Stored) -> dict[str, str]:
+        rows = {row.service: row.desired for row in stored.desired}
+        return {service: rows.get(service, "none") for service in allowed}
+
+    async def trouble(server: RedisServer) -> None:
+        kind = dice.choice(["kill", "empty", "older", "older"])
+        if kind == "kill":
+            await asyncio.to_thread(server.kill)
+            await asyncio.to_thread(server.start)
+        elif kind == "empty":
+            await asyncio.to_thread(server.restart_empty)
+        elif kind == "older":
+            await asyncio.to_thread(server.tell, "SAVE")
+
+    async def scenario(server: RedisServer) -> None:
+        for epoch in range(1, 5):
+            async with opened(server, tmp_path / "a.db", epoch, timeout_s=3.0) as one:
+                assert all(value in allowed[service] for service, value in found(one.found).items())
+                allowed.update({service: {value} for service, value in found(one.found).items()})
+                for _ in range(12):
+                    await change(one)
+                    if dice.random() < 0.3:
+                        await trouble(server)
+                    if dice.random() < 0.1:
+                        await asyncio.to_thread(server.kill)
+                        await change(one)
+                        await asyncio.to_thread(server.start)
+                        await one.well()
+        async with opened(server, tmp_path / "a.db", 8) as one:
+            await one.well()  # only this machine's copy knows what the last lost disk held
+        async with opened(server, tmp_path / "b.db", 9) as other:
+            assert all(value in allowed[service] for service, value in found(other.found).items())
+
+    with redis_running(tmp_path / "redis", appendonly="no") as server:
+        asyncio.run(scenario(server))

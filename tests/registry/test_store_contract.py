@@ -80,7 +80,7 @@ def test_an_override_that_is_unset_twice_is_no_error(make: Open) -> None:
     async def work(store: Store, found: Stored) -> None:
         await store.save_epoch(1)
         await store.save(LIMIT)
-        for _ in range(2):
+        for _again in range(2):
             await store.save(OverrideChange(LIMIT.service, LIMIT.key, UNSET))
 
     using(make, work)
