@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from mesh.metrics import Sample, counter
+from mesh.policy.resolve import SUPERVISOR
 from mesh.supervisor.hold import LIMIT, Hold, Kind, Place
 
 HOLDS = counter("mesh_loop_holds_total", "How often an agent held the event loop; `mesh blame` says where.", "service")
@@ -19,6 +20,8 @@ STOLEN = counter("mesh_loop_stolen_seconds_total", "How long an agent held the e
                  "service")
 
 MARK_SECONDS = 5.0
+TOLD_EACH = 60.0
+"""How often a place is put on the error bus at most."""
 MINUTE = 60.0
 MOST_PLACES = 100
 SHOWN = 5
@@ -33,6 +36,11 @@ class Tally:
     count: int = 0
     total: float = 0.0
     worst: float = 0.0
+
+    def told(self, hold: Hold, whose: str, advice: str) -> str:
+        """Return a hold in words: of whose loop, which time that was, and what helps."""
+        return (f"{who(hold.place)} held the event loop of {whose} for {hold.seconds:.2f} s: "
+                f"{hold.kind} in {hold.place} ({self.count} so far, {self.total:.2f} s in all); {advice}")
 
     def row(self) -> dict[str, Any]:
         """Return it for `mesh blame`."""
@@ -125,6 +133,12 @@ class Blame:
 
     def _stolen(self) -> dict[str, float]:
         return {service: account.stolen for service, account in self._accounts.items()}
+
+
+def who(place: Place) -> str:
+    """Return whose code a place is in, with the operation."""
+    name = "the mesh itself" if place.service == SUPERVISOR else place.service
+    return f"{name} ({place.operation})" if place.operation else name
 
 
 def _ms(seconds: float) -> float:

@@ -12,7 +12,7 @@ from typing import Any
 
 from mesh.clock import Clock, Timer
 from mesh.policy.resolve import SUPERVISOR
-from mesh.supervisor.blame import MARK_SECONDS, Blame, User
+from mesh.supervisor.blame import MARK_SECONDS, TOLD_EACH, Blame, User, who
 from mesh.supervisor.cell import Cell
 from mesh.supervisor.hold import LIMIT, Hold, Kind
 from mesh.supervisor.house import Report
@@ -23,7 +23,6 @@ from mesh.throttle import Throttle
 log = logging.getLogger("mesh.supervisor")
 
 STANDING = 1.0
-TOLD_EACH = 60.0
 
 ADVICE: Mapping[Kind, str] = {
     Kind.COMPUTING: "take it in steps with an await between them, or set `isolation: process` in its config",
@@ -105,8 +104,8 @@ class LoopTime:
         if hold.seconds < due:
             return
         self._standing[hold.place.key] = due * 10
-        text = (f"{_who(hold)} has held the event loop of {self._host} for {hold.seconds:.1f} s and holds it still: "
-                f"{hold.kind} in {hold.place}; {_advice(hold)}")
+        text = (f"{who(hold.place)} has held the event loop of {self._host} for {hold.seconds:.1f} s and holds it "
+                f"still: {hold.kind} in {hold.place}; {_advice(hold)}")
         log.warning("%s", text)
         self._tell({"event": "blocked", "host": self._host, "service": hold.place.service, "message": text})
 
@@ -116,19 +115,12 @@ class LoopTime:
         cell = self._cells.get(hold.place.service)
         if self._throttle.passes(hold.place.key, self._clock.monotonic()) is not None:
             self._report(
-                f"{_who(hold)} held the event loop of {self._host} for {hold.seconds:.2f} s: {hold.kind} in "
-                f"{hold.place} ({tally.count} so far, {tally.total:.2f} s in all); {_advice(hold)}",
+                tally.told(hold, self._host, _advice(hold)),
                 severity="warning", service=hold.place.service, operation=hold.place.operation,
                 context={"seconds": round(hold.seconds, 3), **tally.row()},
             )
         if cell is not None:
             self._blamed(cell, hold)
-
-
-def _who(hold: Hold) -> str:
-    place = hold.place
-    name = "the mesh itself" if place.service == SUPERVISOR else place.service
-    return f"{name} ({place.operation})" if place.operation else name
 
 
 def _advice(hold: Hold) -> str:

@@ -104,6 +104,9 @@ def test_what_it_uses_in_its_process_is_shown_and_steals_nothing(mesh: Project) 
     mesh.call("spinner.spin", seconds=1.0)
     after = wait_until(lambda: (now := blamed())["used_ms"] > before["used_ms"] + 900 and now, 30)
     assert (after["holds"], after["stolen_ms"], after["isolation"]) == (before["holds"], before["stolen_ms"], "process")
+    text = wait_until(lambda: next((each["message"] for each in mesh.json("errors", "--service", "spinner")
+                                    if "the event loop of its own process" in each["message"]), None), 30)
+    assert "spinner (spin) held" in text and "computing in spin() at agents/spinner.py" in text
 
 
 def test_one_that_crashes_again_and_again_moves_to_a_process_before_it_is_given_up(mesh: Project) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
 from mesh import __version__
@@ -24,6 +24,7 @@ from mesh.state import states_of
 from mesh.supervisor.house import Quarters
 from mesh.supervisor.loader import load_agent_class
 from mesh.supervisor.process.nursery import SUPERVISOR
+from mesh.supervisor.process.ownloop import OwnLoop
 from mesh.supervisor.process.papers import Papers
 from mesh.supervisor.process.upstream import SpanPost, Upstream
 from mesh.supervisor.resident import Resident
@@ -63,13 +64,15 @@ class Tenant:
         folder = config.home / papers.host / "state"
         self._connections = Connections(config.connections, clock)
         self._state = states_of(papers.host, config, folder, self._connections, clock)
+        self._stats = CallStats()
+        self._own_loop = OwnLoop(spec, self._stats, config.root, clock, self._tell)
         quarters = Quarters(
+            overran=self._own_loop.overran,
             name=papers.host, folder=folder, clock=clock, state=self._state, connections=self._connections,
             models=Shelf(config.hosts[papers.host].budget, clock),
             outgoing=self._link.exchange, publish=self._publish,
             spans=SpanPost(papers.host, self._link.exchange, clock, config.tracing.sample),
         )
-        self._stats = CallStats()
         self._resident = Resident(spec, quarters, self._upstream, self._stats, load_agent_class)
         self._asked: dict[str, Callable[..., Coroutine[Any, Any, Any]]] = {
             "load": self._load, "set_up": self._set_up, "check": self._resident.check,
@@ -79,11 +82,13 @@ class Tenant:
 
     def start(self) -> None:
         """Connect to the host, which then says what to do."""
+        self._own_loop.start()
         self._connections.start()
         self._link.dial()
 
     async def close(self) -> None:
         """Let go of everything; the agent was torn down before, if there was time for that."""
+        self._own_loop.stop()
         self._link.close("the process ends")
         self._deadlines.close()
         await self._state.close()
@@ -132,10 +137,13 @@ class Tenant:
         self._resident.hear(happened)
 
     def _events_lost(self, host: str, count: int) -> None:
-        telling = asyncio.get_running_loop().create_task(self._upstream.report(
-            f"{count} events were lost on their way into the process of {self._service}: too many at once",
-            severity="warning",
-        ))
+        self._tell(f"{count} events were lost on their way into the process of {self._service}: too many at once")
+
+    def _tell(self, text: str, operation: str | None = None, context: Mapping[str, Any] | None = None) -> None:
+        """Have the host warn of something."""
+        telling = asyncio.get_running_loop().create_task(
+            self._upstream.report(text, severity="warning", operation=operation, context=context)
+        )
         self._telling.add(telling)
         telling.add_done_callback(self._telling.discard)
 
