@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import textwrap
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -14,13 +13,12 @@ from typing import Any
 from mesh.cli import hosts
 from mesh.cli.follow import run_following
 from mesh.cli.hosts import chosen, did_you_mean
-from mesh.cli.logmerge import Merge, seconds_of
+from mesh.cli.logline import Printer
+from mesh.cli.logmerge import Merge
 from mesh.cli.operator import Operator
 from mesh.cli.scope import Scope
-from mesh.cli.screen import clean, coloured, line, moment, note, say, state
+from mesh.cli.screen import note
 from mesh.cli.spoken import seconds_in
-from mesh.cli.table import width
-from mesh.config import MeshConfig
 from mesh.errors import MeshError, MeshUnreachable, UsageError
 from mesh.supervisor.logbook import LEVELS, LogBook, Wanted
 
@@ -28,7 +26,6 @@ PATIENCE = 3.0
 PAUSE = 0.3
 HOLD = 2.0
 TOLD_SKEW = 1.0
-SHORT = 12
 
 Row = dict[str, Any]
 
@@ -239,38 +236,3 @@ class Reading:
             lines = lines[-self._what.limit:]
         for host, told in lines:
             self._printer(host, told)
-
-
-class Printer:
-    """Prints a line: JSON for programs; for people time, host, level, place and message, wrapped to the terminal."""
-
-    def __init__(self, config: MeshConfig, *, as_json: bool) -> None:
-        self._json = as_json
-        self._width = max((len(name) for name in config.hosts), default=0)
-
-    def __call__(self, host: str, told: Mapping[str, Any]) -> None:
-        """Print one line of `host`."""
-        if self._json:
-            line({**told, "host": told.get("host") or host})
-            return
-        seconds, level = seconds_of(str(told["time"])), str(told.get("level") or "")
-        place = ".".join(str(part) for part in (told.get("service"), told.get("operation")) if part) or "-"
-        trace = f"  [{str(told['trace_id'])[:SHORT]}]" if told.get("trace_id") else ""
-        time_of_day = f"{moment(seconds)}.{int(seconds * 1000) % 1000:03d}"
-        head = f"{time_of_day}  {told.get('host') or host:<{self._width}}  "
-        first, *rest = _wrapped(f"{head}{level:<8}  {place}  {clean(str(told.get('message') or ''))}{trace}")
-        start = len(head) + len(level)  # the level is all that is coloured: it stands on the first line in any case
-        say("\n".join([first[: len(head)] + state(first[len(head) : start]) + first[start:], *rest]))
-        if told.get("traceback"):
-            say(coloured(textwrap.indent(clean(str(told["traceback"]).rstrip()), "    "), "dim"))
-
-
-def _wrapped(text: str) -> list[str]:
-    """Return the lines of a text, each but the first indented, none wider than the terminal."""
-    limit, made = width(), list[str]()
-    for number, each in enumerate(text.split("\n")):
-        indent = "    " if number else ""
-        made += [f"{indent}{each}"] if limit is None else textwrap.wrap(
-            each, limit, initial_indent=indent, subsequent_indent="    ", drop_whitespace=False,
-            replace_whitespace=False, expand_tabs=False) or [""]
-    return made
