@@ -20,6 +20,8 @@ from mesh.errors import InvalidArgument, MeshError, UsageError
 
 Row = dict[str, Any]
 
+WELL = ("ready", "degraded")
+
 DONE: Mapping[str, str] = {
     "unchanged": "it was so already",
     "live": "taken over without a restart",
@@ -83,13 +85,14 @@ def diff(scope: Scope, service: str | None) -> None:
 
 
 def change(scope: Scope, service: str, key: str, text: str | None) -> int:
-    """Set a key to the value that `text` stands for, or unset it for None; returns 1 if the agent refused it."""
+    """Set a key to what `text` stands for, or unset it for None; returns 1 if the agent refused it or does not run."""
     done = asyncio.run(_changed(scope, service, key, text))
     if scope.json:
         document(done)
     else:
         _print_outcome(done)
-    return 0 if done["ok"] else 1
+    down = any(row["how"] == "restarted" and row["state"] not in WELL for row in done["hosts"])
+    return 1 if down or not done["ok"] else 0
 
 
 def _print_outcome(done: Row) -> None:

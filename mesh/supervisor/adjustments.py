@@ -115,9 +115,8 @@ class Adjustments:
             return Adjustment("later")
         cell.launch(by_operator=True)
         await cell.settled.wait()
-        if not cell.state.serving:
-            return Adjustment("refused", cell.lifecycle.reason)
-        return Adjustment("restarted")
+        # one that did not run before may need a second change as well: it keeps this one
+        return Adjustment("restarted", "" if cell.state.serving else f"it is {cell.state}: {cell.lifecycle.reason}")
 
     def _refused(self, cell: Cell, error: Exception) -> Adjustment:
         text = str(error) if isinstance(error, ConfigError) else f"{kind_of(error)}: {error}"

@@ -88,6 +88,7 @@ def mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
         made.agent("live", LIVE, settings={"most": 20, "engine": {"timeout_s": 5.0}})
         made.agent("plain", PLAIN, host="pc2", settings={"word": "good day"})
         made.agent("apart", LIVE, isolation="process")
+        made.agent("broken", PLAIN, settings={"word": "crash"})
         made.agent("both", PLAIN)
         config = made.root / "config" / "agents" / "both.yaml"
         config.write_text(config.read_text().replace('["mainpc"]', '["mainpc", "pc2"]'))
@@ -338,3 +339,15 @@ def test_an_agent_moves_into_a_process_and_back_without_a_lost_call(mesh: Projec
     stop.set()
     caller.join(30)
     assert [answer for answer in answers if not answer["ok"]] == [] and len(answers) > 4
+
+
+def test_one_that_does_not_run_keeps_each_change_until_it_does(mesh: Project) -> None:
+    result = run(mesh.root, "config", "set", "broken", "pause", "0.01")
+    assert result.code == 1 and "no such word" in result.out
+    assert rows(mesh, "broken")["pause"]["override"]
+    result = run(mesh.root, "config", "set", "broken", "word", "servus")
+    assert result.code == 0 and call(mesh, "broken.greet") == "servus"
+    assert rows(mesh, "broken")["pause"]["value"] == 0.01
+    refused = run(mesh.root, "config", "unset", "broken", "word")
+    assert refused.code == 1 and "rolled back" in refused.out and call(mesh, "broken.greet") == "servus"
+    assert run(mesh.root, "agent", "stop", "broken").code == 0
