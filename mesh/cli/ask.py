@@ -14,6 +14,7 @@ from mesh.cli.operator import connected
 from mesh.cli.scope import Scope
 from mesh.cli.screen import clean, coloured, document, say
 from mesh.cli.spans import path_in
+from mesh.cli.table import folded
 from mesh.errors import InvalidResult, MeshError, UsageError
 from mesh.message import Reply
 from mesh.tracing import Trace
@@ -35,8 +36,8 @@ def ask(scope: Scope, text: str, user: str | None, session: str | None) -> int:
         document({"ok": True, **outcome})
         return 0
     say(clean(str(outcome["answer"])))
-    say(coloured(f"{outcome['intent']}, {outcome['engine']}, {outcome['elapsed_ms']:.0f} ms: "
-                 f"{' → '.join(outcome['path'])}", "dim"))
+    say(coloured(folded(f"{outcome['intent']}, {outcome['engine']}, {outcome['elapsed_ms']:.0f} ms: "
+                        f"{' → '.join(outcome['path'])}", indent=4), "dim"))
     return 0
 
 

@@ -10,7 +10,7 @@ from mesh.cli.hosts import away, chosen
 from mesh.cli.operator import connected
 from mesh.cli.scope import Scope
 from mesh.cli.screen import document, duration, note, say
-from mesh.cli.table import Column, table
+from mesh.cli.table import Column, folded, table
 
 PATIENCE = 2.0
 
@@ -57,9 +57,10 @@ def _print(found: Row) -> None:
             for row in found["agents"]]
     table(columns, rows, {at: _where(row["places"]) for at, row in enumerate(found["agents"]) if row["places"]})
     for host in found["hosts"]:
-        say(f"{host['host']}: in {duration(host['window_s'])} its loop computed {host['loop_cpu_ms'] / 1000:.1f} s, "
-            f"the steps of agents on it took {host['agents_ms'] / 1000:.1f} s; stolen is what one of them took over "
-            f"{host['limit_ms']:g} ms")
+        told = (f"{host['host']}: in {duration(host['window_s'])} its loop computed {host['loop_cpu_ms'] / 1000:.1f} "
+                f"s, the steps of agents on it took {host['agents_ms'] / 1000:.1f} s; stolen is what one of them took "
+                f"over {host['limit_ms']:g} ms")
+        say(folded(told, indent=4))
 
 
 def _longest(row: Row) -> float | None:

@@ -11,12 +11,14 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from mesh.cli.patience import Patience
 from mesh.cli.scope import Scope
 from mesh.errors import MeshError, UsageError
 
@@ -38,11 +40,14 @@ Timeout = Annotated[float | None, typer.Option("--timeout", metavar="SECONDS", h
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
-def command(app: typer.Typer, name: str | None, *, timeout: float | None = 5.0) -> Callable[[Command], Command]:
+def command(
+    app: typer.Typer, name: str | None, *, timeout: float | None = 5.0, patient: bool | None = None
+) -> Callable[[Command], Command]:
     """Add a command whose function takes a `Scope` and its own arguments, and returns its exit code (None is 0).
 
     `timeout` is its limit in seconds unless `--timeout` says otherwise; None for one that follows something. Without a
-    name it is what the group `app` does when none of its commands is named.
+    name it is what the group `app` does when none of its commands is named. `patient` tells whether a line says that it
+    still works, after a second: by default where there is a limit.
     """
 
     def attach(function: Command) -> Command:
@@ -58,7 +63,14 @@ def command(app: typer.Typer, name: str | None, *, timeout: float | None = 5.0) 
             if ctx.invoked_subcommand is not None:
                 ctx.obj = given
                 return 0
-            return guarded(lambda: function(_limited(given, timeout), **own), debug=given.debug)
+
+            def work() -> int | None:
+                scope = _limited(given, timeout)
+                waits = timeout is not None if patient is None else patient
+                with Patience(ctx.command_path, scope.timeout) if waits else nullcontext():
+                    return function(scope, **own)
+
+            return guarded(work, debug=given.debug)
 
         _declare(run, [*parameters, *_common()])
         run.__name__, run.__doc__ = function.__name__, function.__doc__

@@ -299,7 +299,7 @@ def ask(
     return run(scope, " ".join(text), user, session)
 
 
-@command(app, "check", timeout=None)
+@command(app, "check", timeout=None, patient=True)
 def check(scope: Scope) -> int:
     """Validate config and agents; starts nothing."""
     from mesh.cli.check import check as run
@@ -307,7 +307,7 @@ def check(scope: Scope) -> int:
     return run(scope)
 
 
-@command(app, "backup", timeout=None)
+@command(app, "backup", timeout=None, patient=True)
 def backup(
     scope: Scope, file: Annotated[Path, typer.Argument(metavar="FILE", show_default=False)],
 ) -> int:
@@ -317,7 +317,7 @@ def backup(
     return run(scope, file)
 
 
-@command(app, "restore", timeout=None)
+@command(app, "restore", timeout=None, patient=True)
 def restore(
     scope: Scope, file: Annotated[Path, typer.Argument(metavar="FILE", show_default=False)],
     force: Annotated[bool, typer.Option("--force", help="Move aside what is there.")] = False,

@@ -13,7 +13,7 @@ from mesh.cli.operator import Operator, connected
 from mesh.cli.scope import Scope
 from mesh.cli.screen import clean, coloured, document, note, readable, say
 from mesh.cli.spread import spread
-from mesh.cli.table import Column, table
+from mesh.cli.table import Column, folded, table
 from mesh.config import override_key
 from mesh.config.variables import value_of
 from mesh.errors import InvalidArgument, MeshError, UsageError
@@ -101,12 +101,13 @@ def _print_outcome(done: Row) -> None:
     if not done["ok"]:
         for row in done["hosts"]:
             if row["how"] == "refused":
-                say(coloured(clean(f"{row['service']} on {row['host']} refused it: {row['reason']}"), "red"))
-        say(clean(f"rolled back: {said}"))
+                told = clean(f"{row['service']} on {row['host']} refused it: {row['reason']}")
+                say(coloured(folded(told, indent=4), "red"))
+        say(folded(clean(f"rolled back: {said}"), indent=4))
         return
-    say(clean(said))
+    say(folded(clean(said), indent=4))
     for row in done["hosts"]:
-        say(clean(f"    on {row['host']}: {row['reason'] or DONE[row['how']]}"))
+        say(folded(clean(f"    on {row['host']}: {row['reason'] or DONE[row['how']]}"), indent=8))
 
 
 async def _told(scope: Scope, service: str, host: str | None) -> Row:

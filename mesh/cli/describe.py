@@ -75,8 +75,9 @@ def _print_operations(operations: list[Row]) -> None:
     _print_rows("operations", [])
     for row in operations:
         returns = f"{row['returns']}, one by one" if row["stream"] else row["returns"]
-        say(folded(f"    {row['signature']} -> {returns}", indent=8)
-            + (coloured("  idempotent", "dim") if row["idempotent"] else ""))
+        mark = "  idempotent" if row["idempotent"] else ""
+        told = folded(f"    {row['signature']} -> {returns}{mark}", indent=8)
+        say(told.removesuffix(mark) + coloured(mark, "dim") if mark and told.endswith(mark) else told)
         for text in row["doc"].splitlines()[:1]:
             say(coloured(folded(f"        {text}", indent=8), "dim"))
     models = {name: model for row in operations for schema in (row["arguments"], row["result"])

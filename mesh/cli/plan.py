@@ -73,8 +73,9 @@ def _print(config: MeshConfig, planned: Row) -> None:
     for name, host in planned["hosts"].items():
         ports = planned["ports"][name]
         say()
-        say(coloured(name, "bold") + f" at {host['address']}: calls on {ports['port']}, "
-            f"events on {ports['events_port']}, metrics on {ports['metrics_port']}")
+        told = folded(f"{name} at {host['address']}: calls on {ports['port']}, events on {ports['events_port']}, "
+                      f"metrics on {ports['metrics_port']}", indent=4)
+        say(told.replace(name, coloured(name, "bold"), 1))
         if host["registry"]:
             say(f"  starts the registry on {config.registry.port} ({config.registry.store})")
         _print_waves(config, host["waves"])

@@ -11,6 +11,8 @@ import time
 from collections.abc import Mapping
 from typing import Any, TextIO
 
+from mesh.cli.patience import spoken
+
 COLOURS: Mapping[str, str] = {"red": "31", "green": "32", "yellow": "33", "dim": "2", "bold": "1"}
 OF_STATE: Mapping[str, str] = {
     "ok": "green", "ready": "green", "busy": "yellow", "suspect": "yellow", "degraded": "yellow", "starting": "yellow",
@@ -23,21 +25,25 @@ _CONTROL = {code: f"\\x{code:02x}" for code in (*range(32), 127, *range(128, 160
 
 def say(text: str = "") -> None:
     """Print for people, at once."""
+    spoken()
     print(text, flush=True)
 
 
 def note(text: str) -> None:
     """Print beside the result: on standard error, so that a program that reads the result is not disturbed."""
+    spoken()
     print(text, file=sys.stderr, flush=True)
 
 
 def document(value: Any) -> None:
     """Print one JSON document."""
+    spoken()
     print(json.dumps(plain(value), ensure_ascii=False, indent=2 if sys.stdout.isatty() else None), flush=True)
 
 
 def line(value: Any) -> None:
     """Print one JSON document on a line of its own, for commands that follow something."""
+    spoken()
     print(json.dumps(plain(value), ensure_ascii=False), flush=True)
 
 

@@ -10,7 +10,7 @@ from mesh.cli.hosts import away, names
 from mesh.cli.operator import Operator, connected
 from mesh.cli.scope import Scope
 from mesh.cli.screen import clean, coloured, document, duration, say, state
-from mesh.cli.table import Column, table
+from mesh.cli.table import Column, folded, table
 from mesh.config import MeshConfig
 from mesh.errors import MeshError
 
@@ -128,17 +128,18 @@ def _required_on(config: MeshConfig, host: str) -> Iterable[str]:
 
 def _print(told: Row) -> None:
     for text in troubles(told):
-        say(coloured(clean(text), "red"))
+        say(coloured(folded(clean(text), indent=4), "red"))
     for row in told["mismatches"]:
-        say(coloured(clean(row["message"]), "yellow"))
+        say(coloured(folded(clean(row["message"]), indent=4), "yellow"))
     for text in closed_pages(told):
-        say(coloured(clean(text), "yellow"))
+        say(coloured(folded(clean(text), indent=4), "yellow"))
     registry = told["registry"]
-    say(f"mesh {told['mesh']}   registry {state(registry['state'])} at {registry['endpoint']} ({registry['store']}), "
-        f"epoch {registry['epoch']}, revision {registry['revision']}"
-        + (f": {registry['reason']}" if registry["reason"] else ""))
+    text = (f"mesh {told['mesh']}   registry {registry['state']} at {registry['endpoint']} ({registry['store']}), "
+            f"epoch {registry['epoch']}, revision {registry['revision']}"
+            + (f": {registry['reason']}" if registry["reason"] else ""))
+    say(folded(text, indent=4).replace(f"registry {registry['state']}", f"registry {state(registry['state'])}", 1))
     if registry["state"] == "unreachable":
-        say("    known services stay callable; hosts that come or go meanwhile are not seen")
+        say(folded("    known services stay callable; hosts that come or go meanwhile are not seen", indent=4))
     _print_hosts(told["hosts"])
     count = told["errors_last_5m"]
     say(f"{told['services']} services, "
@@ -182,7 +183,7 @@ def _print_hosts(hosts: list[Row]) -> None:
     for row in hosts:
         for connection in row.get("connections") or ():
             if connection["state"] == "down":
-                say(coloured(f"{row['name']}: {clean(connection['reason'])}", "red"))
+                say(coloured(folded(f"{row['name']}: {clean(connection['reason'])}", indent=4), "red"))
     if any(row["security"] == "none" for row in hosts):
         say(coloured("security is none: nothing is encrypted and anybody may join", "red"))
 
