@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Any
 
@@ -504,6 +505,26 @@ async def test_a_fake_that_yields_is_a_stream(mesh: InMemoryMesh) -> None:
     assert seen == ["hi", "!"]
     assert await mesh.request("reader.read", target="model.whole", most=5) == ["at once"]
     assert fake.calls_of("generate") == [{"prompt": "hi"}]
+
+
+@in_mesh
+async def test_the_time_of_a_generator_is_billed_to_its_agent_and_its_waits_are_not(
+    mesh: InMemoryMesh, isolation: str
+) -> None:
+    class Busy(Agent):
+        @operation
+        async def spin(self) -> AsyncIterator[int]:
+            for number in range(5):
+                until = time.process_time() + 0.02
+                while time.process_time() < until:
+                    pass
+                yield number
+                await asyncio.to_thread(time.monotonic)
+
+    cell = await mesh.add("busy", Busy, isolation=isolation)
+    before = cell.stats.loop_seconds
+    assert len(await rest(mesh.stream("busy.spin"))) == 5
+    assert cell.stats.loop_seconds - before >= 0.09
 
 
 @in_mesh

@@ -47,6 +47,13 @@ async def start_a_task(enough):
 
 def compute(number):
     return sum(range(number))
+
+async def write(enough, microseconds):
+    while not enough():
+        sum(range(2_000))
+    yield 1
+    ctypes.PyDLL(None).usleep(microseconds)
+    yield 2
 '''
 LIBRARY = '''
 def toil(enough):
@@ -158,6 +165,26 @@ def test_c_code_that_keeps_the_interpreter_is_named_though_nobody_could_look() -
     hold = run(scenario)
     assert (hold.place.operation, hold.place.function, hold.kind) == ("seize", "seize", Kind.SEIZING)
     assert hold.seconds == pytest.approx(1.5, abs=0.5)
+
+
+@pytest.mark.parametrize("seized", [False, True])
+def test_a_generator_that_holds_the_loop_is_named_like_any_operation(seized: bool) -> None:
+    async def scenario() -> Hold:
+        async with watched() as it:
+            await eventually(lambda: it.watch.looks)
+            enough = (lambda: True) if seized else until(lambda: it.told)
+            steps = it.runner.generate(
+                it.code["write"], {"enough": enough, "microseconds": 1_500_000 if seized else 0}, lambda: None
+            )
+            seen: list[int] = []
+            assert not await steps.pour(lambda value: seen.append(value) is None)
+            assert seen == [1, 2]
+            await steps.close()
+            return await told_once(it)
+
+    hold = run(scenario)
+    assert (hold.place.service, hold.place.operation, hold.place.function) == ("spinner", "write", "write")
+    assert hold.kind is (Kind.SEIZING if seized else Kind.COMPUTING)
 
 
 def test_c_code_that_computes_in_one_go_is_named() -> None:
