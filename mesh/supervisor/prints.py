@@ -16,7 +16,7 @@ import traceback
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import TextIO
+from typing import Any, TextIO
 
 from mesh.clock import Clock
 from mesh.logs import Context
@@ -71,6 +71,12 @@ class Printed(io.TextIOBase):
     def buffer(self) -> object:
         """The bytes beneath, which are not logged."""
         return self._original.buffer
+
+    def __getattr__(self, name: str) -> Any:
+        """Take from the original what libraries expect of a terminal's stream besides, such as `reconfigure`."""
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return getattr(self._original, name)
 
     def fileno(self) -> int:
         """Return the descriptor of the original."""

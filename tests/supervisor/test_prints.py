@@ -84,6 +84,15 @@ def test_by_hand_it_is_seen_as_well(kept: Kept) -> None:
     assert terminal.getvalue() == "seen\n"
 
 
+def test_what_libraries_expect_of_a_terminal_is_there(tmp_path: Path) -> None:
+    with (tmp_path / "out").open("w") as original:
+        stream = printed(original)
+        stream.reconfigure(line_buffering=True)
+        assert (stream.name, stream.encoding, stream.isatty(), stream.fileno()) == (
+            original.name, "utf-8", False, original.fileno())
+        assert stream.buffer is original.buffer and stream.writable() and not hasattr(stream, "_nothing")
+
+
 def test_a_handler_that_prints_does_not_go_in_circles() -> None:
     terminal = io.StringIO()
     stream = printed(terminal)
