@@ -61,18 +61,18 @@ class Relations:
 def relate(
     config: MeshConfig, *, declared: bool, calls: Iterable[Row], hears: Iterable[Row], states: Mapping[str, str],
 ) -> Relations:
-    """Put together what config declares and what hosts have seen.
+    """Put together what config declares and what hosts have seen; without `declared` only what was really called.
 
     `calls` and `hears` are the rows of `supervisor.edges`; `states` is the worst state of each service.
     """
     found: dict[tuple[str, str], Relation] = {}
-    if declared:
-        for service, spec in config.agents.items():
-            for needed in spec.depends_on:
-                found[service, needed.service] = Relation(service, needed.service,
-                                                          "soft" if needed.soft else "hard")
+    for service, spec in config.agents.items():
+        for needed in spec.depends_on:
+            found[service, needed.service] = Relation(service, needed.service, "soft" if needed.soft else "hard")
     for row in calls:
         _count(found.setdefault((row["caller"], row["service"]), Relation(row["caller"], row["service"])), row)
+    if not declared:
+        found = {pair: relation for pair, relation in found.items() if relation.calls}
     topics: dict[str, set[str]] = {}
     for row in hears:
         topics.setdefault(row["service"], set()).add(row["pattern"])
