@@ -90,6 +90,7 @@ def _ports(config: MeshConfig, own: Iterable[str], pids: set[int]) -> Iterator[R
         yield _port(host, host.metrics_port, "metrics", f"`hosts: {name}: metrics_port:`", pids)
         if config.registry.host == name:
             yield _port(host, config.registry.port, "registry", "`registry: port:`", pids)
+            yield _port(host, config.registry.metrics_port, "registry metrics", "`registry: metrics_port:`", pids)
 
 
 def _port(host: HostConfig, port: int, role: str, setting: str, pids: set[int]) -> Row:

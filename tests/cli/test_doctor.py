@@ -33,6 +33,7 @@ def test_a_running_mesh_is_well_in_both_directions(mesh: Project) -> None:
     for port, events, _ in mesh.ports.values():
         assert f"{port} (calls) ours" in ports and f"{events} (events) ours" in ports
     assert f"{mesh.registry_port} (registry) ours" in ports
+    assert f"{mesh.registry_metrics_port} (registry metrics) ours" in ports
 
 
 def test_people_see_a_line_per_verdict_and_the_sum(mesh: Project) -> None:
