@@ -53,7 +53,7 @@ def test_a_call_nobody_declared_is_marked(config: MeshConfig) -> None:
 
 def test_observed_alone_leaves_out_what_was_never_used(config: MeshConfig) -> None:
     related = seen(config, call("lamp", "torch"), declared=False)
-    assert [(one.source, one.target, one.declared) for one in related.relations] == [("lamp", "torch", None)]
+    assert [(one.source, one.target, one.declared) for one in related.relations] == [("lamp", "torch", "soft")]
 
 
 def test_a_name_nobody_configures_is_shown_as_such(config: MeshConfig) -> None:
