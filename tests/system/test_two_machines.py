@@ -25,7 +25,7 @@ Pair = tuple[Machine, Machine]
 def furnish(pair: Pair) -> None:
     """Give both machines the same agents: `near` on mainpc, which calls `far` on pc2."""
     for each in pair:
-        each.agent("near", NEAR, "mainpc", depends_on=[{"service": "far", "soft": True}])
+        each.agent("near", NEAR, "mainpc")
         each.agent("far", ECHO, "pc2")
 
 
