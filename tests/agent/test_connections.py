@@ -7,10 +7,10 @@ import asyncio
 import pytest
 
 from mesh import Agent, EngineMissing, Unreachable, operation
-from mesh.clock import Clock
 from mesh.config import ConnectionsConfig, RedisConfig
 from mesh.testing import InMemoryMesh
 from tests.eventually import eventually
+from tests.realtime import RealTime
 from tests.redis_server import RedisServer
 
 
@@ -20,13 +20,6 @@ class Counter(Agent):
     @operation
     async def count(self) -> int:
         return int(await self.connections.redis.incr("count"))
-
-
-class RealTime(Clock):
-    """The machine's clock where the in-memory mesh wants one to turn."""
-
-    async def advance(self, seconds: float) -> None:
-        await super().sleep(min(seconds, 0.01))
 
 
 @pytest.mark.parametrize("isolation", ["coroutine", "thread"])

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from mesh import DeadlineExceeded, IntegrationAgent, Overloaded, PermissionDenied, RemoteFailure, operation
-from mesh.clock import Clock
 from mesh.config import ConnectionsConfig
 from mesh.testing import InMemoryMesh
 from tests.connections.http_server import HttpServer, http_server
 from tests.eventually import eventually
+from tests.realtime import RealTime
 
 
 class Weather(IntegrationAgent):
@@ -31,13 +31,6 @@ class Weather(IntegrationAgent):
     @operation(idempotent=True)
     async def fetch(self, url: str) -> str:
         return (await self.http.get(url)).text
-
-
-class RealTime(Clock):
-    """The machine's clock where the in-memory mesh wants one to turn."""
-
-    async def advance(self, seconds: float) -> None:
-        await asyncio.sleep(min(seconds, 0.01))
 
 
 def in_mesh_with(server: HttpServer, work: Any, isolation: str = "coroutine", **settings: Any) -> None:
