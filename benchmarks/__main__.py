@@ -49,6 +49,7 @@ def main() -> None:
         *_rows("remote call", "CURVE", chosen, (0.375, 1.7), (0.80, 1.3)),
         *_rows("call to a process cell, same host", "CURVE", chosen, (0.35, None), (0.6, None), "process", "mainpc"),
         *_rows("remote call to a process cell", "plain", chosen, (0.30, 3.5), (0.5, 3.5), "process"),
+        *_stream_rows("plain", chosen), *_stream_rows("CURVE", chosen),
     ]
     print(f"{'':<64} {'median':>7} {'least':>7} {'most':>7}   promise  aim")
     for row in rows:
@@ -79,6 +80,28 @@ def _rows(
     if promises[1] is not None and aims[1] is not None:
         rows.append(Row(f"{what} alone, p50, {label}, times raw", alone, promises[1], aims[1], higher_is_better=False))
     return rows
+
+
+def _stream_rows(label: str, chosen: argparse.Namespace) -> list[Row]:
+    """Measure a stream against PUB and SUB, in turn, and a lone call beside 20 busy streams, in milliseconds."""
+    shares: list[float] = []
+    beside: list[float] = []
+    security = "none" if label == "plain" else "curve"
+    with tempfile.TemporaryDirectory(prefix="mesh-bench-") as name, \
+            calls.running(Path(name), security=security) as folder:
+        calls.measure_stream(folder, count=min(chosen.items, 20_000))
+        for number in range(chosen.rounds):
+            published = raw.published(chosen.items)
+            items = calls.measure_stream(folder, count=chosen.items)
+            crowded = calls.measure_beside(folder, streams=20, calls=chosen.alone)
+            shares.append(items / published)
+            beside.append(crowded.p99 * 1e3)
+            print(f"stream, {label}, round {number + 1}: raw {published:,.0f}/s; mesh {items:,.0f}/s; a call beside 20 "
+                  f"streams p50 {crowded.p50 * 1e3:.2f} ms, p99 {crowded.p99 * 1e3:.2f} ms")
+    return [
+        Row(f"stream of 100-byte items, {label}, share of raw PUB/SUB", shares, 0.50, 1.00),
+        Row(f"call beside 20 busy streams, p99, {label}, ms", beside, 20.0, 10.0, higher_is_better=False),
+    ]
 
 
 if __name__ == "__main__":
