@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mesh.errors import WIRE_ERRORS
-from mesh.supervisor.lifecycle import diagram
+from mesh.supervisor.cell.lifecycle import diagram
 from tests.project import Project
 
 ROOT = Path(__file__).resolve().parent.parent

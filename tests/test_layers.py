@@ -9,7 +9,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("errors", "address", "clock", "exporter", "logs", "metrics", "parent", "port", "scrape", "throttle", "tracing"),
+    ("errors", "address", "clock", "exporter", "logs", "metrics", "parent", "port", "restart", "scrape", "throttle",
+     "tracing"),
     ("message", "config", "topics", "database"),
     ("wire", "records", "connections", "models"),
     ("view", "directory"),
@@ -18,7 +19,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("client", "errorbus", "state", "stream"),
     ("membership",),
     ("agent",),
-    ("supervisor",),
+    ("supervisor", "launcher"),
     ("testing", "cli"),
 )
 """Parts of `mesh`, low to high; those of one row may import each other as long as no circle arises."""

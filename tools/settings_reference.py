@@ -29,7 +29,7 @@ from mesh.config import CODES, AgentSpec, load
 from mesh.config.schema import AgentFile, HostsFile
 from mesh.config.variables import VARIABLES
 from mesh.errors import LoadError, MeshError
-from mesh.supervisor.loader import load_agent_class
+from mesh.supervisor.cell.loader import load_agent_class
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = "docs/settings.md"

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from mesh.address import endpoint, is_loopback
 from mesh.config import HostConfig, MeshConfig
 from mesh.errors import StartError
-from mesh.supervisor.claim import running
+from mesh.launcher.claim import running
 from mesh.transport.keys import KeyPair, Keys, ensure_for, key_folder, read_key
 from mesh.transport.link import Peer
 

@@ -18,7 +18,7 @@ from mesh.config.findings import arranged
 from mesh.config.model import DEFAULT_ENVIRONMENT
 from mesh.config.project import Project
 from mesh.errors import ConfigError, LoadError
-from mesh.supervisor.loader import load_agent_class
+from mesh.supervisor.cell.loader import load_agent_class
 
 LOADS_NOT = "agent_does_not_load"
 SETTING = "agent_setting"

@@ -25,8 +25,8 @@ from mesh.cli.scope import Scope
 from mesh.cli.screen import document, say
 from mesh.config import MeshConfig
 from mesh.errors import DeadlineExceeded, MeshError, MeshUnreachable
-from mesh.supervisor.claim import Running, ask_to_leave, running, tell_launcher
-from mesh.supervisor.unlisted import unlisted
+from mesh.launcher.claim import Running, ask_to_leave, running, tell_launcher
+from mesh.launcher.unlisted import unlisted
 
 PATIENCE = 3.0
 LIMIT = 30.0

@@ -21,11 +21,11 @@ from mesh.cli.operator import connected
 from mesh.cli.scope import Scope
 from mesh.config import HostConfig, MeshConfig
 from mesh.errors import ConfigError, LoadError, MeshError, StartError
+from mesh.launcher.claim import running
 from mesh.port import ensure_free, listener
-from mesh.supervisor.claim import running
-from mesh.supervisor.loader import load_agent_class
-from mesh.supervisor.machine import installation, machine
-from mesh.supervisor.reach import DIAL_LIMIT, dial
+from mesh.supervisor.cell.loader import load_agent_class
+from mesh.supervisor.showing.machine import installation, machine
+from mesh.supervisor.showing.reach import DIAL_LIMIT, dial
 
 PATIENCE = 2.0
 REACH_PATIENCE = 4.0

@@ -17,7 +17,7 @@ from mesh.cli.scope import Scope
 from mesh.cli.screen import clean, coloured, document, note, say, state
 from mesh.config import MeshConfig
 from mesh.errors import LoadError, MeshUnreachable, UsageError
-from mesh.supervisor.loader import load_agent_class
+from mesh.supervisor.cell.loader import load_agent_class
 
 PATIENCE = 2.0
 FORMATS = ("text", "dot", "svg")

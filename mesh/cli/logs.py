@@ -20,7 +20,7 @@ from mesh.cli.scope import Scope
 from mesh.cli.screen import note
 from mesh.cli.spoken import seconds_in
 from mesh.errors import MeshError, MeshUnreachable, UsageError
-from mesh.supervisor.logbook import LEVELS, LogBook, Wanted
+from mesh.supervisor.showing.logbook import LEVELS, LogBook, Wanted
 
 PATIENCE = 3.0
 PAUSE = 0.3

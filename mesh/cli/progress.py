@@ -10,7 +10,7 @@ from typing import Any
 
 from mesh.cli.screen import clean, coloured, line, note, say
 from mesh.config import MeshConfig
-from mesh.supervisor.kept import REGISTRY, LauncherEvent
+from mesh.launcher.kept import REGISTRY, LauncherEvent
 
 READY = ("event", "ready", "total", "seconds", "degraded", "failed", "missing", "alone", "hosts")
 _COLOURS = {"refused": "red", "quarantined": "red", "restarting": "yellow", "killing": "yellow",

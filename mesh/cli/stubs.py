@@ -14,7 +14,7 @@ from mesh.cli.scope import Scope
 from mesh.cli.screen import clean, document, note, say
 from mesh.cli.stubtext import MARK, client_name, module_of
 from mesh.errors import MeshError, StartError, UnknownService, UsageError
-from mesh.supervisor.loader import load_agent_class
+from mesh.supervisor.cell.loader import load_agent_class
 
 OUT = "agents/clients"
 

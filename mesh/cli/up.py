@@ -17,8 +17,8 @@ from mesh.cli.screen import coloured, note
 from mesh.config import MeshConfig
 from mesh.config.model import DEFAULT_ENVIRONMENT
 from mesh.errors import UsageError
-from mesh.supervisor.claim import ensure_unclaimed
-from mesh.supervisor.launcher import Launcher, default_commands
+from mesh.launcher.claim import ensure_unclaimed
+from mesh.launcher.launcher import Launcher, default_commands
 
 LOOPBACK = "127.0.0.1"
 

@@ -30,8 +30,8 @@ from typing import Any
 from mesh import __version__
 from mesh.config import MeshConfig
 from mesh.errors import MeshError, StartError
-from mesh.supervisor.claim import running
-from mesh.supervisor.unlisted import unlisted
+from mesh.launcher.claim import running
+from mesh.launcher.unlisted import unlisted
 
 FORMAT = 1
 HEAD, TAIL = "backup.json", "contents.json"

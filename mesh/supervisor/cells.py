@@ -11,10 +11,10 @@ from mesh.directory import Directory
 from mesh.errors import ConfigError
 from mesh.metrics import Sample
 from mesh.records import USABLE_STATES, InstanceRecord
-from mesh.supervisor.adjustments import Adjustments
+from mesh.supervisor.adjusting.adjustments import Adjustments
 from mesh.supervisor.bell import Bell
-from mesh.supervisor.cell import Cell
-from mesh.supervisor.house import House
+from mesh.supervisor.cell.cell import Cell
+from mesh.supervisor.cell.house import House
 
 WAIT = 3600.0
 

@@ -42,28 +42,28 @@ from mesh.port import ensure_free
 from mesh.records import HostRecord
 from mesh.state import states_of
 from mesh.supervisor import otlp
-from mesh.supervisor.auto import Auto
+from mesh.supervisor.adjusting.liveconfig import UNSET, LiveConfig
+from mesh.supervisor.adjusting.reload import Reload
 from mesh.supervisor.bell import Bell
-from mesh.supervisor.board import Board
 from mesh.supervisor.bus import EventBus
-from mesh.supervisor.cell import Cell
+from mesh.supervisor.cell.cell import Cell
+from mesh.supervisor.cell.house import House
 from mesh.supervisor.cells import Cells
 from mesh.supervisor.control.control import Control
-from mesh.supervisor.errorlog import ErrorLog
-from mesh.supervisor.explanation import Explanation
-from mesh.supervisor.house import House
+from mesh.supervisor.errors.errorlog import ErrorLog
+from mesh.supervisor.errors.notify import Notifier
+from mesh.supervisor.errors.reporter import Reporter
 from mesh.supervisor.incarnation import counting, host_incarnation
-from mesh.supervisor.liveconfig import UNSET, LiveConfig
-from mesh.supervisor.logbook import LogBook
-from mesh.supervisor.looptime import LoopTime
-from mesh.supervisor.machine import machine
-from mesh.supervisor.notify import Notifier
+from mesh.supervisor.loop.auto import Auto
+from mesh.supervisor.loop.looptime import LoopTime
+from mesh.supervisor.loop.vitals import Pulse, process_samples
 from mesh.supervisor.otlp import OtlpSender
 from mesh.supervisor.process.nursery import Nursery
-from mesh.supervisor.reach import Reach
-from mesh.supervisor.reload import Reload
-from mesh.supervisor.reporter import Reporter
-from mesh.supervisor.vitals import Pulse, process_samples
+from mesh.supervisor.showing.board import Board
+from mesh.supervisor.showing.explanation import Explanation
+from mesh.supervisor.showing.logbook import LogBook
+from mesh.supervisor.showing.machine import machine
+from mesh.supervisor.showing.reach import Reach
 from mesh.tracing import SpanRing, Trace
 from mesh.transport import profile
 from mesh.transport.deadlines import Deadlines

@@ -30,12 +30,12 @@ from mesh.records import HostRecord, InstanceRecord
 from mesh.state import SqliteStates
 from mesh.stream import Stream
 from mesh.supervisor.bus import EventBus
-from mesh.supervisor.cell import Cell
-from mesh.supervisor.house import House
+from mesh.supervisor.cell.cell import Cell
+from mesh.supervisor.cell.house import House
+from mesh.supervisor.cell.loader import load_agent_class
+from mesh.supervisor.cell.resident import Resident
+from mesh.supervisor.errors.notice import Occasion
 from mesh.supervisor.incarnation import counting
-from mesh.supervisor.loader import load_agent_class
-from mesh.supervisor.notice import Occasion
-from mesh.supervisor.resident import Resident
 from mesh.testing.clock import FakeClock, settle
 from mesh.testing.peer import FakePeer
 from mesh.topics import matches

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from mesh.cli.logmerge import Merge, seconds_of
-from mesh.supervisor.logbook import moment_of
+from mesh.supervisor.showing.logbook import moment_of
 
 
 def line(time: float, message: str = "") -> dict[str, Any]:

@@ -9,7 +9,7 @@ import pytest
 
 from mesh.cli.progress import Progress
 from mesh.config import MeshConfig, RegistryConfig
-from mesh.supervisor.kept import LauncherEvent
+from mesh.launcher.kept import LauncherEvent
 
 KEYS = "keys is open to other users"
 

@@ -6,8 +6,8 @@ from typing import Any, TypeVar, cast
 
 from mesh import Agent, operation
 from mesh.agent import AgentConfig
-from mesh.supervisor.cell import Cell
-from mesh.supervisor.restart import DELAYS, JITTER
+from mesh.restart import DELAYS, JITTER
+from mesh.supervisor.cell.cell import Cell
 from mesh.testing import FakeClock
 from mesh.testing.clock import settle
 from tests.eventually import eventually

@@ -15,7 +15,7 @@ from mesh.config import AgentSpec, HostConfig, MeshConfig, RegistryConfig
 from mesh.directory import Directory
 from mesh.records import HostRecord, InstanceRecord
 from mesh.supervisor.bell import Bell
-from mesh.supervisor.cell import Cell
+from mesh.supervisor.cell.cell import Cell
 from mesh.supervisor.cells import Cells
 from mesh.testing import InMemoryMesh
 from mesh.testing.clock import settle

@@ -9,8 +9,8 @@ import pytest
 
 from mesh.directory import Directory
 from mesh.supervisor.bell import Bell
+from mesh.supervisor.cell.lifecycle import State
 from mesh.supervisor.cells import Cells
-from mesh.supervisor.lifecycle import State
 from tests.test_config_graph import mesh
 from tests.test_directory import cell, host, snapshot
 

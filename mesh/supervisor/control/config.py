@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from mesh.agent.operation import operation
+from mesh.supervisor.adjusting.liveconfig import UNSET
 from mesh.supervisor.control.ruled import Family
-from mesh.supervisor.liveconfig import UNSET
 
 
 class Config(Family):

@@ -8,7 +8,7 @@ from mesh.address import nearest
 from mesh.agent.operation import operation
 from mesh.config import Isolation
 from mesh.errors import InvalidArgument
-from mesh.supervisor.cell import Cell
+from mesh.supervisor.cell.cell import Cell
 from mesh.supervisor.control.ruled import Family
 
 CONFIG = "config"

@@ -10,7 +10,7 @@ from mesh.address import nearest
 from mesh.agent.operation import operation
 from mesh.errors import InvalidArgument
 from mesh.supervisor.control.ruled import Family
-from mesh.supervisor.logbook import LEVELS, Wanted
+from mesh.supervisor.showing.logbook import LEVELS, Wanted
 
 
 class Logs(Family):

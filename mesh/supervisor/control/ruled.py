@@ -8,10 +8,10 @@ from mesh.address import nearest
 from mesh.clock import Clock
 from mesh.config import Isolation
 from mesh.errors import InvalidArgument
-from mesh.supervisor.cell import Cell
-from mesh.supervisor.errorlog import ErrorLog
-from mesh.supervisor.liveconfig import LiveConfig
-from mesh.supervisor.logbook import LogBook
+from mesh.supervisor.adjusting.liveconfig import LiveConfig
+from mesh.supervisor.cell.cell import Cell
+from mesh.supervisor.errors.errorlog import ErrorLog
+from mesh.supervisor.showing.logbook import LogBook
 from mesh.tracing import SpanRing
 
 

@@ -23,8 +23,8 @@ from mesh.config import AgentSpec, MeshConfig
 from mesh.errorbus import ErrorDetail, Passed
 from mesh.errors import MeshError, PermissionDenied, StartError
 from mesh.message import Event, Handler, Reply, Request, decode, encode
+from mesh.supervisor.cell.tenancy import Landlord
 from mesh.supervisor.process.papers import Papers
-from mesh.supervisor.tenancy import Landlord
 from mesh.tracing import Span, SpanRing
 from mesh.transport.session import OF_CELL, Session
 from mesh.wire import Hello

@@ -11,10 +11,10 @@ from typing import Any
 from mesh.clock import Clock
 from mesh.config import AgentSpec
 from mesh.policy.measure import CallStats
-from mesh.supervisor.blame import TOLD_EACH, Blame
-from mesh.supervisor.hold import Hold
-from mesh.supervisor.stand import Stands, Tenant
-from mesh.supervisor.watch import Watch
+from mesh.supervisor.loop.blame import TOLD_EACH, Blame
+from mesh.supervisor.loop.hold import Hold
+from mesh.supervisor.loop.stand import Stands, Tenant
+from mesh.supervisor.loop.watch import Watch
 from mesh.throttle import Throttle
 
 ADVICE = "its other calls waited; await it, or wrap it in self.run(...)"

@@ -19,11 +19,11 @@ from mesh.errorbus import ErrorDetail, Passed
 from mesh.errors import ConfigError, DeadlineExceeded, MeshError, Unavailable, Unreachable
 from mesh.message import Event, Reply, Request, decode
 from mesh.policy.measure import CallStats
+from mesh.supervisor.cell.runner import AgentExit
+from mesh.supervisor.cell.tenancy import Landlord, Offer
 from mesh.supervisor.process.nursery import SUPERVISOR, Nursery
 from mesh.supervisor.process.output import Output
 from mesh.supervisor.process.process import Process
-from mesh.supervisor.runner import AgentExit
-from mesh.supervisor.tenancy import Landlord, Offer
 from mesh.transport.session import Session
 
 GOODBYE = 1.0

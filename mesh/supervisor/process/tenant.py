@@ -21,14 +21,14 @@ from mesh.metrics import Traffic
 from mesh.models import Shelf
 from mesh.policy.measure import CallStats
 from mesh.state import states_of
-from mesh.supervisor.house import Quarters
-from mesh.supervisor.loader import load_agent_class
+from mesh.supervisor.cell.house import Quarters
+from mesh.supervisor.cell.loader import load_agent_class
+from mesh.supervisor.cell.resident import Resident
+from mesh.supervisor.cell.runner import AgentExit
 from mesh.supervisor.process.nursery import SUPERVISOR
 from mesh.supervisor.process.ownloop import OwnLoop
 from mesh.supervisor.process.papers import Papers
 from mesh.supervisor.process.upstream import SpanPost, Upstream
-from mesh.supervisor.resident import Resident
-from mesh.supervisor.runner import AgentExit
 from mesh.tracing import Trace
 from mesh.transport import profile
 from mesh.transport.deadlines import Deadlines

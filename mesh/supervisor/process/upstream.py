@@ -16,8 +16,8 @@ from mesh.clock import Clock
 from mesh.errorbus import Severity, describe
 from mesh.errors import MeshError
 from mesh.message import Handler
+from mesh.supervisor.cell.runner import AgentExit
 from mesh.supervisor.process.nursery import REPORT, SPANS, SUPERVISOR
-from mesh.supervisor.runner import AgentExit
 from mesh.tracing import Span, SpanRing
 
 PATIENCE = 5.0

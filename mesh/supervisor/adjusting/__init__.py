@@ -1,0 +1,1 @@
+"""How what changes while a host runs, settings and files, reaches its agents."""

@@ -1,0 +1,248 @@
+"""A tenancy in this process: the agent, its runner, its events and its timers."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+from mesh.address import nearest
+from mesh.agent.agent import Agent, examine, finish, reconfigure
+from mesh.agent.context import AgentContext
+from mesh.agent.reaction import Subscription, Timer, compile_subscriptions, compile_timers
+from mesh.agent.schema import Operation, compile_operations
+from mesh.agent.settings import read_settings, settings_schema
+from mesh.client import CURRENT
+from mesh.config import AgentSpec
+from mesh.errors import (
+    InvalidArgument,
+    InvalidResult,
+    MeshError,
+    MessageTooLarge,
+    ProtocolError,
+    RemoteFailure,
+    Unavailable,
+    UnknownOperation,
+)
+from mesh.message import Event, Reply, Request, decode
+from mesh.policy.measure import CallStats
+from mesh.supervisor.cell.generated import Generated
+from mesh.supervisor.cell.house import Quarters
+from mesh.supervisor.cell.reactions import Hearing, Ticking
+from mesh.supervisor.cell.runner import LoopRunner, Runner, ThreadRunner
+from mesh.supervisor.cell.surroundings import Surroundings
+from mesh.supervisor.cell.tenancy import Landlord, Offer
+from mesh.topics import matches
+from mesh.tracing import Kind, Trace, doing, reacting
+
+
+class Resident:
+    """An agent on the loop of this process or on a thread of its own, as `spec.isolation` says."""
+
+    def __init__(
+        self, spec: AgentSpec, quarters: Quarters, landlord: Landlord, stats: CallStats,
+        load: Callable[[AgentSpec], type[Agent]],
+    ) -> None:
+        self._spec = spec
+        self._service = spec.service
+        self._quarters = quarters
+        self._landlord = landlord
+        self._stats = stats
+        self._load = load
+        self._class: type[Agent] | None = None
+        self._agent: Agent | None = None
+        self._runner: Runner | None = None
+        self._operations: dict[str, Operation] = {}
+        self._hearings: list[Hearing] = []
+        self._timers: tuple[Timer, ...] = ()
+        self._tickings: list[Ticking] = []
+
+    pid: int | None = None
+    memory_mb: float | None = None
+
+    @property
+    def agent(self) -> Agent | None:
+        """The agent itself, while it is bound."""
+        return self._agent
+
+    # -- life
+
+    async def load(self) -> Offer:
+        """Load and compile the agent's class."""
+        found = self._class = await asyncio.to_thread(self._load, self._spec)
+        subscriptions = compile_subscriptions(found)
+        self._operations = compile_operations(found)
+        self._hearings = [Hearing(one, self._heard, self._events_dropped) for one in subscriptions]
+        self._timers = compile_timers(found)
+        return Offer(
+            (found.__doc__ or "").strip().partition("\n")[0], self._operations, subscriptions, self._timers,
+            tuple(one.pattern for one in subscriptions), settings_schema(found),
+        )
+
+    async def set_up(self) -> None:
+        """Bind and set up the agent where its code runs, then start its timers."""
+        runner = self._runner = (
+            ThreadRunner(self._service, self._stats) if self._spec.isolation == "thread"
+            else LoopRunner(self._service, self._stats, self._quarters.overran)
+        )
+        around = Surroundings(self._service, self._quarters, self._landlord, runner)
+        agent = self._agent = await runner.call(
+            _bound, {"cls": self._class, "around": around, "settings": self._spec.settings}
+        )
+        with doing(self._service, "setup"):
+            await runner.call(agent.setup, {})
+        self._tickings = [Ticking(timer, self._tick, self._quarters.clock) for timer in self._timers]
+
+    def settings(self) -> dict[str, Any] | None:
+        """Return the settings the agent was bound with."""
+        return None if self._agent is None else dict(self._agent.config.model_dump(mode="json"))
+
+    async def accept(self, settings: Mapping[str, Any]) -> None:
+        """Read the settings as the agent's class would."""
+        found = self._class if self._class is not None else await asyncio.to_thread(self._load, self._spec)
+        read_settings(found, self._service, settings)
+
+    async def reconfigure(self, settings: Mapping[str, Any]) -> bool:
+        """Have the agent take over new settings where its code runs."""
+        agent, runner = self._agent, self._runner
+        if agent is None or runner is None:
+            return False
+        return await runner.call(reconfigure, {"agent": agent, "settings": settings})
+
+    async def check(self) -> str | None:
+        """Ask the agent how it is."""
+        agent, runner = self._agent, self._runner
+        return None if agent is None or runner is None else await runner.call(examine, {"agent": agent})
+
+    async def close(self) -> None:
+        """Tear the agent down within `stop_s`; an error there is reported and stops nothing."""
+        for ticking in self._tickings:
+            ticking.close()
+        for hearing in self._hearings:
+            hearing.close()
+        self._tickings, self._hearings = [], []
+        agent, self._agent = self._agent, None
+        runner, self._runner = self._runner, None
+        if runner is None:
+            return
+        limit = asyncio.timeout(self._spec.limits.stop_s)
+        try:
+            if agent is not None:
+                async with limit:
+                    await runner.call(finish, {"agent": agent})
+        except Exception as error:
+            told = f"teardown() did not end within {self._spec.limits.stop_s:g} s" if limit.expired() else error
+            await self._landlord.report(told, severity="warning", operation="teardown")
+        finally:
+            runner.close()
+
+    # -- calls
+
+    async def execute(self, request: Request) -> Reply:
+        """Run the method a request names."""
+        operation = self._operations.get(request.operation)
+        agent, runner = self._agent, self._runner
+        if operation is None:
+            return Reply(error=self._unknown(request.operation))
+        if agent is None or runner is None:
+            return Reply(error=Unavailable(f"{self._service} is not running", retry_after=1.0))
+        if operation.streams and not request.credit:
+            return Reply(error=InvalidArgument(
+                f"{request.target} gives its items one after the other; read them with "
+                f"`async for item in self.stream(\"{request.target}\", ...)` or `mesh stream {request.target}`"
+            ))
+        if len(request.body) > operation.max_body:
+            return Reply(error=MessageTooLarge(
+                f"the arguments of {request.target} are {len(request.body)} bytes, its limit is {operation.max_body}",
+                size=len(request.body), limit=operation.max_body,
+            ))
+        try:
+            arguments = operation.bind(decode(request.body))
+        except ProtocolError as error:
+            return Reply(error=InvalidArgument(f"{request.target}: {error}", path="arguments"))
+        except InvalidArgument as error:
+            return Reply(error=error)
+        CURRENT.set(request)
+        try:
+            method = getattr(agent, operation.name)
+            if operation.streams:
+                return Reply(b"", None, self._quarters.name, Generated(
+                    request, operation, self._quarters.clock,
+                    lambda before: runner.generate(method, arguments, before), self._caught, self._spec.limits.stop_s,
+                ))
+            if operation.sync:
+                result = await runner.blocking(lambda: method(**arguments))
+            else:
+                result = await runner.call(method, arguments)
+            return Reply(operation.encode_result(result), None, self._quarters.name)
+        except Exception as error:
+            return Reply(error=await self._caught(error, request))
+
+    def _unknown(self, name: str) -> UnknownOperation:
+        like = nearest(name, self._operations)
+        hint = f"did you mean {like}?" if like else f"it has {', '.join(sorted(self._operations)) or 'none'}"
+        return UnknownOperation(f"{self._service} has no operation {name}; {hint}", suggestion=like)
+
+    async def _caught(self, error: Exception, request: Request) -> MeshError:
+        """Turn what a method raised into the error its caller gets; what is this agent's fault is reported."""
+        if isinstance(error, MeshError) and error.code and not isinstance(error, InvalidResult):
+            return error
+        error_id = await self._landlord.failed(error, request.operation, request.trace.trace_id.hex())
+        if isinstance(error, InvalidResult):
+            return error
+        return RemoteFailure(f"{request.target} raised {type(error).__name__}: {error}",
+                             type=type(error).__name__, error_id=error_id)
+
+    # -- events and timers
+
+    def hear(self, event: Event) -> None:
+        """Queue an event for each subscription that it fits."""
+        for hearing in self._hearings:
+            if matches(hearing.subscription.pattern, event.topic):
+                hearing.hear(event)
+
+    async def _heard(self, subscription: Subscription, event: Event) -> None:
+        """Handle one event; whatever the handler raises is reported."""
+        method = subscription.method
+        await self._guarded(
+            f"{method} on {event.topic}", method, "event", event.trace,
+            lambda agent, runner: _invoke(
+                runner, getattr(agent, method), subscription.bind(event.topic, event.value()), subscription.sync
+            ),
+        )
+
+    async def _tick(self, timer: Timer) -> None:
+        await self._guarded(
+            timer.method, timer.method, "timer", None,
+            lambda agent, runner: _invoke(runner, getattr(agent, timer.method), {}, timer.sync),
+        )
+
+    async def _guarded(
+        self, what: str, method: str, kind: Kind, cause: Trace | None,
+        run: Callable[[Agent, Runner], Awaitable[Any]],
+    ) -> None:
+        agent, runner, around = self._agent, self._runner, self._quarters
+        if agent is None or runner is None:
+            return
+        trace = around.spans.root() if cause is None else cause.child()
+        try:
+            with reacting(self._service, method, trace, kind, host=around.name, spans=around.spans, clock=around.clock):
+                await run(agent, runner)
+        except Exception as error:
+            await self._landlord.failed(error, what, trace.trace_id.hex())
+
+    async def _events_dropped(self, subscription: Subscription, count: int) -> None:
+        self._stats.events_lost += count
+        await self._landlord.report(
+            f"{count} events for {subscription.method} ({subscription.pattern}) were lost: it handles them too slowly",
+            severity="warning", operation=subscription.method,
+        )
+
+
+async def _bound(cls: type[Agent], around: AgentContext, settings: Mapping[str, Any]) -> Agent:
+    """Make the agent where its code runs, for its `__init__` is its own code too."""
+    return cls.bind(around, settings)
+
+
+async def _invoke(runner: Runner, method: Callable[..., Any], arguments: dict[str, Any], sync: bool) -> Any:
+    return await (runner.blocking(lambda: method(**arguments)) if sync else runner.call(method, arguments))

@@ -1,0 +1,285 @@
+"""Where a cell's code runs: on the host's event loop, or on a loop and thread of its own.
+
+A step of an agent's coroutine is timed, so the loop's time can be billed to the agent that used it, and nothing but
+`Exception` gets out of it: an agent that calls `sys.exit()` ends itself, not its host.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import contextvars
+import threading
+import types
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator
+from concurrent.futures import ThreadPoolExecutor
+from time import perf_counter
+from typing import Any, Protocol, TypeVar
+
+from mesh.errors import MeshError
+from mesh.policy.measure import CallStats
+from mesh.supervisor.cell.steps import Steps, ThreadSteps
+from mesh.supervisor.loop.hold import LIMIT
+
+THREADS = 8
+LEFT_SECONDS = 1.0
+
+T = TypeVar("T")
+Code = Coroutine[Any, Any, Any] | AsyncGenerator[Any, None]
+Overran = Callable[[CallStats, Code, float], None]
+"""Told of a step that kept the host's loop for long, right when it ended: who is billed, for what, since when."""
+
+
+class AgentExit(MeshError):
+    """The agent's code tried to end the process; its cell counts as crashed."""
+
+
+@types.coroutine
+def billed(
+    coroutine: Code, stats: CallStats, overran: Overran | None = None, part: Any = None
+) -> Generator[Any, Any, Any]:
+    """Await a coroutine, adding the time of each of its steps to `stats.loop_seconds`; `overran` hears of a long one.
+
+    Of an asynchronous generator it awaits `part`, what takes it to its next `yield` or to its end.
+    A generator, because it stands in the path of every call: a class with `send` and `throw` costs twice as much.
+    """
+    if part is None:
+        part = coroutine
+    step: Callable[[Any], Any] = part.send
+    given: Any = None
+    while True:
+        started = perf_counter()
+        try:
+            wanted = step(given)
+        except StopIteration as end:
+            return end.value
+        except (SystemExit, KeyboardInterrupt) as error:
+            raise AgentExit(f"the agent's code raised {type(error).__name__}") from error
+        finally:
+            spent = perf_counter() - started
+            stats.loop_seconds += spent
+            if spent > LIMIT and overran is not None:
+                overran(stats, coroutine, started)
+        try:
+            given = yield wanted
+            step = part.send
+        except BaseException as error:  # cancellation too is handed on to where the coroutine waits
+            step, given = part.throw, error
+
+
+@types.coroutine
+def poured(
+    coroutine: AsyncGenerator[Any, None], stats: CallStats, overran: Overran | None, before: Callable[[], None],
+    take: Callable[[Any], bool],
+) -> Generator[Any, Any, bool]:
+    """Give what a generator yields to `take`, until that says no; returns False when it has ended.
+
+    Billed is the time from one wait to the next, that of `take` included: to look at the clock for each of a hundred
+    thousand items a second would cost as much as to make them. `before` runs when an item is begun after a wait.
+    """
+    started = 0.0
+    waited = True
+    try:
+        while True:
+            if waited:
+                before()
+                waited, started = False, perf_counter()
+            part: Any = coroutine.__anext__()
+            step, given = part.send, None
+            while True:
+                try:
+                    wanted = step(given)
+                except StopIteration as end:
+                    if take(end.value):
+                        break
+                    return True
+                except StopAsyncIteration:
+                    return False
+                except (SystemExit, KeyboardInterrupt) as error:
+                    raise AgentExit(f"the agent's code raised {type(error).__name__}") from error
+                _bill(coroutine, stats, overran, started)
+                waited = True
+                try:
+                    given = yield wanted
+                    step = part.send
+                except BaseException as error:
+                    step, given = part.throw, error
+                started = perf_counter()
+    finally:
+        _bill(coroutine, stats, overran, started)
+
+
+def _bill(coroutine: Code, stats: CallStats, overran: Overran | None, started: float) -> None:
+    spent = perf_counter() - started
+    stats.loop_seconds += spent
+    if spent > LIMIT and overran is not None:
+        overran(stats, coroutine, started)
+
+
+class Runner(Protocol):
+    """Runs an agent's coroutines and blocking functions."""
+
+    @property
+    def at_home(self) -> bool:
+        """Tell whether the agent's code runs on the host's loop."""
+
+    def call(self, function: Callable[..., Coroutine[Any, Any, T]], arguments: dict[str, Any]) -> Awaitable[T]:
+        """Call a coroutine function of the agent where the agent lives; await the result."""
+
+    def generate(
+        self, function: Callable[..., AsyncGenerator[Any, None]], arguments: dict[str, Any], before: Callable[[], None]
+    ) -> Steps:
+        """Call a generator function of the agent where the agent lives; `before` runs there before each of its steps.
+        """
+
+    async def home(self, make: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """Run a coroutine of the mesh on the host's loop, on behalf of an agent that is not there."""
+
+    async def blocking(self, function: Callable[..., T], *arguments: Any) -> T:
+        """Run a blocking function in the cell's thread pool."""
+
+    def close(self) -> None:
+        """Let go of threads; one that is stuck is left behind."""
+
+
+class LoopRunner:
+    """A coroutine cell: on the host's loop."""
+
+    def __init__(self, name: str, stats: CallStats, overran: Overran | None = None) -> None:
+        self._stats = stats
+        self._overran = overran
+        self._pool = _Pool(name)
+
+    at_home = True
+
+    def call(self, function: Callable[..., Coroutine[Any, Any, T]], arguments: dict[str, Any]) -> Awaitable[T]:
+        """Call a coroutine function here; await the result."""
+        return billed(function(**arguments), self._stats, self._overran)
+
+    def generate(
+        self, function: Callable[..., AsyncGenerator[Any, None]], arguments: dict[str, Any], before: Callable[[], None]
+    ) -> Steps:
+        """Call a generator function here."""
+        return _LoopSteps(function(**arguments), self._stats, before, self._overran)
+
+    async def home(self, make: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """Run a coroutine of the mesh; the agent is at home already."""
+        return await make()
+
+    async def blocking(self, function: Callable[..., T], *arguments: Any) -> T:
+        """Run a blocking function in the cell's thread pool."""
+        return await self._pool.run(function, *arguments)
+
+    def close(self) -> None:
+        """Let go of the pool's threads."""
+        self._pool.close()
+
+
+class ThreadRunner:
+    """A thread cell: on a loop of its own in a thread of its own, so blocking code holds up nobody else."""
+
+    def __init__(self, name: str, stats: CallStats) -> None:
+        self._stats = stats
+        self._pool = _Pool(name)
+        self._home = asyncio.get_running_loop()
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._run, name=f"cell-{name}", daemon=True)
+        self._thread.start()
+
+    at_home = False
+
+    async def call(self, function: Callable[..., Coroutine[Any, Any, T]], arguments: dict[str, Any]) -> T:
+        """Call a coroutine function on the cell's loop and return its result; cancelling this cancels it."""
+
+        async def there() -> T:
+            result: T = await billed(function(**arguments), self._stats)
+            return result
+
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(there(), self._loop))
+
+    def generate(
+        self, function: Callable[..., AsyncGenerator[Any, None]], arguments: dict[str, Any], before: Callable[[], None]
+    ) -> Steps:
+        """Call a generator function on the cell's loop."""
+        return ThreadSteps(_LoopSteps(function(**arguments), self._stats, before), self._loop)
+
+    async def home(self, make: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """Run a coroutine of the mesh on the host's loop; called on the cell's loop."""
+        if asyncio.get_running_loop() is self._home:
+            return await make()
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(make(), self._home))
+
+    async def blocking(self, function: Callable[..., T], *arguments: Any) -> T:
+        """Run a blocking function in the cell's thread pool."""
+        return await self._pool.run(function, *arguments)
+
+    def close(self) -> None:
+        """Stop the loop; a thread that is stuck in blocking code is left behind."""
+        with contextlib.suppress(RuntimeError):  # the agent's code has ended the loop itself
+            self._loop.call_soon_threadsafe(self._loop.stop)
+        self._pool.close()
+
+    def _run(self) -> None:
+        """Turn the cell's loop, and give back what it holds when it is stopped."""
+        try:
+            self._loop.run_forever()
+            left = asyncio.all_tasks(self._loop)
+            for task in left:
+                task.cancel()
+            if left:
+                self._loop.run_until_complete(asyncio.wait(left, timeout=LEFT_SECONDS))
+        finally:
+            self._loop.close()
+
+
+class _LoopSteps:
+    """A generator on the loop it is stepped on."""
+
+    def __init__(
+        self, generator: AsyncGenerator[Any, None], stats: CallStats, before: Callable[[], None],
+        overran: Overran | None = None,
+    ) -> None:
+        self._generator = generator
+        self._stats = stats
+        self._before = before
+        self._overran = overran
+
+    def next(self) -> Awaitable[Any]:
+        """Take the generator to its next value."""
+        self._before()
+        return billed(self._generator, self._stats, self._overran, self._generator.__anext__())
+
+    def pour(self, take: Callable[[Any], bool]) -> Awaitable[bool]:
+        """Give each value to `take` at once."""
+        return poured(self._generator, self._stats, self._overran, self._before, take)
+
+    def close(self) -> Awaitable[Any]:
+        """End the generator."""
+        return billed(self._generator, self._stats, self._overran, self._generator.aclose())
+
+
+class _Pool:
+    """A thread pool that costs nothing until it is used."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._executor: ThreadPoolExecutor | None = None
+
+    async def run(self, function: Callable[..., T], *arguments: Any) -> T:
+        if self._executor is None:
+            self._executor = ThreadPoolExecutor(THREADS, thread_name_prefix=f"pool-{self._name}")
+        context = contextvars.copy_context()
+        return await asyncio.get_running_loop().run_in_executor(
+            self._executor, lambda: context.run(_guarded, function, *arguments)
+        )
+
+    def close(self) -> None:
+        if self._executor is not None:
+            self._executor.shutdown(wait=False, cancel_futures=True)
+
+
+def _guarded(function: Callable[..., T], *arguments: Any) -> T:
+    try:
+        return function(*arguments)
+    except (SystemExit, KeyboardInterrupt) as error:
+        raise AgentExit(f"the agent's code raised {type(error).__name__}") from error

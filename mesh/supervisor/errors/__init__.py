@@ -1,0 +1,1 @@
+"""The errors of a host: kept, put on the error bus, told outside."""

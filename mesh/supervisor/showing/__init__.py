@@ -1,0 +1,1 @@
+"""What a host shows of itself, its machine and its logs when somebody asks."""
