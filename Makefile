@@ -3,7 +3,7 @@
 BIN := .venv/bin
 EXTRAS := fast,http,tracing,nlp,dev
 
-.PHONY: install up down test lint bench docs clean
+.PHONY: install up down test lint bench docs screens clean
 
 install: .venv/.installed
 
@@ -46,6 +46,9 @@ bench: install
 docs: install
 	@$(BIN)/python tools/settings_reference.py --write
 	@$(BIN)/python tools/metrics_reference.py --write
+
+screens: install
+	@$(BIN)/python -m tools.screens
 
 clean:
 	rm -rf .venv build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -82,3 +82,9 @@ def test_no_link_between_pages_is_broken() -> None:
     for page in [*DOCS.glob("*.md"), *ROOT.glob("*.md")]:
         for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text()):
             assert (page.parent / target).exists(), f"{page.name} points to {target}"
+
+
+def test_every_screen_that_was_drawn_is_shown() -> None:
+    page = (DOCS / "screens.md").read_text()
+    drawn = sorted(path.relative_to(DOCS).as_posix() for path in (DOCS / "screens").glob("*.svg"))
+    assert drawn and [one for one in drawn if f"({one})" not in page] == []
