@@ -29,7 +29,7 @@ down: install
 
 test: install
 	@sh tools/test_servers.sh
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: install
 	@$(BIN)/ruff check .

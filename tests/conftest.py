@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.project import Project, project
 from tests.redis_server import RedisServer, redis_running
@@ -21,7 +23,15 @@ ALLOWED_SKIPS = (
     "needs root to make two machines of network namespaces",
 )
 
+# How fast examples are made says something of the machine, nothing of the code.
+settings.register_profile("mesh", suppress_health_check=[HealthCheck.too_slow], deadline=None)
+settings.load_profile("mesh")
+
 _skipped: list[str] = []
+
+# What a command prints off a terminal must not depend on the one that the tests were started from.
+for _name in ("COLUMNS", "LINES"):
+    os.environ.pop(_name, None)
 
 # A shell may have started the tests in the background: the programs they start would be deaf to Ctrl-C as well.
 for _number, _handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):

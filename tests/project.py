@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -25,12 +26,19 @@ ENDED = (psutil.NoSuchProcess, psutil.ZombieProcess)
 
 
 def free_ports(count: int) -> list[int]:
-    """Return ports that were free a moment ago."""
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
+    """Return ports that were free a moment ago, below those the kernel gives to outgoing connections.
+
+    Tests that run side by side look in ranges of their own.
+    """
+    beside = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    candidates = list(range(10_000 + beside % 4 * 5_000, 15_000 + beside % 4 * 5_000))
+    random.shuffle(candidates)
+    found: list[int] = []
+    while len(found) < count:
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", candidates.pop()))
+            found.append(probe.getsockname()[1])
+    return found
 
 
 class Project:

@@ -273,7 +273,7 @@ class TestOverrides:
         moved = apply_overrides(clock, {ISOLATION: "process", "results": 3})
         assert (moved.isolation, moved.origin["isolation"], moved.settings["results"]) == ("process", "override", 3)
         assert ISOLATION not in moved.settings and clock.isolation != "process"
-        with pytest.raises(ConfigError, match="`isolation` takes `coroutine` or `thread` or `process`, found 'cloud'"):
+        with pytest.raises(ConfigError, match="or `process` or `auto`, found 'cloud'"):
             apply_overrides(clock, {ISOLATION: "cloud"})
 
     def test_a_key_with_a_hole_is_refused(self, project: Path) -> None:

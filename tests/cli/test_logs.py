@@ -202,7 +202,7 @@ def test_a_host_that_died_is_said_so_and_its_last_lines_are_shown(talking: Proje
         wait_until(lambda: it.text.strip(), 20)
         pid = talking.kill("pc2")
         wait_until(lambda: f"(pid {pid}) was killed by SIGKILL" in it.text, 30)
-        wait_until(lambda: "set up" in it.text.partition("SIGKILL")[2], 30)
+        wait_until(lambda: "set up" in it.text.partition("SIGKILL")[2], 60)
         it.interrupt()
 
 

@@ -91,7 +91,7 @@ def test_one_that_computes_moves_to_a_process_and_its_calls_are_answered_on(mesh
         assert mesh.call("spinner.spin", seconds=0.5)["ok"]
     moved(mesh, "spinner", "process")
     assert mesh.call("spinner.where")["result"] != mesh.host("mainpc")["pid"]
-    assert "computing in spin() at agents/spinner.py" in said(mesh, "spinner")
+    assert "in spin() at agents/spinner.py" in said(mesh, "spinner")
 
 
 def test_what_it_uses_in_its_process_is_shown_and_steals_nothing(mesh: Project) -> None:
@@ -106,7 +106,7 @@ def test_what_it_uses_in_its_process_is_shown_and_steals_nothing(mesh: Project) 
     assert (after["holds"], after["stolen_ms"], after["isolation"]) == (before["holds"], before["stolen_ms"], "process")
     text = wait_until(lambda: next((each["message"] for each in mesh.json("errors", "--service", "spinner")
                                     if "the event loop of its own process" in each["message"]), None), 30)
-    assert "spinner (spin) held" in text and "computing in spin() at agents/spinner.py" in text
+    assert "spinner (spin) held" in text and "in spin() at agents/spinner.py" in text
 
 
 def test_one_that_crashes_again_and_again_moves_to_a_process_before_it_is_given_up(mesh: Project) -> None:

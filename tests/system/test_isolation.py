@@ -94,7 +94,7 @@ async def while_others_answer(of: Project, harm: Callable[[Operator], Awaitable[
     assert good.calls > 10 and control.calls > 10
     told = f"{good.worst * 1000:.0f} ms, another host's {control.worst * 1000:.0f} ms, {good.calls} calls"
     print(f"slowest answer beside it: {told}")
-    assert good.worst < PROMISE + control.worst, told
+    assert good.worst < PROMISE + 2 * control.worst, told
 
 
 async def row(connected: Operator, service: str) -> dict[str, Any]:

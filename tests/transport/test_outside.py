@@ -136,7 +136,7 @@ class Door:
         for prefix in (*prefixes, own):
             reader.socket.subscribe(prefix)
         reader.connect()
-        await eventually(lambda: self.outside._subscriptions.wanted(own))
+        await eventually(lambda: self.outside._subscriptions.wanted(own), 20)
         return reader
 
     def publish(self, topic: str, value: object = None) -> None:

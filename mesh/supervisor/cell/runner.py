@@ -77,13 +77,13 @@ def poured(
     Billed is the time from one wait to the next, that of `take` included: to look at the clock for each of a hundred
     thousand items a second would cost as much as to make them. `before` runs when an item is begun after a wait.
     """
-    started = 0.0
+    started = perf_counter()
     waited = True
     try:
         while True:
             if waited:
                 before()
-                waited, started = False, perf_counter()
+                waited = False
             part: Any = coroutine.__anext__()
             step, given = part.send, None
             while True:

@@ -23,7 +23,7 @@ from mesh.policy.resolve import SUPERVISOR
 from mesh.supervisor.cell.runner import billed, poured
 from mesh.supervisor.loop.hold import Place, Stand
 
-_MESH = Path(__file__).resolve().parents[1]
+_MESH = Path(__file__).resolve().parents[2]
 _TURNS = {asyncio.BaseEventLoop._run_once.__code__, asyncio.Runner.run.__code__}  # type: ignore[attr-defined]
 _HANDLE = asyncio.Handle._run.__code__
 _SELECTORS = selectors.__file__

@@ -54,7 +54,7 @@ def test_what_cannot_be_read_counts_as_it_was(agents: Path) -> None:
 
 
 def test_every_agent_of_the_project_is_made_of_files_that_are_there() -> None:
-    root = Path(__file__).resolve().parents[2] / "agents"
+    root = Path(__file__).resolve().parents[3] / "agents"
     found = Sources(root).of(root / "mainpc" / "nlu.py")
     assert {"mainpc/nlu.py", "mainpc/intent_grammar.py", "shared/intents.py"} <= names(root, found)
     assert all(path.is_file() for path in found)
