@@ -179,9 +179,9 @@ class Holds:
             return
         if now.missed > max(LIMIT, MOSTLY * seconds) > rivals and reading.queued - now.queued < QUEUED * seconds:
             now.kind = Kind.SEIZING
-        elif _used(now.cpu, reading) > LIMIT:
+        elif (used := _used(now.cpu, reading)) > LIMIT:
             now.kind = Kind.COMPUTING
-        elif now.still:
+        elif now.still and used < MOSTLY * seconds:  # else it computes, and has only not had its time of a core yet
             now.kind = Kind.WAITING
         if now.kind is not None:
             now.place = now.stand.place

@@ -96,6 +96,15 @@ def test_a_callback_that_stands_still_in_three_samples_waits() -> None:
     assert [(hold.kind, hold.place) for hold in loop.told] == [(Kind.WAITING, SPIN)]
 
 
+def test_one_that_computes_at_one_instruction_with_less_than_a_whole_core_does_not_wait() -> None:
+    loop = Loop()
+    stand = billed(loop.now)
+    loop.work(stand, 3, cpu=0.8, queued=0.15)
+    assert loop.told == []
+    loop.work(stand, 1, cpu=0.8, queued=0.15)
+    assert [hold.kind for hold in loop.told] == [Kind.COMPUTING]
+
+
 def test_three_samples_are_evidence_also_when_the_limit_is_passed_after_the_last_of_them() -> None:
     loop = Loop()
     stand = billed(loop.now)
