@@ -26,7 +26,13 @@ def therefore(mesh: Project, subject: str) -> str:
     return str(why(mesh, subject)["therefore"])
 
 
+def renewed(mesh: Project) -> None:
+    """Have nothing of what other tests did to it left against torch."""
+    assert run(mesh.root, "agent", "restart", "torch").code == 0
+
+
 def test_a_service_that_is_well(mesh: Project) -> None:
+    renewed(mesh)
     told = why(mesh, "torch")
     assert told["well"] and told["code"] == 0
     assert told["therefore"] == "torch is well: mainpc and pc2 can call it on pc2"
@@ -36,6 +42,7 @@ def test_a_service_that_is_well(mesh: Project) -> None:
 
 
 def test_the_screen_ends_with_what_follows(mesh: Project) -> None:
+    renewed(mesh)
     result = run(mesh.root, "why", "torch")
     assert result.out.splitlines()[0] == "torch"
     assert result.out.splitlines()[-1].lstrip().startswith("therefore: torch is well")
