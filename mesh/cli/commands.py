@@ -19,6 +19,10 @@ Host = Annotated[str | None, typer.Option("--host", metavar="NAME", help="Only t
 Key = Annotated[str, typer.Argument(metavar="KEY", show_default=False)]
 Service = Annotated[str, typer.Argument(metavar="SERVICE", show_default=False)]
 Data = Annotated[str | None, typer.Option("--data", metavar="JSON", help="Arguments or payload as JSON.")]
+Target = Annotated[str, typer.Argument(metavar="SERVICE.OPERATION", show_default=False)]
+Arguments = Annotated[list[str] | None, typer.Argument(metavar="[key=value]...", show_default=False)]
+ToHost = Annotated[str | None, typer.Option("--to-host", metavar="NAME", help="The host that shall answer.")]
+Traced = Annotated[bool, typer.Option("--trace", help="Keep its spans, for `mesh trace`.")]
 OfService = Annotated[str | None, typer.Option("--service", metavar="NAME", help="Only errors of this service.")]
 Severity = Annotated[str | None, typer.Option("--severity", metavar="NAME",
                                               help="Only this severity and worse: debug, info, warning, error, "
@@ -114,12 +118,11 @@ def describe(scope: Scope, service: Service, host: Host = None) -> None:
 @command(app, "call", timeout=30.0)
 def call(
     scope: Scope,
-    target: Annotated[str, typer.Argument(metavar="SERVICE.OPERATION", show_default=False)],
-    arguments: Annotated[list[str] | None, typer.Argument(metavar="[key=value]...", show_default=False)] = None,
+    target: Target,
+    arguments: Arguments = None,
     data: Data = None,
-    to_host: Annotated[str | None, typer.Option("--to-host", metavar="NAME",
-                                                help="The host that shall answer.")] = None,
-    trace: Annotated[bool, typer.Option("--trace", help="Keep its spans, for `mesh trace`.")] = False,
+    to_host: ToHost = None,
+    trace: Traced = False,
 ) -> int:
     """One request and its answer."""
     from mesh.cli.call import call as run
@@ -152,12 +155,11 @@ def trace(
 @command(app, "stream", timeout=30.0)
 def stream(
     scope: Scope,
-    target: Annotated[str, typer.Argument(metavar="SERVICE.OPERATION", show_default=False)],
-    arguments: Annotated[list[str] | None, typer.Argument(metavar="[key=value]...", show_default=False)] = None,
+    target: Target,
+    arguments: Arguments = None,
     data: Data = None,
-    to_host: Annotated[str | None, typer.Option("--to-host", metavar="NAME",
-                                                help="The host that shall answer.")] = None,
-    trace: Annotated[bool, typer.Option("--trace", help="Keep its spans, for `mesh trace`.")] = False,
+    to_host: ToHost = None,
+    trace: Traced = False,
 ) -> int:
     """The items of one operation, as they come.
 
