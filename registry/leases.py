@@ -72,6 +72,16 @@ class _Lease:
     told_instances: dict[str, InstanceRecord] = field(default_factory=dict)
     stale: bool = True
 
+    def standing(self, now: float) -> float:
+        """Return how long the loop had not turned when it was last seen: the time without a link says nothing."""
+        return (now if self.lost is None else self.lost) - self.turned
+
+    def come_back(self, now: float) -> None:
+        """Go on where the link was lost, with time for a first heartbeat, which says how it really is."""
+        standing = self.standing(self.renewed)
+        self.turned = now - (standing if standing > BUSY_AFTER else BUSY_AFTER - FIRST_BEAT)
+        self.lost = None
+
 
 class Leases:
     """The leases of every host that ever announced itself to this registry."""
@@ -120,8 +130,7 @@ class Leases:
         self._newest[name] = incarnation
         self._links.setdefault(name, {})[link] = incarnation, kind
         if kind == "heartbeat" and lease is not None and incarnation == lease.announced.incarnation:
-            lease.lost = None
-            lease.turned = max(lease.turned, now - BUSY_AFTER + FIRST_BEAT)
+            lease.come_back(now)
 
     def link_down(self, name: str, link: object, now: float) -> None:
         """Take note that a link is lost."""
@@ -140,7 +149,7 @@ class Leases:
         if lease is not None and lease.announced.incarnation == incarnation and not lease.ended:
             self._renewals += 1
             lease.renewed = max(lease.renewed, now)
-            lease.turned = max(lease.turned, now - max(0.0, age))
+            lease.turned = now - max(0.0, age)
 
     def refused(self, name: str, incarnation: int) -> None:
         """Take note that the announced address of a host refused a connection: nobody lives there.
@@ -272,11 +281,12 @@ class Leases:
         if lease.ended:
             return "dead", lease.ended
         if self._alive(name, lease.announced.incarnation):
-            return _progress(now - lease.turned)
+            return _progress(lease.standing(now))
         if lease.lost is not None:
             if self._settled and now - lease.lost >= LOST_LIMIT:
                 return "dead", f"its heartbeat link was lost and not made again within {LOST_LIMIT:.0f} s"
-            return "suspect", "its heartbeat link is lost"
+            state, reason = _progress(lease.standing(now))
+            return (state, reason) if state == "stuck" else ("suspect", "its heartbeat link is lost")
         if self._settled and now - lease.renewed >= LEASE:
             return "dead", f"it made no heartbeat link within {LEASE:.0f} s"
         return "ok", ""

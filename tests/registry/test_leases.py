@@ -108,6 +108,34 @@ def test_a_host_stuck_for_longer_than_the_limit_is_unlisted_until_its_loop_turns
     assert watch.state() == "ok" and watch.listed == {("nlu", "pc2")}
 
 
+def test_a_stuck_host_whose_link_flaps_is_not_listed_again() -> None:
+    watch = Watch()
+    watch.joins()
+    watch.passes(BUSY_LIMIT + 2)
+    watch.loses("pc2", 1, "beat")
+    assert watch.state() == "stuck" and not watch.listed
+    watch.leases.link_up("pc2", 1, "another", "heartbeat", watch.now)
+    watch.tick()
+    assert watch.state() == "stuck" and not watch.listed
+    watch.leases.heartbeat("pc2", 1, 0.1, watch.now)
+    watch.tick()
+    assert watch.state() == "ok" and watch.listed
+
+
+def test_a_busy_host_whose_links_flap_is_stuck_no_later() -> None:
+    watch = Watch()
+    watch.joins()
+    for second in range(int(BUSY_LIMIT) + 2):
+        watch.passes(1)
+        watch.loses("pc2", 1, "beat")
+        watch.leases.link_up("pc2", 1, "beat", "heartbeat", watch.now)
+        watch.leases.heartbeat("pc2", 1, second + 1.0, watch.now)
+        watch.leases.link_up("pc2", 1, "pc2/beat/1", "heartbeat", watch.now)
+        watch.leases.link_down("pc2", "beat", watch.now)
+    watch.tick()
+    assert watch.state() == "stuck"
+
+
 def test_a_lost_link_makes_a_host_suspect_at_once_and_dead_after_two_seconds() -> None:
     watch = Watch()
     watch.joins()
