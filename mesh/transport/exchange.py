@@ -30,6 +30,9 @@ class Exchange(Channel):
         self, peer: str, clock: Clock, traffic: Traffic, *, pending: Pending | None, handler: Handler | None
     ) -> None:
         super().__init__(peer, clock, traffic)
+        self.via = peer
+        """Who calls from the other end, for permission; of a cell its incarnation too, as a service may have several.
+        """
         self.waiters: dict[int, Waiter] = {}
         self.inflows = Inflows(self, None if pending is None else pending.deadlines)
         self.pace = Pace(clock, lambda: self.outbox.crowded)
@@ -45,7 +48,7 @@ class Exchange(Channel):
 
     @property
     def caller(self) -> str:
-        """Who calls from the other end, for messages and permission."""
+        """Who calls from the other end, for messages and figures."""
         return self.peer
 
     @abstractmethod
@@ -169,7 +172,7 @@ class Exchange(Channel):
             if inflow is not None:  # else nobody reads it any more
                 inflow.put(envelope[2], envelope[3])
         elif kind == wire.CALL and self._running is not None:
-            self._call(*wire.read_call(envelope, shift, self.caller))
+            self._call(*wire.read_call(envelope, shift, self.via))
         elif (kind == wire.REPLY or kind == wire.ERROR) and self._pending is not None:
             number, reply = wire.read_reply(envelope)
             waiter = self.waiters.get(number)
@@ -184,7 +187,7 @@ class Exchange(Channel):
     def _stream(self, kind: int, envelope: Envelope, shift: float) -> bool:
         """Take what streams send rarely; returns False if it is none of that, or not this peer's to send."""
         if kind == wire.OPEN and self._running is not None:
-            self._call(*wire.read_open(envelope, shift, self.caller))
+            self._call(*wire.read_open(envelope, shift, self.via))
         elif kind == wire.CREDIT and self._running is not None:
             self._running.grant(envelope[1], envelope[2])
         elif kind == wire.OPENED and self._pending is not None:

@@ -33,6 +33,7 @@ class Session(Exchange):
                          pending=pending if hello.kind == "cell" else None)
         self.kind = hello.kind
         self.incarnation = hello.incarnation
+        self.via = f"{self.caller}:{hello.incarnation}" if hello.kind == "cell" else self.caller
         self.software = hello.software
         self.interest = Interest(hello.interest)
         self.routing_id = routing_id
@@ -47,7 +48,7 @@ class Session(Exchange):
 
     @property
     def caller(self) -> str:
-        """Who calls, for messages and permission: the host's name, `operator`, or `cell:<service>`."""
+        """Who calls, for messages and figures: the host's name, `operator`, or `cell:<service>`."""
         if self.kind == "cell":
             return f"{OF_CELL}{self.peer}"
         return "operator" if self.kind == "operator" else self.peer

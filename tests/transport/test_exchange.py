@@ -73,7 +73,7 @@ async def test_each_end_is_told_who_calls() -> None:
     async with parent_and_cell(down, up) as (_, cell, session, _link):
         await session.exchange(ask())
         await cell.pool.exchange(ask(), PARENT)
-        assert (down.begun[0].via, up.begun[0].via) == (PARENT, f"cell:{CELL}")
+        assert (down.begun[0].via, up.begun[0].via) == (PARENT, f"cell:{CELL}:{session.incarnation}")
 
 
 @on_a_loop

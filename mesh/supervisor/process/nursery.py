@@ -51,7 +51,10 @@ class Expected(Protocol):
 
 
 class Nursery:
-    """One host's processes by service; `publish` takes an event of one, `outgoing` its calls, which `calls` counts."""
+    """One host's processes by the incarnation they were started for, so a service may have several at a time.
+
+    `publish` takes an event of one, `outgoing` its calls, which `calls` counts.
+    """
 
     def __init__(
         self, config: MeshConfig, host: str, clock: Clock, *, outgoing: Handler, publish: Callable[[Event], None],
@@ -67,8 +70,8 @@ class Nursery:
         self._calls = calls
         self._spans = spans
         self._door = ""
-        self._expected: dict[str, tuple[str, Expected]] = {}
-        self._inside: dict[str, Expected] = {}
+        self._expected: dict[int, tuple[str, Expected]] = {}
+        self._inside: dict[int, Expected] = {}
 
     def open(self) -> str:
         """Make the folder of the door and return the door's path; raises `StartError`."""
@@ -78,31 +81,31 @@ class Nursery:
     # -- coming in
 
     def expect(self, one: Expected, spec: AgentSpec, stacks: int) -> Papers:
-        """Return the papers of a process that is about to be started; an earlier one of that service is out."""
+        """Return the papers of a process that is about to be started."""
         token = secrets.token_hex(32)
-        self._expected[one.service] = token, one
+        self._expected[one.incarnation] = token, one
         config = self._config.model_copy(update={"agents": {one.service: spec}})
         return Papers(self.host, one.service, one.incarnation, self._door, token, os.getpid(), stacks,
                       config.model_dump_json())
 
     def forget(self, one: Expected) -> None:
         """Let the process of a tenancy in no more, and hear it no more."""
-        if self._expected.get(one.service, ("", None))[1] is one:
-            del self._expected[one.service]
-        if self._inside.get(one.service) is one:
-            del self._inside[one.service]
+        if self._expected.get(one.incarnation, ("", None))[1] is one:
+            del self._expected[one.incarnation]
+        if self._inside.get(one.incarnation) is one:
+            del self._inside[one.incarnation]
 
     def authorize(self, hello: Hello) -> None:
         """Raise `PermissionDenied` unless the token of a greeting is that of its service; it is good for once."""
-        token, one = self._expected.get(hello.host, ("", None))
-        if one is None or not hmac.compare_digest(token.encode(), hello.token.encode()):
+        token, one = self._expected.get(hello.incarnation, ("", None))
+        if one is None or one.service != hello.host or not hmac.compare_digest(token.encode(), hello.token.encode()):
             raise PermissionDenied(f"this process does not hold the token of {hello.host}", rule="token")
-        del self._expected[hello.host]
-        self._inside[hello.host] = one
+        del self._expected[hello.incarnation]
+        self._inside[hello.incarnation] = one
 
     def session(self, session: Session, up: bool) -> None:
         """Give a tenancy the connection of its process."""
-        one = self._inside.get(session.peer)
+        one = self._inside.get(session.incarnation)
         if up and one is not None:
             one.arrived(session)
 
@@ -110,13 +113,13 @@ class Nursery:
 
     def heard(self, session: Session, event: Event) -> None:
         """Publish what an agent publishes, in its own name."""
-        if session.peer in self._inside:
+        if session.incarnation in self._inside:
             self._publish(event._replace(origin=f"{session.peer}@{self.host}"))
 
     def handle(self, request: Request) -> Awaitable[Reply]:
         """Answer a request of a process: its reports here, its agent's calls on their way."""
-        service = request.via.removeprefix(OF_CELL)
-        one = self._inside.get(service)
+        service, _, incarnation = request.via.removeprefix(OF_CELL).rpartition(":")
+        one = self._inside.get(int(incarnation))
         if one is None:
             return _refused(PermissionDenied(f"{service} is no cell of {self.host} any more", rule="token"))
         if request.service == SUPERVISOR and request.operation == REPORT:

@@ -46,10 +46,10 @@ class Rig:
         self.passed_on.append(request)
         return self.answer
 
-    def ask(self, target: str, arguments: Any = None, service: str = "lamp") -> Reply:
+    def ask(self, target: str, arguments: Any = None, service: str = "lamp", incarnation: int = 5) -> Reply:
         """Have a process ask something of its host."""
         called, _, operation = target.partition(".")
-        request = Request(called, operation, encode(arguments), 1e9, Trace.new(), "boss@pc2", via=f"cell:{service}")
+        request = Request(called, operation, encode(arguments), 1e9, Trace.new(), "boss@pc2", via=f"cell:{service}:{incarnation}")
 
         async def asked() -> Reply:
             return await self.nursery.handle(request)
@@ -93,8 +93,13 @@ def rig(tmp_path: Path) -> Rig:
     return Rig(tmp_path)
 
 
-def hello(token: str, service: str = "lamp") -> Hello:
-    return Hello("home", "cell", service, 5, token=token)
+def hello(token: str, service: str = "lamp", incarnation: int = 5) -> Hello:
+    return Hello("home", "cell", service, incarnation, token=token)
+
+
+def connection(incarnation: int = 5) -> Session:
+    """Return the connection of a process, as far as the nursery looks at it."""
+    return cast("Session", type("Connection", (), {"peer": "lamp", "incarnation": incarnation})())
 
 
 def let_in(rig: Rig, one: Lodger) -> None:
@@ -115,17 +120,29 @@ def test_a_token_is_good_for_its_service_and_for_once(rig: Rig) -> None:
         rig.nursery.authorize(hello(papers.token))
 
 
-def test_a_new_start_makes_the_token_before_it_worthless(rig: Rig) -> None:
+def test_two_processes_of_one_service_come_in_each_for_its_own_start(rig: Rig) -> None:
     first, second = Lodger(), Lodger(incarnation=6)
     before, after = rig.nursery.expect(first, SPEC, 9), rig.nursery.expect(second, SPEC, 9)
-    rig.nursery.forget(first)
     with pytest.raises(PermissionDenied):
-        rig.nursery.authorize(hello(before.token))
-    rig.nursery.authorize(hello(after.token))
-    session = cast("Session", type("Connection", (), {"peer": "lamp"})())
-    rig.nursery.session(session, True)
-    rig.nursery.session(session, False)
-    assert (first.sessions, second.sessions) == ([], [session])
+        rig.nursery.authorize(hello(before.token, incarnation=6))
+    rig.nursery.authorize(hello(before.token))
+    rig.nursery.authorize(hello(after.token, incarnation=6))
+    old, new = connection(), connection(6)
+    for session in (old, new):
+        rig.nursery.session(session, True)
+        rig.nursery.session(session, False)
+    assert (first.sessions, second.sessions) == ([old], [new])
+    rig.nursery.forget(first)
+    assert isinstance(rig.ask("store.read").error, PermissionDenied)
+    assert rig.ask("store.read", incarnation=6).value() == "answer"
+
+
+def test_a_start_that_is_given_up_makes_its_token_worthless(rig: Rig) -> None:
+    one = Lodger()
+    papers = rig.nursery.expect(one, SPEC, 9)
+    rig.nursery.forget(one)
+    with pytest.raises(PermissionDenied):
+        rig.nursery.authorize(hello(papers.token))
 
 
 def test_the_papers_hold_one_agent_and_the_secrets_of_no_other(rig: Rig) -> None:
@@ -188,14 +205,14 @@ def test_a_process_that_was_forgotten_is_no_cell_any_more(rig: Rig) -> None:
     let_in(rig, one)
     rig.nursery.forget(one)
     assert isinstance(rig.ask("store.read").error, PermissionDenied)
-    rig.nursery.heard(cast("Session", type("Connection", (), {"peer": "lamp"})()), Event("a", b"", "lamp@mainpc", 1.0))
+    rig.nursery.heard(connection(), Event("a", b"", "lamp@mainpc", 1.0))
     assert rig.passed_on == [] and rig.published == []
 
 
 def test_an_event_is_published_in_the_name_of_the_cell(rig: Rig) -> None:
     let_in(rig, Lodger())
     event = Event("kitchen.light", encode(True), "boss@pc2", 5.0)
-    rig.nursery.heard(cast("Session", type("Connection", (), {"peer": "lamp"})()), event)
+    rig.nursery.heard(connection(), event)
     assert rig.published == [event._replace(origin="lamp@mainpc")]
 
 
