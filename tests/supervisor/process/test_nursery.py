@@ -49,7 +49,8 @@ class Rig:
     def ask(self, target: str, arguments: Any = None, service: str = "lamp", incarnation: int = 5) -> Reply:
         """Have a process ask something of its host."""
         called, _, operation = target.partition(".")
-        request = Request(called, operation, encode(arguments), 1e9, Trace.new(), "boss@pc2", via=f"cell:{service}:{incarnation}")
+        request = Request(called, operation, encode(arguments), 1e9, Trace.new(), "boss@pc2",
+                          via=f"cell:{service}:{incarnation}")
 
         async def asked() -> Reply:
             return await self.nursery.handle(request)
