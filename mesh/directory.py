@@ -86,7 +86,7 @@ class Directory:
         self._unreachable: dict[str, int] = {}
         self._own: HostRecord | None = None
         self._own_name = ""
-        self._own_instances: dict[str, InstanceRecord] = {}
+        self._own_instances: dict[str, tuple[InstanceRecord, ...]] = {}
         self._left: set[str] = set()
         hosts = known_names if isinstance(known_names, Mapping) else dict.fromkeys(known_names, ())
         self._configured: dict[str, frozenset[str]] = {name: frozenset(hosts[name]) for name in hosts}
@@ -130,9 +130,8 @@ class Directory:
         rows = self._view.services.get(service, ())
         if self._own is None:
             return rows
-        own = self._own_instances.get(service)
         others = tuple(row for row in rows if row.host != self._own_name)
-        return others if own is None else (*others, own)
+        return others + self._own_instances.get(service, ())
 
     def services(self) -> Iterator[str]:
         """Yield every service that some host lists."""
@@ -146,7 +145,7 @@ class Directory:
     def starting(self, service: str, *, to_host: str | None = None) -> tuple[InstanceRecord, ...]:
         """Return the instances that are about to be ready, for whom a call may wait."""
         rows = self.instances(service)
-        return tuple(row for row in rows if row.state == "starting" and to_host in (None, row.host))
+        return tuple(row for row in rows if row.state == "starting" and to_host in (None, row.host, row.place))
 
     def is_reachable(self, host: str) -> bool:
         """Tell whether the host, as it is announced now, is not marked unreachable from here."""
@@ -178,10 +177,10 @@ class Directory:
                 return only
         choices = self._choices.get(service) or self._choose(service)
         if to_host is not None:
-            for row in choices.usable:
-                if row.host == to_host:
-                    return row
-            raise self.refusal(service, to_host)
+            there = [row for row in choices.usable if to_host in (row.host, row.place)]
+            if not there:
+                raise self.refusal(service, to_host)
+            return there[int(random.random() * len(there))] if len(there) > 1 else there[0]
         best = choices.best
         count = len(best)
         if count == 1:
@@ -227,14 +226,17 @@ class Directory:
 
     def set_own(self, host: HostRecord, instances: Iterable[InstanceRecord]) -> Difference:
         """Take the own host's rows from its supervisor; they win over what the registry says of it."""
-        before, rows = self._own_instances, {row.service: row for row in instances}
-        changed = {name for name in (*before, *rows) if before.get(name) != rows.get(name)}
+        before = {(row.service, row.number): row for rows in self._own_instances.values() for row in rows}
+        after = {(row.service, row.number): row for row in instances}
         hosts = ((self._own, host),) if self._own != host else ()
-        self._own, self._own_name, self._own_instances = host, host.name, rows
-        for name in rows:
-            self._served.setdefault(name, set()).add(host.name)
+        self._own, self._own_name, self._own_instances = host, host.name, {}
+        for service, number in sorted(after):
+            self._own_instances[service] = (*self._own_instances.get(service, ()), after[service, number])
+            self._served.setdefault(service, set()).add(host.name)
         self._rank()
-        return Difference(hosts=hosts, instances=tuple((before.get(name), rows.get(name)) for name in sorted(changed)))
+        changed = tuple((before.get(key), after.get(key)) for key in sorted({*before, *after})
+                        if before.get(key) != after.get(key))
+        return Difference(hosts=hosts, instances=changed)
 
     def mark_unreachable(self, host: str, incarnation: int) -> None:
         """Choose that incarnation of a host after all others: the link from here to it is lost."""
@@ -294,12 +296,14 @@ class Directory:
         if self._own is not None:  # calls of this host to itself need nobody's lease
             self._ranks[self._own.name] = int(self._own.state == "busy")
 
-    def refusal(self, service: str, to_host: str | None) -> UnknownService | Unavailable:
+    def refusal(self, service: str, to_host: str | None = None) -> UnknownService | Unavailable:
         """Say why nothing of `service` can be called now."""
         if service not in self._served:
             return self._unknown(service)
-        rows = {row.host: row for row in self.instances(service)}
-        hosts = {to_host} if to_host is not None else self._homes(service)
+        to_host, _, number = (to_host or "").partition("#")
+        instances = self.instances(service)
+        rows = {row.host: row for row in reversed(instances) if not number or number == str(row.number)}
+        hosts = {to_host} if to_host else self._homes(service)
         if not hosts:
             return Unavailable(f"{service} is configured, but no host has announced it yet", retry_after=RETRY_LATER)
         reasons = [self._reason(service, host, rows.get(host)) for host in sorted(hosts)]

@@ -35,8 +35,10 @@ class Request(NamedTuple):
     """One question to one operation; `deadline` is in seconds of this process's monotonic clock.
 
     `caller` is what the caller says of itself (`nlu@mainpc`), `via` the peer whose connection brought the request, as
-    its key proves; empty for a call from inside this process. `credit` above zero asks for a stream: so many items may
-    be on their way to the caller that it has not taken yet.
+    its key proves; empty for a call from inside this process. `to_host` is the place that must answer: a host, or one
+    instance there as `pc2#2`. `credit` above zero asks for a stream: so many items may be on their way to the caller
+    that it has not taken yet. `options` is an encoded map of how the caller's host is to make this one call; empty for
+    as the rules of the service say, and on every call from host to host.
     """
 
     service: str
@@ -49,6 +51,7 @@ class Request(NamedTuple):
     to_host: str | None = None
     via: str = ""
     credit: int = 0
+    options: bytes = b""
 
     @property
     def target(self) -> str:

@@ -9,12 +9,12 @@ from __future__ import annotations
 import hashlib
 import zlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, cast, get_args
 
 import msgpack
 
-from mesh.errors import ProtocolError
+from mesh.errors import InvalidArgument, ProtocolError
 from mesh.message import decode
 
 HostState = Literal["ok", "busy", "stuck", "suspect", "dead", "leaving"]
@@ -69,7 +69,11 @@ class HostRecord:
 
 @dataclass(frozen=True, slots=True)
 class InstanceRecord:
-    """One cell of one host that serves `service`; `incarnation` is the cell's own."""
+    """One cell of one host that serves `service`; `incarnation` is the cell's own.
+
+    `number` tells the instances of a service on one host apart, from 1. `version` stands for the schemas of its
+    operations, and `traits` tells of those that are not plain what a caller must know: `{"idempotent": True}`.
+    """
 
     service: str
     host: str
@@ -77,26 +81,42 @@ class InstanceRecord:
     state: CellState
     reason: str = ""
     operations: tuple[str, ...] = ()
+    number: int = 1
+    version: str = ""
+    traits: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    @property
+    def place(self) -> str:
+        """Where it is: the host, and behind a `#` its number if it is not the first there."""
+        return self.host if self.number == 1 else f"{self.host}#{self.number}"
 
     def to_wire(self) -> dict[str, Any]:
         """Return the row as a plain map."""
         row: dict[str, Any] = {name: getattr(self, name) for name in _INSTANCE_FIELDS}
         row["operations"] = list(self.operations)
+        row["traits"] = {name: dict(self.traits[name]) for name in sorted(self.traits)}
         return row
 
     @staticmethod
     def from_wire(row: Any) -> InstanceRecord:
         """Return the row of a plain map; raises `ProtocolError` naming the field that is not as declared."""
         if type(row) is dict:  # a snapshot may hold 10^5 of them: let in at one glance what is right, then explain
-            service, host, incarnation, state, reason, operations = map(row.get, _INSTANCE_FIELDS)
+            service, host, incarnation, state, reason, operations, number, version, traits = map(
+                row.get, _INSTANCE_FIELDS)
             if (
                 type(service) is str and type(host) is str and type(incarnation) is int and state in CELL_STATES
                 and type(reason) is str and type(operations) is list and all(type(name) is str for name in operations)
+                and type(number) is int and number > 0 and type(version) is str and type(traits) is dict
+                and all(type(name) is str and type(trait) is dict for name, trait in traits.items())
             ):
-                return InstanceRecord(service, host, incarnation, state, reason, tuple(operations))
+                return InstanceRecord(service, host, incarnation, state, reason, tuple(operations), number, version,
+                                      traits)
         values = _values(row, "instance", _INSTANCE_FIELDS)
         _one_of(values, "state", CELL_STATES, "instance")
-        raise ProtocolError(f"operations of the instance row are {values['operations']!r:.60}, expected names")
+        _numbered(values["number"])
+        if not all(type(name) is str for name in values["operations"]):
+            raise ProtocolError(f"operations of the instance row are {values['operations']!r:.60}, expected names")
+        raise ProtocolError(f"traits of the instance row are {values['traits']!r:.60}, expected a map of maps by name")
 
 
 _HOST_FIELDS: Mapping[str, tuple[type, ...]] = {
@@ -105,7 +125,31 @@ _HOST_FIELDS: Mapping[str, tuple[type, ...]] = {
 }
 _INSTANCE_FIELDS: Mapping[str, tuple[type, ...]] = {
     "service": (str,), "host": (str,), "incarnation": (int,), "state": (str,), "reason": (str,), "operations": (list,),
+    "number": (int,), "version": (str,), "traits": (dict,),
 }
+InstanceKey = tuple[str, str, int]
+"""Service, host and number: what tells instances apart."""
+
+
+def instance_key(row: Any) -> InstanceKey:
+    """Return the key in a plain map; raises `ProtocolError` naming the field that is not as declared."""
+    number = checked(row, "number", (int,), "instance")
+    _numbered(number)
+    return checked(row, "service", (str,), "instance"), checked(row, "host", (str,), "instance"), number
+
+
+def split_place(place: str) -> tuple[str, int | None]:
+    """Return host and number of a place as `pc2#2`; without a number any instance of the host is meant.
+
+    Raises `InvalidArgument` if what is behind the `#` is no number.
+    """
+    host, mark, number = place.partition("#")
+    if not mark:
+        return host, None
+    if not host or not number.isascii() or not number.isdigit() or not int(number):
+        raise InvalidArgument(f"{place!r} is no place; write a host as pc2, or one of its instances as pc2#2",
+                              path="to_host")
+    return host, int(number)
 
 
 def checked(row: Any, name: str, kinds: tuple[type, ...], record: str) -> Any:
@@ -125,6 +169,11 @@ def _values(row: Any, record: str, fields: Mapping[str, tuple[type, ...]]) -> di
     return {name: checked(row, name, kinds, record) for name, kinds in fields.items()}
 
 
+def _numbered(number: int) -> None:
+    if number < 1:
+        raise ProtocolError(f"number of the instance row is {number}, expected 1 or more")
+
+
 def _one_of(values: Mapping[str, Any], name: str, allowed: tuple[str, ...], record: str) -> None:
     if values[name] not in allowed:
         raise ProtocolError(f"{name} of the {record} row is {values[name]!r}, expected one of {', '.join(allowed)}")
@@ -132,7 +181,7 @@ def _one_of(values: Mapping[str, Any], name: str, allowed: tuple[str, ...], reco
 
 def inventory_hash(instances: Iterable[InstanceRecord]) -> bytes:
     """Return 16 bytes that stand for exactly these rows, in any order; a renewal carries them in their place."""
-    rows = sorted((row.service, row.host, row.incarnation, row.state, row.reason, row.operations) for row in instances)
+    rows = sorted((list(row.to_wire().values()) for row in instances), key=lambda row: (row[0], row[1], row[6]))
     return hashlib.blake2b(cast(bytes, msgpack.packb(rows)), digest_size=16).digest()
 
 

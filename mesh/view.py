@@ -11,10 +11,12 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from mesh.errors import ProtocolError
-from mesh.records import DESIRED_STATES, HostRecord, InstanceRecord, checked
+from mesh.records import DESIRED_STATES, HostRecord, InstanceRecord, checked, instance_key
 
 Row = TypeVar("Row")
 Pair = tuple[Row | None, Row | None]
+Place = tuple[str, int]
+"""Host and number: what tells the instances of one service apart."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +66,7 @@ class Draft:
         self._desired = dict(base.desired)
         self._overrides = dict(base.overrides)
         self._touched_hosts: set[str] = set()
-        self._rows: dict[str, dict[str, InstanceRecord]] = {}
+        self._rows: dict[str, dict[Place, InstanceRecord]] = {}
         self._touched_desired: set[tuple[str, str]] = set()
         self._touched_overrides: set[str] = set()
 
@@ -102,7 +104,7 @@ class Draft:
             if len(rows) == 1:
                 self._services[service] = tuple(rows.values())
             elif rows:
-                self._services[service] = tuple(rows[host] for host in sorted(rows))
+                self._services[service] = tuple(rows[key] for key in sorted(rows))
             else:
                 self._services.pop(service, None)
         return View(epoch, revision, self._settled, self._hosts, self._services, self._desired, self._overrides,
@@ -113,8 +115,7 @@ class Draft:
         before = self._base
         instances: list[Pair[InstanceRecord]] = []
         for service in sorted(self._rows):
-            instances += _pairs({row.host: row for row in before.services.get(service, ())},
-                                {row.host: row for row in after.services.get(service, ())})
+            instances += _pairs(_placed(before.services.get(service, ())), _placed(after.services.get(service, ())))
         return Difference(
             hosts=tuple(_pairs(before.hosts, after.hosts, sorted(self._touched_hosts))),
             instances=tuple(instances),
@@ -133,16 +134,16 @@ class Draft:
         self._carried = kept
         for service, rows in base.services.items():
             fresh = self._gathered(service)
-            fresh.update({row.host: row for row in rows if row.host in kept})
+            fresh.update(_placed(row for row in rows if row.host in kept))
         self._touched_hosts.update(base.hosts)
         self._touched_desired.update(base.desired)
         self._touched_overrides.update(base.overrides)
 
-    def _gathered(self, service: str) -> dict[str, InstanceRecord]:
-        """Return the rows of a service by host, to be changed."""
+    def _gathered(self, service: str) -> dict[Place, InstanceRecord]:
+        """Return the rows of a service by place, to be changed."""
         rows = self._rows.get(service)
         if rows is None:
-            rows = self._rows[service] = {row.host: row for row in self._services.get(service, ())}
+            rows = self._rows[service] = _placed(self._services.get(service, ()))
         return rows
 
     def _drop_carried(self, name: str) -> None:
@@ -151,7 +152,9 @@ class Draft:
         self._touched_hosts.add(name)
         self._hosts.pop(name, None)
         for service in [service for service, rows in self._services.items() if any(row.host == name for row in rows)]:
-            self._gathered(service).pop(name, None)
+            rows = self._gathered(service)
+            for place in [place for place in rows if place[0] == name]:
+                del rows[place]
 
     def _settle(self) -> None:
         for name in list(self._carried):
@@ -170,11 +173,11 @@ class Draft:
 
     def _take_instance(self, row: Any, gone: bool) -> None:
         if gone:
-            service, host = checked(row, "service", (str,), "instance"), checked(row, "host", (str,), "instance")
-            self._gathered(service).pop(host, None)
+            service, host, number = instance_key(row)
+            self._gathered(service).pop((host, number), None)
         else:
             record = InstanceRecord.from_wire(row)
-            self._gathered(record.service)[record.host] = record
+            self._gathered(record.service)[record.host, record.number] = record
 
     def _take_desired(self, row: Any, gone: bool) -> None:
         key = checked(row, "service", (str,), "desired"), checked(row, "host", (str,), "desired")
@@ -203,7 +206,12 @@ class Draft:
             self._overrides.pop(service, None)
 
 
-def _pairs(before: Mapping[str, Row], after: Mapping[str, Row], names: Iterable[str] | None = None) -> list[Pair[Row]]:
+def _placed(rows: Iterable[InstanceRecord]) -> dict[Place, InstanceRecord]:
+    return {(row.host, row.number): row for row in rows}
+
+
+def _pairs(before: Mapping[Any, Row], after: Mapping[Any, Row], names: Iterable[Any] | None = None
+           ) -> list[Pair[Row]]:
     """Return (before, after) of every row that differs, by name."""
     wanted = sorted({*before, *after}) if names is None else names
     return [(before.get(name), after.get(name)) for name in wanted if before.get(name) != after.get(name)]

@@ -248,7 +248,7 @@ def call(number: int, request: Request) -> bytes:
     """Return the envelope of a request, OPEN for a stream; raises `MessageTooLarge` for a header over 2 KiB."""
     packed = _open(number, request) if request.credit else _pack(
         (CALL, number, int(request.deadline * 1000), request.service, request.operation, request.to_host,
-         request.caller, request.path, _trace(request.trace), request.body)
+         request.caller, request.path, _trace(request.trace), request.options, request.body)
     )
     if len(packed) - len(request.body) > MAX_HEADER:
         raise MessageTooLarge(
@@ -260,17 +260,17 @@ def call(number: int, request: Request) -> bytes:
 
 def read_call(envelope: Envelope, shift: float, via: str) -> tuple[int, Request]:
     """Return number and request of a CALL; `shift` seconds turn the sender's clock into the receiver's."""
-    _, number, deadline, service, operation, to_host, caller, path, trace, body = envelope
+    _, number, deadline, service, operation, to_host, caller, path, trace, options, body = envelope
     return number, Request(
         service, operation, body, deadline / 1000 + shift, _read_trace(trace), caller, tuple(path), to_host,
-        via,
+        via, 0, options,
     )
 
 
 def _open(number: int, request: Request) -> bytes:
     return _pack(
         (OPEN, number, int(request.deadline * 1000), request.service, request.operation, request.to_host,
-         request.caller, request.path, _trace(request.trace), request.credit, request.body)
+         request.caller, request.path, _trace(request.trace), request.options, request.credit, request.body)
     )
 
 
@@ -413,7 +413,7 @@ _FIELDS: Mapping[int, tuple[int, ...]] = {
     REFUSED: (_NUMBER, _BODY),
     RESET: (_BODY,),
     LEAVING: (_BODY,),
-    CALL: (_NUMBER, _NUMBER, _TEXT, _TEXT, _NAME_OR_NIL, _TEXT, _PATH, _TRACE, _BODY),
+    CALL: (_NUMBER, _NUMBER, _TEXT, _TEXT, _NAME_OR_NIL, _TEXT, _PATH, _TRACE, _BIN, _BODY),
     REPLY: (_NUMBER, _TEXT, _BODY),
     ERROR: (_NUMBER, _TEXT, _TEXT, _BODY),
     CANCEL: (_NUMBER, _BODY),
@@ -423,7 +423,7 @@ _FIELDS: Mapping[int, tuple[int, ...]] = {
     INTEREST: (_BODY,),
     HEARTBEAT: (_NUMBER, _NUMBER, _BIN, _BODY),
     ECHO: (_NUMBER, _BODY),
-    OPEN: (_NUMBER, _NUMBER, _TEXT, _TEXT, _NAME_OR_NIL, _TEXT, _PATH, _TRACE, _NUMBER, _BODY),
+    OPEN: (_NUMBER, _NUMBER, _TEXT, _TEXT, _NAME_OR_NIL, _TEXT, _PATH, _TRACE, _BIN, _NUMBER, _BODY),
     OPENED: (_NUMBER, _TEXT, _BODY),
     ITEM: (_NUMBER, _NUMBER, _BODY),
     CREDIT: (_NUMBER, _NUMBER, _BODY),
@@ -436,14 +436,15 @@ def _check(envelope: Any) -> None:
     if type(envelope) is not list or not envelope or type(envelope[0]) is not int:
         raise ProtocolError("an envelope is an array that begins with its kind")
     if envelope[0] == CALL:  # the hot kinds spelled out: a loop over the table costs three times as much
-        if len(envelope) == 10:
-            _, number, deadline, service, operation, to_host, caller, path, trace, body = envelope
+        if len(envelope) == 11:
+            _, number, deadline, service, operation, to_host, caller, path, trace, options, body = envelope
             if (
                 type(number) is int and 0 <= number < 1 << 62
                 and type(deadline) is int and 0 <= deadline < 1 << 62
                 and type(service) is str and type(operation) is str
                 and (to_host is None or type(to_host) is str) and type(caller) is str
-                and _is_path(path) and type(trace) is bytes and len(trace) == TRACE and type(body) is bytes
+                and _is_path(path) and type(trace) is bytes and len(trace) == TRACE and type(options) is bytes
+                and type(body) is bytes
             ):
                 return
     elif envelope[0] == REPLY:

@@ -27,16 +27,18 @@ class HostChange:
 
 @dataclass(frozen=True, slots=True)
 class InstanceChange:
-    """The row of `service` on `host` is now `record`."""
+    """The row of instance `number` of `service` on `host` is now `record`."""
 
     service: str
     host: str
+    number: int
     record: InstanceRecord | None
 
     def to_wire(self) -> dict[str, Any]:
         """Return the change as a plain map."""
         if self.record is None:
-            return {"kind": "instance", "gone": True, "service": self.service, "host": self.host}
+            return {"kind": "instance", "gone": True, "service": self.service, "host": self.host,
+                    "number": self.number}
         return {"kind": "instance", "gone": False, **self.record.to_wire()}
 
 

@@ -60,7 +60,7 @@ class _Lease:
     announced: HostRecord
     renewed: float
     turned: float
-    instances: dict[str, InstanceRecord] = field(default_factory=dict)
+    instances: dict[tuple[str, int], InstanceRecord] = field(default_factory=dict)
     hash: bytes = b""
     lost: float | None = None
     withdrawn: float | None = None
@@ -69,7 +69,7 @@ class _Lease:
     reason: str = ""
     since: float | None = None
     told: HostRecord | None = None
-    told_instances: dict[str, InstanceRecord] = field(default_factory=dict)
+    told_instances: dict[tuple[str, int], InstanceRecord] = field(default_factory=dict)
     stale: bool = True
 
     def standing(self, now: float) -> float:
@@ -108,7 +108,7 @@ class Leases:
         """
         self.admit(host.name, host.incarnation)
         self._announcements += 1
-        rows = {row.service: row for row in instances}
+        rows = {(row.service, row.number): row for row in instances}
         before = self._leases.get(host.name)
         if before is None or before.announced.incarnation != host.incarnation or before.ended:
             lease = _Lease(host, renewed=now, turned=now)
@@ -314,7 +314,7 @@ def _publish(name: str, lease: _Lease) -> list[Change]:
     record = replace(lease.announced, state=lease.state, reason=lease.reason, since=lease.since or 0.0)
     rows = lease.instances if lease.state in LISTED_STATES else {}
     changes: list[Change] = [HostChange(name, record)] if record != lease.told else []
-    changes += [InstanceChange(service, name, rows.get(service)) for service in sorted({*rows, *lease.told_instances})
-                if rows.get(service) != lease.told_instances.get(service)]
+    changes += [InstanceChange(key[0], name, key[1], rows.get(key)) for key in sorted({*rows, *lease.told_instances})
+                if rows.get(key) != lease.told_instances.get(key)]
     lease.told, lease.told_instances, lease.stale = record, dict(rows), False
     return changes

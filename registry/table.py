@@ -12,7 +12,7 @@ from itertools import islice
 from typing import Any
 
 from mesh.metrics import REGISTRY, Sample, gauge
-from mesh.records import HOST_STATES, HostRecord, InstanceRecord, pack_snapshot
+from mesh.records import HOST_STATES, HostRecord, InstanceKey, InstanceRecord, pack_snapshot
 from registry.changes import UNSET, Change, DesiredChange, HostChange, InstanceChange, OverrideChange, Settled
 
 REVISION = gauge("mesh_registry_revision", "Number of the table's last change in this epoch.", programs=REGISTRY)
@@ -32,7 +32,7 @@ class Table:
         self.revision = 0
         self.settled = settled
         self.hosts: dict[str, HostRecord] = {}
-        self.instances: dict[tuple[str, str], InstanceRecord] = {}
+        self.instances: dict[InstanceKey, InstanceRecord] = {}
         self._desired: dict[tuple[str, str], DesiredChange] = {}
         self._overrides: dict[tuple[str, str], OverrideChange] = {}
         self._log: deque[dict[str, Any]] = deque(maxlen=log)
@@ -84,7 +84,7 @@ class Table:
         if isinstance(change, HostChange):
             return _put(self.hosts, change.name, change.record)
         if isinstance(change, InstanceChange):
-            return _put(self.instances, (change.service, change.host), change.record)
+            return _put(self.instances, (change.service, change.host, change.number), change.record)
         if isinstance(change, DesiredChange):
             return _put(self._desired, (change.service, change.host), change)
         if isinstance(change, OverrideChange):

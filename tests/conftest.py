@@ -25,7 +25,7 @@ ALLOWED_SKIPS = (
 
 # How fast examples are made says something of the machine, nothing of the code.
 settings.register_profile("mesh", suppress_health_check=[HealthCheck.too_slow], deadline=None, derandomize=True)
-# `make test` tries the same examples each time, so that it fails for a change and never by chance; `make soak` explores.
+# `make test` tries the same examples each time: it fails for a change, never by chance. `make soak` explores.
 settings.register_profile("explore", settings.get_profile("mesh"), derandomize=False, max_examples=2000)
 settings.load_profile(os.environ.get("MESH_HYPOTHESIS", "mesh"))
 

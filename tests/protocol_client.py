@@ -68,7 +68,7 @@ class Client:
         service, operation = target.split(".")
         number = next(self._numbers)
         trace = os.urandom(24) + bytes(9)
-        self._send_any([CALL, number, _now() + int(timeout * 1000), service, operation, None, "tiny", [], trace,
+        self._send_any([CALL, number, _now() + int(timeout * 1000), service, operation, None, "tiny", [], trace, b"",
                         msgpack.packb(arguments)])
         return number
 
@@ -93,7 +93,7 @@ class Client:
         service, operation = target.split(".")
         number = next(self._numbers)
         self._send_any([OPEN, number, _now() + int(timeout * 1000), service, operation, None, "tiny", [],
-                        os.urandom(24) + bytes(9), credit, msgpack.packb(arguments)])
+                        os.urandom(24) + bytes(9), b"", credit, msgpack.packb(arguments)])
         items = self._items[number] = {}
         taken = 0
         try:

@@ -155,7 +155,7 @@ def test_an_opening_arrives_as_it_was_sent_with_a_bounded_credit(number: int, cr
 
 def test_an_opening_without_credit_is_refused() -> None:
     opening = through(wire.call(1, CALL._replace(credit=1)))
-    opening[9] = 0
+    opening[10] = 0
     with pytest.raises(ProtocolError, match="a credit of at least one item"):
         wire.read_open(opening, 0.0, "")
 

@@ -195,7 +195,7 @@ class Mesh(RuleBasedStateMachine):
     @invariant()
     def nothing_outlives_its_lease(self) -> None:
         settled = self.now >= self.started + GRACE + MARGIN
-        for _, name in self.table.instances:
+        for _, name, _ in self.table.instances:
             process = self.processes[name]
             if process.announced is None or process.incarnation != self.table.hosts[name].incarnation:
                 continue  # the row is the older incarnation's, which the new one has not replaced yet
@@ -227,7 +227,7 @@ class Mesh(RuleBasedStateMachine):
 
     @invariant()
     def rows_belong_to_listed_hosts(self) -> None:
-        for _, name in self.table.instances:
+        for _, name, _ in self.table.instances:
             assert self.table.hosts[name].state in ("ok", "busy", "suspect")
 
     @invariant()

@@ -12,7 +12,7 @@ ROW = cells("nlu")[0]
 
 def filled(*, log: int = 4096) -> Table:
     table = Table(7, log=log)
-    for change in (HostChange("pc2", host()), InstanceChange("nlu", "pc2", ROW), Settled()):
+    for change in (HostChange("pc2", host()), InstanceChange("nlu", "pc2", 1, ROW), Settled()):
         assert table.record(change)
     return table
 
@@ -20,8 +20,8 @@ def filled(*, log: int = 4096) -> Table:
 def test_every_change_raises_the_revision_by_one_and_no_change_does_not() -> None:
     table = filled()
     assert table.revision == 3
-    for change in (HostChange("pc2", host()), InstanceChange("nlu", "pc2", ROW), Settled(),
-                   InstanceChange("tts", "pc2", None), HostChange("pc9", None), OverrideChange("nlu", "a", UNSET)):
+    for change in (HostChange("pc2", host()), InstanceChange("nlu", "pc2", 1, ROW), Settled(),
+                   InstanceChange("tts", "pc2", 1, None), HostChange("pc9", None), OverrideChange("nlu", "a", UNSET)):
         assert not table.record(change)
     assert table.revision == 3 and table.since(7, 3) == []
 
