@@ -24,6 +24,9 @@ LAYERS: tuple[tuple[str, ...], ...] = (
 )
 """Parts of `mesh`, low to high; those of one row may import each other as long as no circle arises."""
 
+CELL = ("tenure", "life", "renewal", "cell")
+"""What a cell is made of, low to high; each knows those before it, in `mesh/supervisor/cell`."""
+
 RANK = {part: rank for rank, row in enumerate(LAYERS) for part in row}
 REGISTRY_MAY = {part for part, rank in RANK.items() if rank <= RANK["policy"]}
 
@@ -74,6 +77,16 @@ def test_no_arrow_points_up() -> None:
         if source != "mesh" and RANK[part(target)] > RANK[part(source)]
     ]
     assert up == []
+
+
+def test_of_what_a_cell_is_made_none_knows_what_is_above_it() -> None:
+    rank = {f"mesh.supervisor.cell.{name}": number for number, name in enumerate(CELL)}
+    found = {(source, target) for source, target in edges(modules("mesh")) if {source, target} <= rank.keys()}
+    assert found, "the files have other names now"
+    assert [f"{source} -> {target}" for source, target in sorted(found) if rank[target] > rank[source]] == []
+    others = {target for source, target in edges(modules("mesh"))
+              if source in rank and source != "mesh.supervisor.cell.cell"}
+    assert "mesh.supervisor.cells" not in others and "mesh.supervisor.cell.cell" not in others
 
 
 def test_no_module_imports_itself_in_a_circle() -> None:

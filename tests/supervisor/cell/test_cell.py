@@ -10,7 +10,7 @@ import pytest
 
 from mesh import RemoteFailure, Unavailable
 from mesh.restart import DELAYS, JITTER, Restarts
-from mesh.supervisor.cell import cell as cell_module
+from mesh.supervisor.cell import life, tenure
 from mesh.testing import InMemoryMesh, in_mesh
 from mesh.testing.clock import settle
 from tests.eventually import eventually
@@ -72,7 +72,7 @@ async def test_a_check_that_hangs_says_that_the_agent_is_not_well(
             await asyncio.Event().wait()
             return None
 
-    monkeypatch.setattr(cell_module, "CHECK_LIMIT", 0.02)
+    monkeypatch.setattr(tenure, "CHECK_LIMIT", 0.02)
     cell = await mesh.add("plain", Hanging)
     assert (cell.state, cell.lifecycle.reason) == ("degraded", "check() did not answer within 0.02 s")
 
@@ -183,7 +183,7 @@ def test_an_agent_that_exits_while_it_starts_fails_alone(place: str) -> None:
 async def test_a_start_is_tried_again_after_its_delay_and_not_before(
     mesh: InMemoryMesh, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cell_module, "Restarts", lambda: Restarts(lambda: 0.5))
+    monkeypatch.setattr(life, "Restarts", lambda: Restarts(lambda: 0.5))
     failing = fresh(Failing)
     cell = await mesh.add("plain", failing, settings={"times": 2})
     for restarts, delay in enumerate(DELAYS[:2], start=1):

@@ -72,7 +72,7 @@ async def test_what_comes_while_it_moves_waits_for_it(mesh: InMemoryMesh) -> Non
     cell = await mesh.add("mover", cls)
     cls.go.clear()
     moving = asyncio.create_task(cell.isolate("thread", "by a test"))
-    await eventually(lambda: cell._moving)
+    await eventually(lambda: cell.tenure.moving)
     calls = [asyncio.create_task(mesh.request("mover.where")) for _ in range(5)]
     await mesh.publish("mover.news", "meanwhile")
     await eventually(lambda: len(cell.inbox) == 5)
@@ -91,7 +91,7 @@ async def test_running_calls_have_their_time_and_then_end_with_an_error(mesh: In
     short, long = (asyncio.create_task(mesh.request("mover.wait", seconds=seconds)) for seconds in (1.0, 100.0))
     await settle()
     moving = asyncio.create_task(cell.isolate("thread", "by a test"))
-    await eventually(lambda: cell._moving)  # the new one is loaded in a thread, which takes real time
+    await eventually(lambda: cell.tenure.moving)  # the new one is loaded in a thread, which takes real time
     await settle()
     await mesh.clock.advance(1.5)
     assert short.done() and short.result() == "done" and not long.done()

@@ -9,7 +9,8 @@ import pytest
 
 from mesh import Agent, AgentConfig, operation, subscribe
 from mesh.errors import ConfigError, LoadError, Unavailable, Unreachable
-from mesh.supervisor.cell.cell import MAX_UNHEARD, Cell
+from mesh.supervisor.cell.cell import Cell
+from mesh.supervisor.cell.tenure import MAX_UNHEARD
 from mesh.testing import InMemoryMesh, in_mesh
 from mesh.testing.clock import settle
 from tests.eventually import eventually
@@ -78,7 +79,7 @@ async def test_calls_that_come_meanwhile_wait_and_those_that_run_end_first(mesh:
     held = asyncio.create_task(mesh.request("greeter.hold", seconds=2.0))
     await settle()
     renewal = asyncio.create_task(cell.renew(changed(cell, word="servus")))
-    await eventually(lambda: cell._moving)
+    await eventually(lambda: cell.tenure.moving)
     waiting = [asyncio.create_task(mesh.request("greeter.greet")) for _ in range(100)]
     await settle()
     assert cell.state == "ready" and not any(call.done() for call in waiting)
@@ -97,7 +98,7 @@ async def test_a_call_that_does_not_end_is_told_so_when_its_time_is_over(mesh: I
     await settle()
     renewal = asyncio.create_task(cell.renew(changed(cell, word="servus")))
     while not renewal.done():
-        await eventually(lambda: cell._moving or renewal.done())
+        await eventually(lambda: cell.tenure.moving or renewal.done())
         await mesh.clock.advance(0.1)
     with pytest.raises(Unreachable, match="greeter is replaced by a new one; whether the call did its work is unknown"):
         await held
@@ -107,15 +108,15 @@ async def test_a_call_that_does_not_end_is_told_so_when_its_time_is_over(mesh: I
 @in_mesh
 async def test_what_cannot_be_loaded_leaves_the_agent_as_it_was(mesh: InMemoryMesh) -> None:
     cell = await mesh.add("greeter", fresh(Greeter))
-    incarnation, before = cell.incarnation, cell._load
+    incarnation, before = cell.incarnation, cell.tenure.load
 
     def load(spec: object) -> type[Agent]:
         raise LoadError("line 3 is no valid Python")
 
-    cell._load = load
+    cell.tenure.load = load
     with pytest.raises(LoadError, match="line 3"):
         await cell.renew(changed(cell, word="servus"))
-    cell._load = before
+    cell.tenure.load = before
     assert (cell.incarnation, cell.state) == (incarnation, "ready")
     assert await mesh.request("greeter.greet") == "hello"
 
@@ -154,7 +155,7 @@ async def test_events_wait_as_well_and_too_many_are_counted_as_lost(mesh: InMemo
     cell = await mesh.add("greeter", greeter)
     greeter.gate.clear()
     renewal = asyncio.create_task(cell.renew(changed(cell, word="servus")))
-    await eventually(lambda: cell._moving and cell._tenancy is None)
+    await eventually(lambda: cell.tenure.moving and cell.tenure.tenancy is None)
     for number in range(MAX_UNHEARD + 3):
         await mesh.publish("door.bell", str(number))
     greeter.gate.set()
@@ -170,7 +171,7 @@ async def test_a_stop_breaks_a_renewal_off(mesh: InMemoryMesh) -> None:
     cell = await mesh.add("greeter", greeter)
     greeter.gate.clear()
     renewal = asyncio.create_task(cell.renew(changed(cell, word="servus")))
-    await eventually(lambda: cell._moving and cell._tenancy is None)
+    await eventually(lambda: cell.tenure.moving and cell.tenure.tenancy is None)
     await cell.stop("stopped by an operator")
     with pytest.raises(asyncio.CancelledError):
         await renewal

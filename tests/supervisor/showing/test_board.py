@@ -147,7 +147,7 @@ def test_agents_are_counted_by_state(tmp_path: Path) -> None:
 def test_a_required_agent_that_does_not_serve_is_named(tmp_path: Path) -> None:
     async def scenario(host: RuledHost) -> None:
         cell = await host.mesh.add("plain", Plain)
-        cell.spec = cell.spec.model_copy(update={"required": True})
+        cell.resize(cell.spec.model_copy(update={"required": True}))
         assert host.status()["required_down"] == [] and host.row("plain")["required"]
         await cell.stop("stopped by an operator")
         assert host.status()["required_down"] == ["plain"]
@@ -232,7 +232,7 @@ def test_rows_are_in_the_order_of_their_names(tmp_path: Path) -> None:
 def test_everything_about_an_agent_is_described(tmp_path: Path) -> None:
     async def scenario(host: RuledHost) -> None:
         cell = await host.mesh.add("shown", shown(), settings={"size": 5}, limits={"inbox": 7})
-        cell.spec = cell.spec.model_copy(update={"origin": {"settings.size": "config/agents/shown.yaml:4"}})
+        cell.resize(cell.spec.model_copy(update={"origin": {"settings.size": "config/agents/shown.yaml:4"}}))
         host.announces("shown")
         told = host.describe(cell)
         assert told["purpose"] == "Has something of everything." and told["class"] == "test_board.py:Shown"

@@ -1,0 +1,227 @@
+"""The life of a cell: started, serving, failed, backing off, given up, stopped; as it is desired and within its budget.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import Any
+
+from mesh.errorbus import kind_of
+from mesh.errors import MeshError
+from mesh.restart import Backoff, Restarts
+from mesh.supervisor.cell.house import House
+from mesh.supervisor.cell.lifecycle import Lifecycle, State
+from mesh.supervisor.cell.runner import AgentExit
+from mesh.supervisor.cell.tenure import Tenure, ending
+
+CHECK_SECONDS = 5.0
+HISTORY = 12
+
+
+class Life:
+    """Has the agent of a tenure run for as long as it is desired to, and starts it again within its budget.
+
+    `settled` is set when it has come up, or has shown that it does not; `left_start` whenever it is not starting;
+    `turn` is held by who stops, renews or reconfigures the agent.
+    """
+
+    def __init__(self, tenure: Tenure, house: House) -> None:
+        self.lifecycle = Lifecycle(State.STOPPED, "not started yet")
+        self.restarts = 0
+        self.last_error: str | None = None
+        self.settled = asyncio.Event()
+        self.left_start = asyncio.Event()
+        self.history: deque[dict[str, Any]] = deque(maxlen=HISTORY)
+        self.serving = False
+        self.turn = asyncio.Lock()
+        self._tenure = tenure
+        self._service = tenure.service
+        self._house = house
+        self._budget = Restarts()
+        self._desired = True
+        self._course: asyncio.Task[None] | None = None
+
+    @property
+    def state(self) -> State:
+        """Where the cell stands."""
+        return self.lifecycle.state
+
+    @property
+    def at_rest(self) -> bool:
+        """Tell whether it neither runs nor is about to."""
+        return self.state is State.STOPPED and self._course is None
+
+    @property
+    def failures(self) -> int:
+        """How many failures count against the budget now."""
+        return self._budget.failures(self._house.clock.monotonic())
+
+    # -- asked for
+
+    def launch(self, *, by_operator: bool = False) -> None:
+        """Start the agent, unless it runs or is about to; an operator's start renews the budget.
+
+        One that is stopping starts again when it has stopped; only an operator starts one in backoff or quarantine.
+        """
+        self._desired = True
+        if by_operator:
+            self._budget.renew()
+        if self.state is State.DRAINING:
+            self.settled.clear()
+        elif self.at_rest:
+            self._begin(by_operator)
+        elif self.state in (State.BACKOFF, State.QUARANTINED) and by_operator:
+            self._end()
+            self._begin(by_operator)
+
+    def rest(self, reason: str) -> None:
+        """Stay stopped, because an operator wants it so."""
+        self._desired = False
+        self.lifecycle.explain(reason)
+        self.settled.set()
+        self._house.changed(self._service)
+
+    async def stop(self, reason: str) -> None:
+        """Drain and stop: running calls have `stop_s`, then they are cancelled; returns when all has ended."""
+        async with self.turn:
+            self._desired = False
+            starting = self.state is State.STARTING
+            self._end()
+            if self.state.serving:
+                self._to(State.DRAINING, reason)
+                await self._tenure.drain()
+            elif starting:
+                self._to(State.STOPPED, reason)
+            if self.state in (State.BACKOFF, State.FAILED, State.QUARANTINED):
+                self._to(State.STOPPED, reason, by_operator=True)
+            await self._tenure.close()
+            if self.state is State.DRAINING:
+                self._to(State.STOPPED, reason)
+            if not self._desired:
+                self.settled.set()
+            elif self._course is None:  # somebody wanted it back meanwhile
+                self._begin(False)
+
+    def _begin(self, by_operator: bool) -> None:
+        self.settled.clear()
+        self._course = self._tenure.task(self._live(by_operator))
+
+    def _end(self) -> None:
+        if self._course is not None:
+            self._course.cancel()
+            self._course = None
+
+    # -- lived
+
+    async def _live(self, by_operator: bool) -> None:
+        """Start, and start again after each failure, until it works or the budget is spent."""
+        while True:
+            self._to(State.STARTING, "starting", by_operator=by_operator)
+            self._tenure.incarnation = self._house.next_incarnation()
+            try:
+                await self._tenure.close()  # who was here before has ended by then
+                await self._house.dependencies_ready(self._tenure.spec)
+                await self._tenure.come_up(self._tenure.incarnation)
+            except asyncio.CancelledError:
+                raise
+            except Exception as error:
+                await self._tenure.close()
+                delay, _ = self._failed(error)
+                self.settled.set()
+                if delay is None:
+                    self._course = None
+                    return
+                await self._house.clock.sleep(delay)
+                by_operator = False
+                self.restarts += 1
+                continue
+            self._budget.ready()
+            self.serve()
+            self.settled.set()
+            await self._keep_checking()
+
+    def crash(self, error: Exception) -> str:
+        """Treat a running agent as crashed: what it answers ends, and it starts again within its budget.
+
+        Returns the error's id on the error bus; one that is stopping, or has crashed already, only reports it.
+        """
+        if not self.state.serving:
+            return self._house.report(error, severity="error", service=self._service)
+        self._end()
+        self._tenure.guard.cancel_all(ending(str(error)))
+        delay, error_id = self._failed(error)
+        self._course = self._tenure.task(self._recover(delay))
+        self._house.crashed(self._service)
+        return error_id
+
+    def _failed(self, error: Exception) -> tuple[float | None, str]:
+        """Note a crash and decide what follows: seconds until the next start, None to give up, and the error's id."""
+        self.last_error = f"{kind_of(error)}: {error}"
+        self._to(State.FAILED, self.last_error)
+        decision = self._budget.decide(self._house.clock.monotonic())
+        if isinstance(decision, Backoff):
+            told = f"restart in {decision.delay:.1f} s (failure {decision.attempt} within a minute)"
+            self._to(State.BACKOFF, f"{self.last_error}; {told}")
+        else:
+            told = f"quarantined: {decision.reason}; `mesh agent start {self._service}` tries again"
+            self._to(State.QUARANTINED, f"{decision.reason}; last error: {self.last_error}")
+        error_id = self._house.report(error, severity="error" if isinstance(decision, Backoff) else "critical",
+                                      service=self._service, decision=told,
+                                      occasion="error" if isinstance(decision, Backoff) else "quarantine",
+                                      context=error.details if isinstance(error, MeshError) else None)
+        return (decision.delay if isinstance(decision, Backoff) else None), error_id
+
+    async def _recover(self, delay: float | None) -> None:
+        await self._tenure.close()
+        if delay is None:
+            self._course = None
+            return
+        await self._house.clock.sleep(delay)
+        self.restarts += 1
+        await self._live(False)
+
+    async def _keep_checking(self) -> None:
+        """Ask the agent how it is, for as long as it runs."""
+        while True:
+            await self._house.clock.sleep(CHECK_SECONDS)
+            await self.recheck()
+
+    async def recheck(self) -> None:
+        """Ask the agent how it is, and say so if that changed."""
+        try:
+            await self._tenure.examine()
+        except AgentExit as error:
+            self.crash(error)
+        self.reconsider()
+
+    def reconsider(self) -> None:
+        """Say whether the agent is ready or degraded, by its last check and by who it depends on."""
+        if self.state.serving and not self._tenure.moving:
+            self.serve()
+
+    def serve(self) -> None:
+        """Be ready, or degraded for a reason, and let begin what has waited for that."""
+        self._tenure.moving = False
+        reason = self._tenure.why_degraded()
+        wanted = State.DEGRADED if reason else State.READY
+        if wanted is not self.state:
+            self._to(wanted, reason or "")
+        elif self.lifecycle.explain(reason or ""):
+            self._house.changed(self._service)
+        self._tenure.release()
+
+    def _to(self, state: State, reason: str, *, by_operator: bool = False) -> None:
+        self.lifecycle.to(state, reason, desired_running=self._desired, by_operator=by_operator)
+        self.serving = state.serving
+        self.history.append({"time": self._house.clock.time(), "state": state.value, "reason": reason})
+        self._tenure.moving = False
+        if state is State.STARTING:
+            self.left_start.clear()
+        else:
+            self.left_start.set()
+        if state is State.FAILED:
+            self._tenure.inbox.hold()  # what waits may be answered by the next start
+        elif state in (State.STOPPED, State.QUARANTINED):
+            self._tenure.inbox.release()
+        self._house.changed(self._service)

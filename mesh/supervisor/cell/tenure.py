@@ -1,0 +1,220 @@
+"""The agent that a cell holds: how it is brought up, asked how it is, drained and taken down.
+
+Nothing here knows of states or of time to come: what follows from an end is the business of the cell's life.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextvars import Context
+from typing import Any
+
+from mesh.agent.agent import Agent
+from mesh.config import AgentSpec, Isolation, Rung
+from mesh.errors import MeshError, StartError, Unavailable, Unreachable
+from mesh.message import Event, Request
+from mesh.policy.deadline import DeadlineGuard
+from mesh.policy.inbox import Inbox
+from mesh.policy.measure import CallStats
+from mesh.supervisor.cell.house import House
+from mesh.supervisor.cell.resident import Resident
+from mesh.supervisor.cell.tenancy import Landlord, Offer, Tenancy
+from mesh.supervisor.process.proxy import Proxy
+
+CHECK_LIMIT = 5.0
+DRAIN_TICK = 0.02
+CLEANUP_SECONDS = 1.0
+MAX_UNHEARD = 1024
+
+Moved = tuple[Isolation, str] | None
+"""Where an agent was moved, unlike its config says, and by whom."""
+
+
+class Tenure:
+    """One agent after the other, each in a tenancy of its own; the calls and events of all of them are counted here.
+
+    While `moving`, one is replaced by the next: events wait until `release`, calls where the inbox holds them.
+    """
+
+    def __init__(self, spec: AgentSpec, house: House, landlord: Landlord, load: Callable[[AgentSpec], type[Agent]]
+                 ) -> None:
+        self.spec = spec
+        self.service = spec.service
+        self.incarnation = 0
+        self.offer = Offer()
+        self.stats = CallStats()
+        self.inbox = Inbox(waiting=spec.limits.inbox, concurrency=spec.limits.concurrency, clock=house.clock)
+        self.guard = DeadlineGuard(house.deadlines, house.clock)
+        self.load = load
+        self.tenancy: Tenancy | None = None
+        self.moved: Moved = None
+        self.moving = False
+        self.runs_as: Rung | None = None
+        self.own_reason: str | None = None
+        self.ending: asyncio.Task[None] | None = None
+        self._house = house
+        self._landlord = landlord
+        self._unheard: deque[Event] = deque()
+
+    @property
+    def isolation(self) -> Rung:
+        """Where the agent runs, or will at its next start; `auto` begins as a coroutine."""
+        wanted = self.spec.isolation if self.moved is None else self.moved[0]
+        return "coroutine" if wanted == "auto" else wanted
+
+    @property
+    def isolation_origin(self) -> str:
+        """Why it runs there: where config says so, or who has moved it."""
+        return self.spec.origin.get("isolation", "default") if self.moved is None else self.moved[1]
+
+    def task(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Run `work` on behalf of nobody: whoever asks for it may be a call, whose deadline and path end with it."""
+        return asyncio.get_running_loop().create_task(work, name=f"cell {self.service}", context=Context())
+
+    # -- brought up
+
+    def make(self, spec: AgentSpec, incarnation: int) -> Tenancy:
+        """Return a tenancy for an agent of `spec`, where it was moved to; raises `StartError` if it cannot be there."""
+        if self.moved is not None:
+            spec = spec.model_copy(update={"isolation": self.moved[0]})
+        if spec.isolation != "process":
+            return Resident(spec, self._house, self._landlord, self.stats, self.load)
+        self.allow(spec.isolation)
+        assert self._house.nursery is not None
+        return Proxy(spec, incarnation, self._house.nursery, self._landlord, self.stats)
+
+    def allow(self, isolation: Isolation) -> None:
+        """Raise `StartError` if no agent can be isolated so here."""
+        if isolation == "process" and self._house.nursery is None:
+            raise StartError(f"{self.service}: `isolation: process` needs a running host; a test in memory takes "
+                             "`coroutine` or `thread`")
+
+    async def come_up(self, incarnation: int) -> None:
+        """Load, bind and set up the agent, each within `start_s`, and ask it how it is; raises what it raises."""
+        self.incarnation = incarnation
+        self.runs_as = self.isolation
+        tenancy = self.tenancy = self.make(self.spec, incarnation)
+        async with self.within(self.spec.limits.start_s, "loading"):
+            self.offer = await tenancy.load()
+        self.stats.known = self.offer.operations
+        async with self.within(self.spec.limits.start_s, "setup()"):
+            await tenancy.set_up()
+        await self.examine()
+
+    async def loaded(self, spec: AgentSpec, tenancy: Tenancy) -> Offer:
+        """Load a tenancy that is not the cell's yet; it is closed if that fails."""
+        try:
+            async with self.within(spec.limits.start_s, "loading"):
+                return await tenancy.load()
+        except BaseException:
+            await tenancy.close()
+            raise
+
+    async def move_in(self, spec: AgentSpec, incarnation: int, tenancy: Tenancy, offer: Offer) -> None:
+        """Set a loaded tenancy up and make it the cell's own; it is closed if that fails."""
+        try:
+            async with self.within(spec.limits.start_s, "setup()"):
+                await tenancy.set_up()
+        except BaseException:
+            await tenancy.close()
+            raise
+        self.tenancy, self.offer, self.spec, self.incarnation = tenancy, offer, spec, incarnation
+        self.runs_as = self.isolation
+        self.stats.known = offer.operations
+        await self.examine()
+
+    @contextlib.asynccontextmanager
+    async def within(self, seconds: float, step: str) -> AsyncIterator[None]:
+        """Give the agent's code a time limit, whose end is told apart from a TimeoutError of its own."""
+        limit = asyncio.timeout(seconds)
+        try:
+            async with limit:
+                yield
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            raise Unavailable(f"{step} of {self.service} did not end within {seconds:g} s (limits: start_s)") from None
+
+    # -- while it is there
+
+    async def examine(self) -> None:
+        """Ask the agent how it is; raises `AgentExit`."""
+        self.own_reason = await self._examined()
+
+    async def _examined(self) -> str | None:
+        if self.tenancy is None:
+            return None
+        try:
+            async with asyncio.timeout(CHECK_LIMIT):
+                return await self.tenancy.check()
+        except TimeoutError:
+            return f"check() did not answer within {CHECK_LIMIT:g} s"
+
+    def why_degraded(self) -> str | None:
+        """Say what is wrong with the agent, by its last check and by who it depends on; None if nothing is."""
+        reasons = (self._house.missing(self.spec), self.own_reason)
+        return "; ".join(reason for reason in reasons if reason) or None
+
+    def resize(self, spec: AgentSpec) -> None:
+        """Take over a `spec`: its limits count from now on, the rest from the next start."""
+        self.spec = spec
+        if self.moved is not None and self.moved[0] == spec.isolation:
+            self.moved = None  # config says so itself now
+        self.inbox.resize(waiting=spec.limits.inbox, concurrency=spec.limits.concurrency)
+
+    async def accept(self, spec: AgentSpec) -> None:
+        """Raise `ConfigError` if the agent's `Config` does not take the settings of `spec`; changes nothing."""
+        tenancy = self.tenancy or self.make(spec, self.incarnation)
+        try:
+            await tenancy.accept(spec.settings)
+        finally:
+            if tenancy is not self.tenancy:
+                await tenancy.close()
+
+    def hear(self, event: Event) -> None:
+        """Take an event to the agent, or keep it for the next one."""
+        if not self.moving:
+            if self.tenancy is not None:
+                self.tenancy.hear(event)
+        elif len(self._unheard) < MAX_UNHEARD:
+            self._unheard.append(event)
+        else:
+            self.stats.events_lost += 1
+
+    def release(self) -> None:
+        """Let begin what has waited for the agent."""
+        self.inbox.release()
+        while self._unheard:
+            self.hear(self._unheard.popleft())
+
+    # -- taken down
+
+    async def drain(self, end: Callable[[Request], MeshError] | None = None) -> None:
+        """Give running calls and streams their time, then cancel them; `end` makes the error they are answered with.
+
+        Generators may clean up for a moment.
+        """
+        until = self._house.clock.monotonic() + self.spec.limits.stop_s
+        while self.guard and self._house.clock.monotonic() < until:
+            await self._house.clock.sleep(DRAIN_TICK)
+        self.guard.cancel_all(end)
+        until = self._house.clock.monotonic() + CLEANUP_SECONDS
+        while self.inbox.streams and self._house.clock.monotonic() < until:
+            await self._house.clock.sleep(DRAIN_TICK)
+
+    async def close(self) -> None:
+        """Take the agent down, whatever state it is in; returns when it is, also if that was begun before."""
+        tenancy, self.tenancy = self.tenancy, None
+        if tenancy is not None:
+            self.ending = self.task(tenancy.close())
+        if self.ending is not None:
+            await asyncio.shield(self.ending)  # a teardown that was begun is not broken off by a new wish
+
+
+def ending(why: str) -> Callable[[Request], MeshError]:
+    """Return what makes the error of a call that ends because its agent does."""
+    return lambda request: Unreachable(f"{request.target}: {why}; whether the call did its work is unknown",
+                                       began="unknown")
