@@ -149,7 +149,8 @@ class _Fit:
 
     def _always(self, name: str, given: Schema) -> bool:
         """Tell whether a field is always there; a result tells its defaults too."""
-        return name in given.get("required", ()) or (self._reading and "default" in given.get("properties", {}).get(name, {}))
+        schema: Schema = given.get("properties", {}).get(name, {})
+        return name in given.get("required", ()) or (self._reading and "default" in schema)
 
     def _missing(self, schema: Schema | None) -> str:
         if self._reading:
