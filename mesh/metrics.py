@@ -159,6 +159,8 @@ SENT_ENVELOPES = counter("mesh_envelopes_sent_total", "Envelopes in the frames s
 RECEIVED_BYTES = counter("mesh_received_bytes_total", "Bytes of the frames read, before encryption.", programs=BOTH)
 SENT_BYTES = counter("mesh_sent_bytes_total", "Bytes of the frames sent, before encryption.", programs=BOTH)
 UNDECODABLE = counter("mesh_undecodable_total", "Frames and envelopes that the protocol does not allow.", programs=BOTH)
+STRAYS = counter("mesh_stray_answers_total", "Answers to calls that this end does not wait for and has not given up.",
+                 programs=BOTH)
 LOST_EVENTS = counter(
     "mesh_events_lost_total", "Events that peers had to drop before they could be sent here, as they say.",
     programs=BOTH,
@@ -176,6 +178,7 @@ class Traffic:
     bytes_in: int = 0
     bytes_out: int = 0
     undecodable: int = 0
+    strays: int = 0
     events_lost: int = 0
     events_dropped: int = 0
 
@@ -188,6 +191,7 @@ class Traffic:
         yield RECEIVED_BYTES.sample(self.bytes_in)
         yield SENT_BYTES.sample(self.bytes_out)
         yield UNDECODABLE.sample(self.undecodable)
+        yield STRAYS.sample(self.strays)
         yield LOST_EVENTS.sample(self.events_lost)
 
 

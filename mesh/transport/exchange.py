@@ -22,9 +22,15 @@ from mesh.transport.pending import Pending, Waiter
 from mesh.transport.running import Running
 from mesh.wire import ITEM, Envelope
 
+REMEMBERED = 65_536
+
 
 class Exchange(Channel):
-    """A channel that carries calls. Without `pending` this end cannot call, without `handler` it answers none."""
+    """A channel that carries calls. Without `pending` this end cannot call, without `handler` it answers none.
+
+    Each call is answered once, also one that was given up. An answer to nobody's question is counted: it is a second
+    one, or another call's.
+    """
 
     def __init__(
         self, peer: str, clock: Clock, traffic: Traffic, *, pending: Pending | None, handler: Handler | None
@@ -38,6 +44,7 @@ class Exchange(Channel):
         self.pace = Pace(clock, lambda: self.outbox.crowded)
         self._pending = pending
         self._running = None if handler is None else Running(handler, self._answer, self)
+        self._given_up: dict[int, None] = {}
 
     @property
     def streams(self) -> int:
@@ -81,6 +88,9 @@ class Exchange(Channel):
         if self.may_flush():
             self.outbox.put_control(wire.cancel(number))
             self.dirty()
+            self._given_up[number] = None
+            if len(self._given_up) > REMEMBERED:  # of a stream that ended just then no more is heard
+                del self._given_up[next(iter(self._given_up))]
         return False
 
     def grant(self, number: int, taken: int) -> None:
@@ -96,6 +106,7 @@ class Exchange(Channel):
 
     def end_calls(self, reason: str) -> None:
         """End every call in both directions, because the connection is lost."""
+        self._given_up.clear()
         if self._running is not None:
             self._running.abandon()
         for waiter in list(self.waiters.values()):
@@ -176,8 +187,10 @@ class Exchange(Channel):
         elif (kind == wire.REPLY or kind == wire.ERROR) and self._pending is not None:
             number, reply = wire.read_reply(envelope)
             waiter = self.waiters.get(number)
-            if waiter is not None:  # else nobody waits any more
+            if waiter is not None:
                 waiter.finish(reply)
+            else:
+                self._unawaited(number)
         elif kind == wire.CANCEL and self._running is not None:
             self.outbox.drop_items(envelope[1])
             self._running.cancel(envelope[1])
@@ -199,6 +212,15 @@ class Exchange(Channel):
             inflow = self.inflows.get(number)
             if inflow is not None:
                 inflow.end(count, error)
+            elif number not in self.waiters:  # one that was cancelled in this very turn is about to be given up
+                self._unawaited(number)
         else:
             return False
         return True
+
+    def _unawaited(self, number: int) -> None:
+        """Take the answer to a call that was given up, and count one that nobody has ever waited for."""
+        if number in self._given_up:
+            del self._given_up[number]
+        else:
+            self._traffic.strays += 1
