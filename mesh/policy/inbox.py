@@ -1,53 +1,76 @@
-"""The bounded inbox in front of a cell: so many at a time, so many waiting, the rest told at once."""
+"""The bounded inbox in front of a cell: so many at a time, so many waiting, the rest told at once.
+
+Callers take turns, whoever has more calls waiting has not more turns (fair queueing, Nagle, RFC 970), and a caller may
+have eight times as many calls waiting as there are places left (dynamic thresholds, Choudhury and Hahne, 1998): alone
+it has nearly all, and however many flood the inbox there is a place for one who does not.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections import deque
+from collections import OrderedDict
 from collections.abc import Iterator
 
 from mesh.clock import Clock
 from mesh.errors import Overloaded
 from mesh.message import Handler, Items, Reply, Request
-from mesh.metrics import Latency, Sample, gauge, histogram
+from mesh.metrics import Latency, Sample, counter, gauge, histogram
+from mesh.policy.origin import identity
+from mesh.policy.shed import SHED, Shed
+from mesh.policy.turn import Turn
 from mesh.tracing import WAITED
 
 BYTES = 16 * 1024 * 1024
 RETRY_AFTER = 0.1
+SHARE = 8
 
 WAITING = gauge("mesh_inbox_waiting", "Calls that wait for their turn.", "service")
 RUNNING = gauge("mesh_inbox_running", "Calls the cell works on.", "service")
 HELD = gauge("mesh_inbox_bytes", "Arguments of the calls that run and wait.", "service")
 WAIT = histogram("mesh_inbox_wait_seconds", "How long calls that had to wait waited for their turn.", "service")
+FULL = counter("mesh_inbox_refused_total", "Calls refused because the inbox, or its caller's part of it, was full.",
+               "service")
+
+Place = asyncio.Future[None]
 
 
 class Inbox:
     """Requests that run and wait. Bodies over 16 MiB in all are refused too; a single larger one is let in alone.
 
     A stream has a place until it is open; as many as may wait may be open.
-    While it is held, nothing more begins: what comes waits, until it is released.
+    While it is held, nothing more begins: what comes waits, until it is released. With `turn` no more begins in a turn
+    of the loop than that has time for, with `shed` nobody is let in who would wait in vain.
     """
 
-    def __init__(self, *, waiting: int, concurrency: int, clock: Clock | None = None) -> None:
+    def __init__(
+        self, *, waiting: int, concurrency: int, clock: Clock | None = None, turn: Turn | None = None,
+        shed: Shed | None = None,
+    ) -> None:
         self.running = 0
         self.streams = 0
+        self.turn = turn
+        self.shed = shed
+        self.refused = 0
         self._clock = clock or Clock()
         self._waited: Latency | None = None
         self._most_waiting = waiting
         self._concurrency = concurrency
-        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._lanes: OrderedDict[str, dict[Place, None]] = OrderedDict()
+        self._count = 0
         self._bytes = 0
         self._held = False
 
     def __len__(self) -> int:
-        return len(self._waiting)
+        return self._count
 
     def samples(self, service: str) -> Iterator[Sample]:
         """Yield the figures of a service's inbox."""
-        yield WAITING.sample(len(self._waiting), service)
+        yield WAITING.sample(self._count, service)
         yield RUNNING.sample(self.running, service)
         yield HELD.sample(self._bytes, service)
+        yield FULL.sample(self.refused, service)
+        if self.shed is not None:
+            yield SHED.sample(self.shed.refused, service)
         if self._waited is not None:
             yield WAIT.spread(self._waited, service)
 
@@ -56,21 +79,25 @@ class Inbox:
 
         async def handle(request: Request) -> Reply:
             size = len(request.body)
-            full = self._full(request, size)
-            if full is not None:
-                return Reply(error=full)
+            refusal = self.refusal(request)
+            if refusal is not None:
+                return Reply(error=refusal)
             self._bytes += size
             try:
-                if self.running < self._concurrency and not self._waiting and not self._held:
+                if self._may_begin():
                     self.running += 1
+                    took = None
                 else:
-                    WAITED.set((request.trace.span_id, await self._wait_for_turn()))
+                    waited, took = await self._wait_for_turn(request)
+                    WAITED.set((request.trace.span_id, waited))
                 try:
                     reply = await inner(request)
                     if reply.items is not None:
                         self._opened(reply.items)
                     return reply
                 finally:
+                    if took is not None and self.shed is not None:
+                        self.shed.ended(self._clock.monotonic() - took)
                     self._release()
             finally:
                 self._bytes -= size
@@ -85,38 +112,110 @@ class Inbox:
     def _closed(self, _: object) -> None:
         self.streams -= 1
 
-    def _full(self, request: Request, size: int) -> Overloaded | None:
-        if (self._held or self.running >= self._concurrency) and len(self._waiting) >= self._most_waiting:
-            found = f"{len(self._waiting)} calls wait already"
+    # -- who is let in
+
+    def refusal(self, request: Request) -> Overloaded | None:
+        """Return why a request is not let in now, None if it is; nothing is begun for it either way."""
+        count, size = self._count, len(request.body)
+        retry_after = RETRY_AFTER
+        if count >= self._most_waiting and (count or self._held or self.running >= self._concurrency):
+            found = f"{count} calls wait already"
         elif self._bytes and self._bytes + size > BYTES:
             found = f"{self._bytes >> 20} MiB of arguments wait already"
         elif request.credit and self.streams >= self._most_waiting:
             found = f"{self.streams} streams are open already"
-        else:
+        elif not count:
             return None
+        else:
+            caller = identity(request)
+            own = len(self._lanes.get(caller, ()))
+            if own >= SHARE * (self._most_waiting - count):
+                found = f"{own} calls of {caller} wait already"
+            elif self.shed is None or self._held:
+                return None
+            else:
+                ahead = min(count, (own + 1) * len(self._lanes))
+                retry_after = self.shed.refuses(ahead, self._clock.monotonic(), request.deadline)
+                if not retry_after:
+                    return None
+                return Overloaded(f"{request.service} takes no more calls now: {ahead} go first, this one would wait "
+                                  f"too long; try again in {retry_after:.3g} s", retry_after=retry_after)
+        self.refused += 1
         return Overloaded(f"{request.service} takes no more calls now: {found}; try again later",
-                          retry_after=RETRY_AFTER)
+                          retry_after=retry_after)
 
-    async def _wait_for_turn(self) -> float:
-        """Return, when there is a place, after how many seconds; those who gave up meanwhile are counted too."""
-        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append(turn)
-        began = self._clock.monotonic()
+    def _may_begin(self) -> bool:
+        """Tell whether a call that has just come need not wait."""
+        if self.running >= self._concurrency or self._count or self._held:
+            return False
+        return self.turn is None or self.turn.has_time() or not self._most_waiting
+
+    # -- those who wait
+
+    async def _wait_for_turn(self, request: Request) -> tuple[float, float]:
+        """Return, when there is a place, after how many seconds and when.
+
+        Those who gave up meanwhile are counted too.
+        """
+        place: Place = asyncio.get_running_loop().create_future()
+        caller = identity(request)
+        began = self._join(caller, place)
+        now = began
         try:
-            await turn
+            await place
         except asyncio.CancelledError:
-            if turn.done() and not turn.cancelled():
+            if place.done() and not place.cancelled():
                 self._release()  # the place was given just before the caller gave up
             else:
-                with contextlib.suppress(ValueError):  # a place that came free just now has passed it over already
-                    self._waiting.remove(turn)
+                self._leave(caller, place)
             raise
         finally:
-            waited = self._clock.monotonic() - began
+            now = self._clock.monotonic()
             if self._waited is None:
                 self._waited = Latency()
-            self._waited.observe(waited)
-        return waited
+            self._waited.observe(now - began)
+        return now - began, now
+
+    def _join(self, caller: str, place: Place) -> float:
+        now = self._clock.monotonic()
+        if not self._count and self.shed is not None:
+            self.shed.begins(now)
+        lane = self._lanes.get(caller)
+        if lane is None:
+            lane = self._lanes[caller] = {}
+        lane[place] = None
+        self._count += 1
+        if self.turn is not None and not self._held and self.running < self._concurrency:
+            self.turn.wait(self)
+        return now
+
+    def _leave(self, caller: str, place: Place) -> None:
+        lane = self._lanes.get(caller)
+        if lane is not None and place in lane:  # else a place that came free just now has passed it over already
+            del lane[place]
+            self._count -= 1
+            if not lane:
+                del self._lanes[caller]
+
+    def _next(self) -> Place | None:
+        """Take the first of the caller whose turn it is out of the queue."""
+        while self._lanes:
+            caller, lane = self._lanes.popitem(last=False)
+            place = next(iter(lane))
+            del lane[place]
+            self._count -= 1
+            if lane:
+                self._lanes[caller] = lane
+            if not place.done():
+                return place
+        return None
+
+    def _hand(self, place: Place) -> None:
+        if self.shed is not None:
+            self.shed.turn(self._clock.monotonic())
+        place.set_result(None)
+
+    # -- places
 
     def resize(self, *, waiting: int, concurrency: int) -> None:
         """Let so many wait and so many run from now on; who runs already runs on."""
@@ -132,18 +231,32 @@ class Inbox:
         self._held = False
         self._fill()
 
+    def begin_one(self) -> bool:
+        """Let the one whose turn it is begin; returns False if there was none, or no place for it."""
+        if self.running >= self._concurrency or self._held:
+            return False
+        place = self._next()
+        if place is None:
+            return False
+        self.running += 1
+        self._hand(place)
+        return True
+
     def _fill(self) -> None:
-        while self.running < self._concurrency and self._waiting and not self._held:
-            turn = self._waiting.popleft()
-            if not turn.done():
-                self.running += 1
-                turn.set_result(None)
+        if self.turn is None:
+            while self.begin_one():
+                pass
+        elif self._count and not self._held:
+            self.turn.wait(self)
 
     def _release(self) -> None:
-        """Hand the place to the one that waits longest, or free it."""
-        while self._waiting and not self._held and self.running <= self._concurrency:
-            turn = self._waiting.popleft()
-            if not turn.done():
-                turn.set_result(None)
-                return
+        """Hand the place to the one whose turn it is, or free it."""
+        if self._count and not self._held and self.running <= self._concurrency:
+            if self.turn is None or not self.turn.crowded:
+                place = self._next()
+                if place is not None:
+                    self._hand(place)
+                    return
+            else:
+                self.turn.wait(self)
         self.running -= 1

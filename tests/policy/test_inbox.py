@@ -13,6 +13,7 @@ from mesh.errors import Overloaded
 from mesh.message import Reply, encode
 from mesh.policy import inbox as module
 from mesh.policy.inbox import Inbox
+from mesh.policy.shed import Shed
 from mesh.testing import FakeClock
 from mesh.testing.clock import settle
 from tests.figures import read
@@ -29,13 +30,13 @@ class Queue:
         self._handle = self.inbox.in_front_of(self.callee)
         self.calls: dict[object, asyncio.Task[Reply]] = {}
 
-    async def call(self, *names: object) -> None:
+    async def call(self, *names: object, caller: str = "nlu@pc2") -> None:
         for name in names:
-            self.calls[name] = asyncio.ensure_future(self._made(name))
+            self.calls[name] = asyncio.ensure_future(self._made(name, caller))
         await settle()
 
-    async def _made(self, name: object) -> Reply:
-        return await self._handle(ask(name))
+    async def _made(self, name: object, caller: str) -> Reply:
+        return await self._handle(ask(name)._replace(caller=caller))
 
     async def cancel(self, name: object) -> None:
         self.calls[name].cancel()
@@ -203,15 +204,17 @@ class Fairness(RuleBasedStateMachine):
         self.queue = Queue(waiting=3, concurrency=2)
         self.number = 0
         self.refused: set[int] = set()
+        self.of: dict[object, str] = {}
 
     def run(self, coroutine: object) -> None:
         self.loop.run_until_complete(coroutine)  # type: ignore[arg-type]
 
-    @rule(count=st.integers(1, 4))
-    def make(self, count: int) -> None:
+    @rule(count=st.integers(1, 4), caller=st.sampled_from(["a@pc2", "b@pc2", "c@pc2"]))
+    def make(self, count: int, caller: str) -> None:
         names = [self.number + step for step in range(1, count + 1)]
         self.number += count
-        self.run(self.queue.call(*names))
+        self.of.update(dict.fromkeys(names, caller))
+        self.run(self.queue.call(*names, caller=caller))
         self.refused |= {name for name in names if self.queue.outcome(name) == "overloaded"}
 
     @rule(choice=st.integers(0, 10))
@@ -243,7 +246,9 @@ class Fairness(RuleBasedStateMachine):
         assert inbox.running == len(callee.running) <= 2
         assert len(inbox) <= 3
         assert not len(inbox) or inbox.running == 2, "nobody waits while a place is free"
-        assert callee.begun == sorted(callee.begun), "first come, first served"  # type: ignore[type-var]
+        for caller in "abc":
+            begun = [name for name in callee.begun if self.of[name] == f"{caller}@pc2"]
+            assert begun == sorted(begun), "of one caller, first come, first served"  # type: ignore[type-var]
 
     def teardown(self) -> None:
         while self.queue.callee.running:
@@ -257,6 +262,63 @@ class Fairness(RuleBasedStateMachine):
 
 TestFairness = Fairness.TestCase
 TestFairness.settings = settings(max_examples=40, stateful_step_count=30, deadline=None)
+
+
+@on_a_loop
+async def test_callers_take_turns_however_many_calls_one_has_waiting() -> None:
+    queue = Queue(waiting=100, concurrency=1)
+    await queue.call("running")
+    await queue.call(*(f"flood {number}" for number in range(50)), caller="flood@pc2")
+    await queue.call("a 1", "a 2", caller="a@pc2")
+    await queue.call("b 1", caller="b@mainpc")
+    for _ in range(6):
+        await queue.callee.answer(queue.callee.running[0])
+    assert queue.callee.begun == ["running", "flood 0", "a 1", "b 1", "flood 1", "a 2", "flood 2"]
+    for _ in range(48):
+        await queue.callee.answer(queue.callee.running[0])
+    assert (queue.inbox.running, len(queue.inbox)) == (0, 0)
+
+
+@on_a_loop
+async def test_a_flood_of_one_caller_leaves_places_for_others() -> None:
+    queue = Queue(waiting=90, concurrency=1)
+    await queue.call("running")
+    await queue.call(*(f"flood {number}" for number in range(200)), caller="flood@pc2")
+    assert len(queue.inbox) == 80, "eight times as many as there are places left"
+    error = queue.calls["flood 199"].result().error
+    assert isinstance(error, Overloaded)
+    assert error.message == "kb takes no more calls now: 80 calls of flood@pc2 wait already; try again later"
+    await queue.call(*(f"other {number}" for number in range(9)), caller="other@pc2")
+    assert len(queue.inbox) == 89 and queue.outcome("other 8") == "open"
+    assert read(queue.inbox.samples("kb"))["mesh_inbox_refused_total", "kb"] == 120
+    for call in queue.calls.values():
+        call.cancel()
+    await settle()
+    assert (queue.inbox.running, len(queue.inbox)) == (0, 0)
+
+
+@on_a_loop
+async def test_a_queue_that_stands_is_shed_and_one_that_is_empty_is_not() -> None:
+    queue = Queue(waiting=1000, concurrency=1)
+    queue.inbox.shed = Shed()
+    await queue.call("running")
+    await queue.call(*range(120))
+    for number in range(100):
+        await queue.clock.advance(0.05)
+        await queue.callee.answer(queue.callee.running[0])
+        await queue.call(200 + number)
+    assert queue.outcome(299) == "overloaded"
+    error = queue.calls[299].result().error
+    assert error is not None and "this one would wait too long" in error.message
+    assert 0 < error.details["retry_after"] <= 5
+    shown = read(queue.inbox.samples("kb"))
+    assert shown["mesh_shed_total", "kb"] == queue.inbox.shed.refused > 0
+    while queue.callee.running:
+        await queue.callee.answer(queue.callee.running[0])
+    await queue.call("after", "and after")
+    assert (queue.outcome("after"), queue.outcome("and after")) == ("open", "open")
+    await queue.callee.answer("after")
+    await queue.callee.answer("and after")
 
 
 @on_a_loop

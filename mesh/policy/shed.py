@@ -1,0 +1,91 @@
+"""Refuse on arrival what would wait in vain: calls whose turn cannot come before their deadline, and a standing queue.
+
+A queue that never empties adds waiting to every call and gives none of them more: that is what Controlled Delay
+(RFC 8289) looks at instead of length, with how long calls wait as the measure, as DAGOR does (Zhou et al., "Overload
+control for scaling WeChat microservices", 2018). Both drop what has waited already. Here a call is refused when it
+comes, because whoever is refused is to know at once: from how fast turns come up it is clear how long it would wait.
+
+- A burst is no overload. Until the queue has stood for ten times `patience`, a call is let in if its deadline is later
+  than its turn and the time such calls take.
+- After that only those are let in that would wait no longer than `patience`: `wait_s`, or four times what such a call
+  takes if that is longer, since a queue of slow calls is slow by nature.
+- An empty queue forgets everything, so nothing is refused for what was.
+
+What it does not know: whether the next calls take as long as the last ones did.
+"""
+
+from __future__ import annotations
+
+from mesh.metrics import counter
+
+WAIT = 0.1
+SLOW = 4.0
+STANDING = 10.0
+WINDOW = 0.1
+TURNS = 8
+SMOOTH = 0.25
+LEAST_RETRY = 0.01
+MOST_RETRY = 5.0
+
+SHED = counter("mesh_shed_total", "Calls refused because they would have waited in vain, or in a queue that stands.",
+               "service")
+
+
+class Shed:
+    """Watches one queue: since when it stands, how fast turns come up, how long calls take."""
+
+    __slots__ = ("_since", "_turns", "_window", "gap", "refused", "took", "wait_s")
+
+    def __init__(self, wait_s: float = WAIT) -> None:
+        self.wait_s = wait_s
+        self.refused = 0
+        self.gap = 0.0
+        self.took = 0.0
+        self._since = 0.0
+        self._window = 0.0
+        self._turns = 0
+
+    # -- what it sees
+
+    def begins(self, now: float) -> None:
+        """Note that somebody waits where nobody did."""
+        self._since = self._window = now
+        self._turns = 0
+        self.gap = 0.0
+
+    def turn(self, now: float) -> None:
+        """Note that one of those who wait has its turn."""
+        self._turns += 1
+        passed = now - self._window
+        if self._turns >= TURNS and passed >= WINDOW:
+            gap = passed / self._turns
+            self.gap = gap if not self.gap else self.gap + SMOOTH * (gap - self.gap)
+            self._window, self._turns = now, 0
+
+    def ended(self, took: float) -> None:
+        """Note how many seconds a call took once it had its turn."""
+        self.took = took if not self.took else self.took + SMOOTH * (took - self.took)
+
+    # -- what follows
+
+    @property
+    def patience(self) -> float:
+        """How many seconds a call may wait while the queue stands."""
+        return max(self.wait_s, SLOW * self.took)
+
+    def standing(self, now: float) -> bool:
+        """Tell whether a queue that is not empty has not been so for too long to be a burst."""
+        return now - self._since > STANDING * self.patience
+
+    def refuses(self, ahead: int, now: float, deadline: float) -> float:
+        """Return 0 to let a call in that has `ahead` others before it; else after how many seconds to try again."""
+        wait = self.gap * (ahead + 1)
+        if not wait:
+            return 0.0
+        over = wait + self.took - (deadline - now)
+        if self.standing(now):
+            over = max(over, wait - self.patience)
+        if over <= 0:
+            return 0.0
+        self.refused += 1
+        return min(max(over, LEAST_RETRY), MOST_RETRY)
