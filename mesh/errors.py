@@ -17,6 +17,8 @@ class MeshError(Exception):
     """Root of every error of the mesh.
 
     `message` is for people: what was asked, what was found, what to do next. `details` holds what `carries` names.
+    `exit_code` is what a command ends with, `http_status` what one who asked over HTTP is told. Each code has its
+    section in docs/errors.md.
     """
 
     code: ClassVar[str] = ""
@@ -24,6 +26,7 @@ class MeshError(Exception):
     retryable: ClassVar[bool] = False
     carries: ClassVar[tuple[str, ...]] = ()
     exit_code: ClassVar[int] = 1
+    http_status: ClassVar[int] = 500
 
     def __init__(self, message: str, **details: Any) -> None:
         super().__init__(message)
@@ -40,6 +43,7 @@ class UnknownService(MeshError):
     code = "unknown_service"
     fault = "caller"
     carries = ("suggestion",)
+    http_status = 404
 
 
 class UnknownOperation(MeshError):
@@ -48,6 +52,7 @@ class UnknownOperation(MeshError):
     code = "unknown_operation"
     fault = "caller"
     carries = ("suggestion",)
+    http_status = 404
 
 
 class Unavailable(MeshError):
@@ -56,6 +61,7 @@ class Unavailable(MeshError):
     code = "unavailable"
     retryable = True
     carries = ("retry_after",)
+    http_status = 503
 
 
 class Unreachable(MeshError):
@@ -64,6 +70,7 @@ class Unreachable(MeshError):
     code = "unreachable"
     retryable = True
     carries = ("began",)
+    http_status = 502
 
 
 class InvalidArgument(MeshError):
@@ -72,6 +79,7 @@ class InvalidArgument(MeshError):
     code = "invalid_argument"
     fault = "caller"
     carries = ("path",)
+    http_status = 400
 
 
 class InvalidResult(MeshError):
@@ -87,6 +95,7 @@ class Overloaded(MeshError):
     code = "overloaded"
     retryable = True
     carries = ("retry_after",)
+    http_status = 503
 
 
 class RateLimited(MeshError):
@@ -96,6 +105,7 @@ class RateLimited(MeshError):
     fault = "caller"
     retryable = True
     carries = ("retry_after",)
+    http_status = 429
 
 
 class CircuitOpen(MeshError):
@@ -104,6 +114,7 @@ class CircuitOpen(MeshError):
     code = "circuit_open"
     retryable = True
     carries = ("retry_after",)
+    http_status = 503
 
 
 class DeadlineExceeded(MeshError):
@@ -112,12 +123,14 @@ class DeadlineExceeded(MeshError):
     code = "deadline_exceeded"
     carries = ("began",)
     exit_code = 4
+    http_status = 504
 
 
 class Cancelled(MeshError):
     """The call was cancelled: by its caller, or by a host that stops."""
 
     code = "cancelled"
+    http_status = 499  # nginx's "client closed request", for which HTTP has no number
 
 
 class RemoteFailure(MeshError):
@@ -134,6 +147,7 @@ class CallCycle(MeshError):
     code = "call_cycle"
     fault = "caller"
     carries = ("path",)
+    http_status = 508
 
 
 class PermissionDenied(MeshError):
@@ -142,6 +156,7 @@ class PermissionDenied(MeshError):
     code = "permission_denied"
     fault = "caller"
     carries = ("rule",)
+    http_status = 403
 
 
 class MessageTooLarge(MeshError):
@@ -150,12 +165,14 @@ class MessageTooLarge(MeshError):
     code = "message_too_large"
     fault = "caller"
     carries = ("size", "limit")
+    http_status = 413
 
 
 class ProtocolError(MeshError):
     """Bytes from a peer are not what the protocol allows, or the peer speaks another version or mesh."""
 
     code = "protocol_error"
+    http_status = 502
 
 
 class EngineMissing(MeshError):
@@ -164,6 +181,7 @@ class EngineMissing(MeshError):
     code = "engine_missing"
     fault = "operator"
     carries = ("command",)
+    http_status = 501
 
 
 WIRE_ERRORS: Mapping[str, type[MeshError]] = {
@@ -209,6 +227,7 @@ class UsageError(MeshError):
 
     fault = "operator"
     exit_code = 2
+    http_status = 400
 
 
 class StartError(MeshError):
@@ -226,6 +245,7 @@ class MeshUnreachable(MeshError):
     """No host of the mesh answered."""
 
     exit_code = 3
+    http_status = 503
 
 
 def from_wire(code: str, message: str, details: Mapping[str, Any]) -> MeshError:

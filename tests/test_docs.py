@@ -61,9 +61,24 @@ def _run(clone: Project, line: str, expected: int) -> str:
     return done.stdout + done.stderr
 
 
-def test_every_error_code_is_explained() -> None:
-    page = (DOCS / "operating.md").read_text()
-    assert [code for code in WIRE_ERRORS if f"| `{code}` |" not in page] == []
+def test_every_error_code_has_its_section_and_every_section_its_code() -> None:
+    page = (DOCS / "errors.md").read_text()
+    sections = {part.partition("\n")[0]: part for part in page.split("\n## ")[1:]}
+    assert list(sections) == list(WIRE_ERRORS)
+    for code, error in WIRE_ERRORS.items():
+        carries = ", ".join(f"`{name}`" for name in error.carries) or "nothing"
+        facts = (f"`{error.__name__}` · fault: {error.fault} · retryable: {'yes' if error.retryable else 'no'} · "
+                 f"carries {carries} · exit code {error.exit_code} · HTTP {error.http_status}")
+        assert facts in sections[code] and "**Do**: " in sections[code]
+
+
+def test_the_protocol_tells_of_every_error_code_what_it_carries() -> None:
+    page = (DOCS / "protocol.md").read_text()
+    for code, error in WIRE_ERRORS.items():
+        row = re.search(rf"^\| `{code}` \| ([^|]*) \|([^|]*)\|", page, re.MULTILINE)
+        assert row is not None, code
+        assert row[1].startswith("yes") == error.retryable, code
+        assert tuple(re.findall(r"`(\w+)`", row[2])) == error.carries, code
 
 
 def test_every_command_is_explained() -> None:
