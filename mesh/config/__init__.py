@@ -23,6 +23,7 @@ from mesh.config.model import (
     StateConfig,
 )
 from mesh.config.overrides import ISOLATION, apply_overrides, config_key, override_key
+from mesh.config.policies import Policies, Rules, rules_of
 from mesh.config.project import find_root
 
 __all__ = [
@@ -39,8 +40,10 @@ __all__ = [
     "Isolation",
     "Limits",
     "MeshConfig",
+    "Policies",
     "RedisConfig",
     "RegistryConfig",
+    "Rules",
     "Rung",
     "Severity",
     "StateConfig",
@@ -51,5 +54,6 @@ __all__ = [
     "hard_edges",
     "load",
     "override_key",
+    "rules_of",
     "waves",
 ]

@@ -125,6 +125,7 @@ def _spec(root: Path, service: str, section: AgentSection, layers: Layers) -> Ag
         depends_on=tuple(Dependency(service=entry.service, soft=entry.soft) for entry in section.depends_on),
         isolation=section.isolation,
         limits=section.limits,
+        policies=section.policies,
         settings=section.settings,
         origin={**_DEFAULTS, **dict(layers.origins())},
     )
@@ -144,6 +145,7 @@ def _config(
         connections=section.connections,
         logs=section.logs,
         notify=section.notify,
+        policies=section.policies,
         hosts={name: HostConfig(name=name, **host) for name, host in listed.items()},
         agents=agents,
         root=root,

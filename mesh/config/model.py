@@ -7,6 +7,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from mesh.config.policies import Policies
+
 Security = Literal["curve", "none"]
 Store = Literal["sqlite", "redis"]
 Rung = Literal["coroutine", "thread", "process"]
@@ -190,6 +192,7 @@ class AgentSpec(Frozen):
     depends_on: tuple[Dependency, ...] = ()
     isolation: Isolation = "coroutine"
     limits: Limits = Limits()
+    policies: Policies = Policies()
     settings: dict[str, Any] = Field(default_factory=dict)
     origin: dict[str, str] = Field(default_factory=dict)
 
@@ -206,6 +209,7 @@ class MeshConfig(Frozen):
     connections: ConnectionsConfig = ConnectionsConfig()
     logs: Logs = Logs()
     notify: Notify = Notify()
+    policies: Policies = Policies()
     hosts: dict[str, HostConfig]
     agents: dict[str, AgentSpec] = Field(default_factory=dict)
     root: Path

@@ -1,7 +1,7 @@
 """What operators change while the mesh runs: the keys they may name, and how their values lie over a file's.
 
-A key names a setting (`results`, `engine.timeout_s`), or what the cell itself reads: `limits.inbox`, `isolation`. A
-setting whose own name begins like one of those is written with `settings.` in front.
+A key names a setting (`results`, `engine.timeout_s`), or what the mesh itself reads: `limits.inbox`, `isolation`,
+`policies.retry.attempts`. A setting whose own name begins like one of those is written with `settings.` in front.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mesh.config.findings import Finding, Place
-from mesh.config.model import AgentSpec, Limits
+from mesh.config.model import AgentSpec
 from mesh.config.schema import AgentSection
 from mesh.config.validation import check
 from mesh.errors import ConfigError
@@ -18,12 +18,13 @@ from mesh.errors import ConfigError
 SETTINGS = "settings"
 ISOLATION = "isolation"
 OVERRIDE = "override"
+_SECTIONS = ("limits", "policies")
 
 
 def config_key(key: str) -> str:
     """Return the key in an agent's file that an override `key` stands for: `settings.results` for `results`."""
     first = key.partition(".")[0]
-    return key if first in (SETTINGS, "limits", ISOLATION) else f"{SETTINGS}.{key}"
+    return key if first in (SETTINGS, *_SECTIONS, ISOLATION) else f"{SETTINGS}.{key}"
 
 
 def override_key(key: str) -> str:
@@ -38,20 +39,21 @@ def apply_overrides(spec: AgentSpec, overrides: Mapping[str, Any]) -> AgentSpec:
     Apply to the spec that `load` returned without overrides: what is no longer overridden is then as the files say.
     Values of settings are not checked here: only the agent's class knows them.
     """
-    values: dict[str, Any] = {SETTINGS: spec.settings, "limits": spec.limits.model_dump(), "isolation": spec.isolation}
+    values: dict[str, Any] = {SETTINGS: spec.settings, "limits": spec.limits.model_dump(), "isolation": spec.isolation,
+                              "policies": spec.policies.model_dump(exclude_unset=True)}
     origin = dict(spec.origin)
     for key, value in overrides.items():
         full = config_key(key)
         steps = full.split(".")
-        if not all(steps) or full in (SETTINGS, "limits"):
+        if not all(steps) or full in (SETTINGS, *_SECTIONS):
             raise ConfigError(f"{key!r} is no key of the settings of {spec.service}; write names with dots between")
         values = _put(values, steps, value)
         origin = {known: text for known, text in origin.items() if not _covers(full, known)}
         origin[full] = OVERRIDE
-    cell, wrong = check(AgentSection, {"limits": values["limits"], "isolation": values["isolation"]}, _nowhere)
+    cell, wrong = check(AgentSection, {key: values[key] for key in (*_SECTIONS, ISOLATION)}, _nowhere)
     if wrong:
         raise ConfigError("\n".join(f"{spec.service}: {_told(finding)}" for finding in wrong))
-    return spec.model_copy(update={"settings": values[SETTINGS], "limits": Limits(**values["limits"]),
+    return spec.model_copy(update={"settings": values[SETTINGS], "limits": cell.limits, "policies": cell.policies,
                                    "isolation": cell.isolation, "origin": origin})
 
 

@@ -23,6 +23,7 @@ from mesh.config.model import (
     Store,
     Tracing,
 )
+from mesh.config.policies import Policies
 from mesh.config.source import KeyPath
 
 _REQUIRED: dict[str, Any] = {"required": True}
@@ -78,6 +79,7 @@ class HostsSection(Section):
     )
     logs: Logs = Field(default=Logs(), description="What is logged, and how much is kept.")
     notify: Notify = Field(default=Notify(), description="Who is told of what needs a person.")
+    policies: Policies = Field(default=Policies(), description="What is wrapped around every call of the mesh.")
     hosts: dict[str, HostSection] = Field(
         default_factory=dict, description="The hosts by name.", json_schema_extra=_REQUIRED
     )
@@ -127,6 +129,7 @@ class AgentSection(Section):
         "when it holds the loop or crashes."
     )
     limits: Limits = Field(default=Limits(), description="What its cell may take up.")
+    policies: Policies = Field(default=Policies(), description="What is wrapped around calls of it, by whomever.")
     settings: dict[str, Any] = Field(default_factory=dict, description="Its own settings, as its `Config` names them.")
 
 

@@ -126,4 +126,4 @@ class Adjustments:
 
 def _parts(spec: AgentSpec) -> tuple[Any, ...]:
     """Return what counts of a spec for an agent that runs."""
-    return spec.settings, spec.limits, spec.isolation
+    return spec.settings, spec.limits, spec.policies, spec.isolation
