@@ -13,14 +13,15 @@ import pytest
 
 from mesh.client import Client
 from mesh.clock import Clock
-from mesh.config import MeshConfig, load
+from mesh.config import MeshConfig, Policies, load
 from mesh.directory import Difference, Directory
 from mesh.errors import MeshError, PermissionDenied, ProtocolError, StartError, Unreachable
 from mesh.membership import CHANGES, REGISTRY, RETRY, SETTLING, Membership, checked_trouble
 from mesh.message import Event, Reply, Request, encode
 from mesh.metrics import Traffic
 from mesh.policy.resolve import Resolver
-from mesh.policy.stack import outgoing
+from mesh.policy.rules import RuleBook
+from mesh.policy.stack import Outgoing
 from mesh.records import HostRecord, InstanceRecord, inventory_hash
 from mesh.testing import FakeClock
 from mesh.testing.clock import settle
@@ -42,6 +43,8 @@ from registry.table import Table
 from tests.eventually import eventually
 from tests.project import free_ports
 from tests.registry.rows import cells, host
+
+NO_RULES = RuleBook(Policies(), lambda _: None)
 
 
 def configured(folder: Path) -> MeshConfig:
@@ -129,10 +132,10 @@ class Member:
         self.news: list[tuple[bool, str]] = []
         self.me = host("pc2", 7)
         self.key: str | None = "k" * 40
-        send = outgoing(Resolver(
-            self.directory, "pc2", self.clock, local=office.handle, remote=lambda request, _: office.handle(request),
-            settling=lambda: False, changed=self._never,
-        ))
+        send = Outgoing(
+            NO_RULES, Resolver(self.directory, "pc2", self.clock, settling=lambda: False, changed=self._never), "pc2",
+            local=office.handle, remote=lambda request, _: office.handle(request),
+        )
         self.membership = Membership(
             config, "pc2", incarnation=7, directory=self.directory, pool=cast(Pool, self.pool),
             client=Client("supervisor@pc2", send, self.clock), clock=self.clock, key_of=self._key_of,
@@ -237,9 +240,9 @@ def test_what_changes_here_is_announced_anew(tmp_path: Path) -> None:
         one.rows = cells("nlu", state="degraded") + cells("tts")
         one.membership.inventory_changed()
         assert {row.service for row in one.directory.instances("tts")} == {"tts"}, "known here at once"
-        await eventually(lambda: ("tts", "pc2") in one.office.service.table.instances)
+        await eventually(lambda: ("tts", "pc2", 1) in one.office.service.table.instances)
         await settle()
-        assert one.office.service.table.instances["nlu", "pc2"].state == "degraded"
+        assert one.office.service.table.instances["nlu", "pc2", 1].state == "degraded"
         assert one.membership.hash == inventory_hash(one.rows)
         assert one.office.asked.count("announce") == 1
 
@@ -408,7 +411,7 @@ def test_a_registry_that_is_lost_takes_nothing_away_and_is_joined_again(tmp_path
         await one.office.open()
         one.office.away = False
         await one.joins()
-        await eventually(lambda: ("tts", "pc2") in one.office.service.table.instances)
+        await eventually(lambda: ("tts", "pc2", 1) in one.office.service.table.instances)
         await one.hears()
         assert one.in_step and one.directory.position[0] == 2
         assert one.news == [(True, ""), (False, "closed the connection"), (True, "")]
@@ -547,8 +550,8 @@ async def linked_member(
     async def nobody(request: Request) -> Reply:
         raise AssertionError(request)
 
-    send = outgoing(Resolver(directory, "pc2", clock, local=nobody, remote=pool.exchange, settling=lambda: False,
-                             changed=never))
+    send = Outgoing(NO_RULES, Resolver(directory, "pc2", clock, settling=lambda: False, changed=never), "pc2",
+                    local=nobody, remote=pool.exchange)
     membership = Membership(
         config, "pc2", incarnation=7, directory=directory, pool=pool, client=Client("supervisor@pc2", send, clock),
         clock=clock, key_of=lambda row: None, me=lambda: me, inventory=lambda: cells("nlu"),

@@ -6,15 +6,19 @@ from collections.abc import Awaitable, Callable
 from random import Random
 
 from mesh.clock import Clock
+from mesh.config import Rules
 from mesh.directory import Directory
 from mesh.errors import MeshError, Unavailable
 from mesh.message import Handler, Reply, Request
+from mesh.records import InstanceRecord
 
 PATIENCE = 2.0
 REGISTRY = "registry"
 SUPERVISOR = "supervisor"
+CONTROL = frozenset({REGISTRY, SUPERVISOR})
+"""Services that are no agents: no directory lists them, and no policy stands in their way."""
 
-Send = Callable[[Request, str], Awaitable[Reply]]
+Send = Callable[[Request, InstanceRecord], Awaitable[Reply]]
 
 
 class Resolver:
@@ -25,40 +29,47 @@ class Resolver:
     """
 
     def __init__(
-        self, directory: Directory, local_host: str, clock: Clock, *, local: Handler, remote: Send,
-        settling: Callable[[], bool], changed: Callable[[float], Awaitable[None]],
+        self, directory: Directory, local_host: str, clock: Clock, *, settling: Callable[[], bool],
+        changed: Callable[[float], Awaitable[None]],
     ) -> None:
         self._directory = directory
         self._host = local_host
         self._clock = clock
-        self._local = local
-        self._remote = remote
         self._settling = settling
         self._changed = changed
         self._random = Random()
 
-    def __call__(self, request: Request) -> Awaitable[Reply]:
-        """Pass a request on to the host that answers it."""
-        service = request.service
-        try:
-            if service == SUPERVISOR:
-                host = request.to_host or self._host
-            elif service == REGISTRY:
-                host = REGISTRY
-            else:
-                host = self._directory.pick(
-                    service, local_host=self._host, to_host=request.to_host, random=self._random
-                ).host
-        except Unavailable as error:
-            return self._wait(request, error)
-        except MeshError as error:
-            return _refuse(error)
-        return self._send(request, host)
+    def knows(self, service: str) -> bool:
+        """Tell whether the name was ever configured or announced."""
+        return self._directory.is_known(service)
 
-    def _send(self, request: Request, host: str) -> Awaitable[Reply]:
-        return self._local(request) if host == self._host else self._remote(request, host)
+    def in_front_of_control(self, carry: Callable[[Request, str], Awaitable[Reply]]) -> Handler:
+        """Return `carry` with the host that a call to a supervisor or the registry goes to."""
 
-    async def _wait(self, request: Request, error: Unavailable) -> Reply:
+        def handle(request: Request) -> Awaitable[Reply]:
+            return carry(request, REGISTRY if request.service == REGISTRY else request.to_host or self._host)
+
+        return handle
+
+    def in_front_of(self, send: Send, rules: Rules) -> Handler:
+        """Return `send` with the instance that a call goes to."""
+
+        def handle(request: Request) -> Awaitable[Reply]:
+            try:
+                row = self._pick(request)
+            except Unavailable as error:
+                return self._wait(request, send, error)
+            except MeshError as error:
+                return _refuse(error)
+            return send(request, row)
+
+        return handle
+
+    def _pick(self, request: Request) -> InstanceRecord:
+        return self._directory.pick(request.service, local_host=self._host, to_host=request.to_host,
+                                    random=self._random)
+
+    async def _wait(self, request: Request, send: Send, error: Unavailable) -> Reply:
         """Wait for an instance that starts; answer `error` if there is none or it takes too long."""
         until = min(self._clock.monotonic() + PATIENCE, request.deadline)
         while self._directory.starting(request.service, to_host=request.to_host) or self._settling():
@@ -67,13 +78,11 @@ class Resolver:
                 break
             await self._changed(left)
             try:
-                picked = self._directory.pick(
-                    request.service, local_host=self._host, to_host=request.to_host, random=self._random
-                )
+                row = self._pick(request)
             except Unavailable as newer:
                 error = newer
                 continue
-            return await self._send(request, picked.host)
+            return await send(request, row)
         return Reply(error=error)
 
 

@@ -1,25 +1,102 @@
-"""The two onions of a call, each built once, in the order in which a request passes."""
+"""The two onions of a call, each composed once for an operation, in the order in which a request passes.
+
+Only policies whose rule is on are in an onion; when rules change it is composed anew. What has to outlive that, such as
+the state of breakers, is kept beside.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+
 from mesh.clock import Clock
-from mesh.message import Handler
+from mesh.message import Handler, Reply, Request
 from mesh.policy.deadline import DeadlineGuard
 from mesh.policy.hops import hops
 from mesh.policy.inbox import Inbox
 from mesh.policy.measure import CallStats, measure
+from mesh.policy.resolve import CONTROL, Resolver
+from mesh.policy.rules import OPERATIONS, RuleBook
+from mesh.records import InstanceRecord
 from mesh.tracing import SpanRing
 
+Carry = Callable[[Request, str], Awaitable[Reply]]
 
-def outgoing(resolve: Handler) -> Handler:
-    """Return what a caller's request passes on its way out."""
-    return hops(resolve)
+
+class Outgoing:
+    """What a caller's request passes on its way out; calling it makes the call.
+
+    `local` answers the calls of this host to itself, `remote` takes the others to the host named.
+    """
+
+    def __init__(self, rules: RuleBook, resolver: Resolver, local_host: str, *, local: Handler, remote: Carry) -> None:
+        self._rules = rules
+        self._resolver = resolver
+        self._host = local_host
+        self._local = local
+        self._remote = remote
+        self._handlers: dict[str, dict[str, Handler]] = {}
+        self._changes = rules.changes
+
+    def __call__(self, request: Request) -> Awaitable[Reply]:
+        """Make a call."""
+        if self._changes != self._rules.changes:
+            self._changes = self._rules.changes
+            self._handlers.clear()
+        of_service = self._handlers.get(request.service)
+        handler = None if of_service is None else of_service.get(request.operation)
+        return (handler or self._composed(request.service, request.operation))(request)
+
+    def _composed(self, service: str, operation: str) -> Handler:
+        handler = self._compose(service, operation)
+        if service in CONTROL or self._resolver.knows(service):
+            of_service = self._handlers.setdefault(service, {})
+            if len(of_service) < OPERATIONS:
+                of_service[operation] = handler
+        return handler
+
+    def _compose(self, service: str, operation: str) -> Handler:
+        """Put the onion together, from the wire outward."""
+        if service in CONTROL:
+            return hops(self._resolver.in_front_of_control(self._carry))
+        rules = self._rules.of(service, operation)
+        handler = self._resolver.in_front_of(self._send, rules)
+        return hops(handler)
+
+    def _send(self, request: Request, row: InstanceRecord) -> Awaitable[Reply]:
+        """Take a request to the instance that was chosen."""
+        if row.number > 1:
+            request = request._replace(to_host=row.place)
+        return self._carry(request, row.host)
+
+    def _carry(self, request: Request, host: str) -> Awaitable[Reply]:
+        if request.options:  # they were for this host
+            request = request._replace(options=b"")
+        return self._local(request) if host == self._host else self._remote(request, host)
 
 
 def incoming(
-    method: Handler, *, stats: CallStats, spans: SpanRing, host: str, inbox: Inbox, guard: DeadlineGuard, clock: Clock
+    method: Handler, *, service: str, rules: RuleBook, stats: CallStats, spans: SpanRing, host: str, inbox: Inbox,
+    guard: DeadlineGuard, clock: Clock,
 ) -> Handler:
     """Return what a request passes on its way to a cell's method."""
-    handler = guard.in_front_of(method)
-    handler = inbox.in_front_of(handler)
-    return measure(stats, spans, host, clock, handler)
+    behind = inbox.in_front_of(guard.in_front_of(method))
+    handlers: dict[str, Handler] = {}
+    composed_at = rules.changes
+
+    def by_operation(request: Request) -> Awaitable[Reply]:
+        nonlocal composed_at
+        if composed_at != rules.changes:
+            composed_at = rules.changes
+            handlers.clear()
+        handler = handlers.get(request.operation)
+        if handler is None:
+            handler = compose(request.operation)
+            if len(handlers) < OPERATIONS:
+                handlers[request.operation] = handler
+        return handler(request)
+
+    def compose(operation: str) -> Handler:
+        """Put the onion together, from the method outward."""
+        return behind
+
+    return measure(stats, spans, host, clock, by_operation)

@@ -6,10 +6,11 @@ import asyncio
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from typing import Any
 
-from mesh.config import AgentSpec, MeshConfig, apply_overrides, waves
+from mesh.config import AgentSpec, MeshConfig, Policies, apply_overrides, waves
 from mesh.directory import Directory
 from mesh.errors import ConfigError
 from mesh.metrics import Sample
+from mesh.policy.rules import RuleBook
 from mesh.records import USABLE_STATES, InstanceRecord
 from mesh.supervisor.adjusting.adjustments import Adjustments
 from mesh.supervisor.bell import Bell
@@ -26,13 +27,14 @@ class Cells:
     """
 
     def __init__(
-        self, config: MeshConfig, host: str, directory: Directory, bell: Bell,
+        self, config: MeshConfig, host: str, directory: Directory, rules: RuleBook, bell: Bell,
         spawn: Callable[[Coroutine[Any, Any, None]], None], inventory_changed: Callable[[], None],
     ) -> None:
         self.by_service: dict[str, Cell] = {}
         self._config = config
         self._host = host
         self._directory = directory
+        self._rules = rules
         self._bell = bell
         self._spawn = spawn
         self._inventory_changed = inventory_changed
@@ -50,6 +52,7 @@ class Cells:
     def take(self, config: MeshConfig) -> None:
         """Let what the agent files say now count; `add` and `remove` bring the cells in line with it."""
         self._config = self._config.model_copy(update={"agents": config.agents})
+        self._rules.forget()
 
     def add(self, service: str) -> Cell:
         """Make and start the cell of an agent that is new on this host."""
@@ -91,7 +94,7 @@ class Cells:
         """Return the rows of this host's cells for the registry."""
         return [
             InstanceRecord(cell.service, self._host, cell.incarnation, cell.state.value, cell.lifecycle.reason,
-                           tuple(sorted(cell.offer.operations)))
+                           tuple(sorted(cell.offer.operations)), version=cell.offer.version, traits=cell.offer.traits)
             for cell in self.by_service.values()
         ]
 
@@ -173,6 +176,7 @@ class Cells:
 
     def reset(self, service: str) -> None:
         """Bring a service to its configuration in force, which may have changed."""
+        self._rules.forget(service)
         self.adjustments.follow(service)
 
     def _desired(self, service: str, host: str | None = None) -> str:
@@ -186,6 +190,15 @@ class Cells:
         """Return the configuration of a service as operators changed it; raises `ConfigError` if it cannot be."""
         overrides = self.overrides(service)
         return apply_overrides(self.filed(service), overrides) if overrides else self.filed(service)
+
+    def policies(self, service: str) -> Policies | None:
+        """Return what stands around calls of a service, wherever it runs; None for one this host has no file of."""
+        if service not in self._config.agents:
+            return None
+        try:
+            return self.in_force(service).policies
+        except ConfigError:  # which its own host reports
+            return self.filed(service).policies
 
     def overrides(self, service: str) -> Mapping[str, Any]:
         """Return what operators changed of a service, as the registry tells it."""

@@ -37,7 +37,8 @@ from mesh.message import Event, Reply, Request
 from mesh.metrics import Metrics, Sample, Traffic, gauge
 from mesh.models import Shelf
 from mesh.policy.resolve import REGISTRY, SUPERVISOR, Resolver
-from mesh.policy.stack import outgoing
+from mesh.policy.rules import RuleBook
+from mesh.policy.stack import Outgoing
 from mesh.port import ensure_free
 from mesh.records import HostRecord
 from mesh.state import states_of
@@ -159,13 +160,15 @@ class Supervisor:
         self.directory = Directory(
             known_names={service: spec.hosts for service, spec in config.agents.items()}, clock=self.clock
         )
-        self.outgoing = outgoing(Resolver(
-            self.directory, name, self.clock, local=self._loopback.exchange, remote=self._pool.exchange,
-            settling=lambda: self._membership.settling(), changed=self._bell.wait,
-        ))
+        self.rules = RuleBook(config.policies, lambda service: self._cells.policies(service))
+        self.outgoing = Outgoing(
+            self.rules, Resolver(self.directory, name, self.clock, settling=lambda: self._membership.settling(),
+                                 changed=self._bell.wait),
+            name, local=self._loopback.exchange, remote=self._pool.exchange,
+        )
         self._nursery = Nursery(config, name, self.clock, outgoing=self.outgoing,
                                 publish=self._bus.send, calls=self._calls, spans=self.spans)
-        self._cells = Cells(config, name, self.directory, self._bell, self._spawn,
+        self._cells = Cells(config, name, self.directory, self.rules, self._bell, self._spawn,
                             lambda: self._membership.inventory_changed())
         self.cells = self._cells.by_service
         self._membership = Membership(
@@ -199,7 +202,8 @@ class Supervisor:
         return House(
             name=self.name, folder=self._folder, clock=self.clock, state=self._state, spans=self.spans,
             connections=self._connections, models=self._models,
-            deadlines=self._deadlines, outgoing=self.outgoing, report=self.report, publish=self.publish,
+            deadlines=self._deadlines, outgoing=self.outgoing, rules=self.rules, report=self.report,
+            publish=self.publish,
             changed=self._cell_changed, missing=self._cells.missing, dependencies_ready=self._cells.dependencies_ready,
             next_incarnation=counting(self.clock), overran=self._looptime.overran, calls=self._calls,
             nursery=self._nursery, crashed=self._auto.crashed,

@@ -17,7 +17,7 @@ from typing import Any, Self
 
 from mesh.agent.agent import Agent
 from mesh.client import Client
-from mesh.config import AgentSpec, Budget, ConnectionsConfig, Limits, find_root, load
+from mesh.config import AgentSpec, Budget, ConnectionsConfig, Limits, Policies, find_root, load
 from mesh.connections import Connections, Target
 from mesh.directory import Directory
 from mesh.errorbus import ErrorDetail, Severity, describe, make_id, topic_of
@@ -25,7 +25,8 @@ from mesh.errors import InvalidArgument, Unavailable, Unreachable
 from mesh.message import Event, Reply, Request
 from mesh.models import Shelf
 from mesh.policy.resolve import Resolver
-from mesh.policy.stack import outgoing
+from mesh.policy.rules import RuleBook
+from mesh.policy.stack import Outgoing
 from mesh.records import HostRecord, InstanceRecord
 from mesh.state import SqliteStates
 from mesh.stream import Stream
@@ -61,15 +62,17 @@ class InMemoryMesh:
     """Hosts, cells and fakes of one test; use it as an async context manager.
 
     `connections` is what config/hosts.yaml would say of them; without it agents have no Redis;
-    `budget` is what the models of each host may take.
+    `budget` is what the models of each host may take; `policies` are those of the whole mesh: without them nothing is
+    retried, since a wait would wait for the test to let time pass.
 
     `events` holds every event published, `reports` every record of the error bus, both in order.
     """
 
     def __init__(
         self, folder: Path | None = None, clock: FakeClock | None = None, connections: ConnectionsConfig | None = None,
-        budget: Budget | None = None,
+        budget: Budget | None = None, policies: Policies | None = None,
     ) -> None:
+        self.rules = RuleBook(policies or Policies(retry=None), self._policies_of)
         self.budget = budget or Budget()
         self.connections = connections or ConnectionsConfig()
         self.clock = clock or FakeClock()
@@ -103,16 +106,19 @@ class InMemoryMesh:
     async def add(
         self, service: str, agent: type[Agent] | str | None = None, *, host: str | None = None,
         settings: Mapping[str, Any] | None = None, isolation: str = "coroutine",
-        limits: Mapping[str, Any] | None = None,
+        limits: Mapping[str, Any] | None = None, policies: Mapping[str, Any] | None = None,
     ) -> Cell:
         """Start an agent and return its cell, once it has settled.
 
         `agent` is a class, or `path/to/file.py:Class`, or None for the one in the project's `config/agents/`;
-        `settings` and `limits` are what that file could say of them.
+        `settings`, `limits` and `policies` are what that file could say of them.
         """
         spec, load_class = self._spec(service, agent, host, dict(settings or {}), isolation)
         if limits:
             spec = spec.model_copy(update={"limits": Limits(**{**spec.limits.model_dump(), **limits})})
+        if policies:
+            spec = spec.model_copy(update={"policies": Policies.model_validate(policies)})
+        self.rules.forget(service)
         place = self._host(host or (spec.hosts[0] if spec.hosts else HOST))
         cell = Cell(spec, place.house, load_class)
         place.cells[service] = cell
@@ -120,6 +126,10 @@ class InMemoryMesh:
         await cell.settled.wait()
         await settle()
         return cell
+
+    def _policies_of(self, service: str) -> Policies | None:
+        specs = [host.cells[service].spec for host in self._hosts.values() if service in host.cells]
+        return specs[0].policies if specs else Policies()
 
     def _spec(
         self, service: str, agent: type[Agent] | str | None, host: str | None, settings: dict[str, Any], isolation: str
@@ -299,14 +309,15 @@ class _Host:
         self.loopback = Loopback(self._answer, mesh._pending)
         self.bus = EventBus(name, mesh.clock, to_sessions=lambda topic, data: None,
                             to_operators=lambda topic, data: None, outside=lambda event: mesh._spread(name, event))
-        self.outgoing = outgoing(Resolver(
-            mesh._directory, name, mesh.clock, local=self.loopback.exchange,
-            remote=functools.partial(mesh._carry, name), settling=lambda: False, changed=mesh._wait,
-        ))
+        self.outgoing = Outgoing(
+            mesh.rules, Resolver(mesh._directory, name, mesh.clock, settling=lambda: False, changed=mesh._wait),
+            name, local=self.loopback.exchange, remote=functools.partial(mesh._carry, name),
+        )
         self.house = House(
             name=name, folder=folder, clock=mesh.clock, state=self.state, spans=mesh.spans,
             connections=self.connections, models=Shelf(mesh.budget, mesh.clock),
-            deadlines=mesh._deadlines, outgoing=self.outgoing, report=functools.partial(mesh._report, self),
+            deadlines=mesh._deadlines, outgoing=self.outgoing, rules=mesh.rules,
+            report=functools.partial(mesh._report, self),
             publish=self.bus.publish, changed=self._cell_changed, missing=lambda spec: None,
             dependencies_ready=self._at_once, next_incarnation=mesh._next_incarnation,
         )
@@ -330,7 +341,8 @@ class _Host:
     def inventory(self) -> list[InstanceRecord]:
         """Return the rows of this host's cells and fakes."""
         rows = [InstanceRecord(cell.service, self.name, cell.incarnation, cell.state.value, cell.lifecycle.reason,
-                               tuple(sorted(cell.offer.operations)))
+                               tuple(sorted(cell.offer.operations)), version=cell.offer.version,
+                               traits=cell.offer.traits)
                 for cell in self.cells.values() if cell.service not in self.fakes]
         return rows + [InstanceRecord(name, self.name, 1, "ready") for name in self.fakes]
 

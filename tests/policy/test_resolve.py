@@ -6,10 +6,13 @@ import asyncio
 import time
 from typing import Any
 
+from mesh.config import Policies
 from mesh.directory import Directory
 from mesh.errors import Unavailable, UnknownService
 from mesh.message import Reply, Request, encode
 from mesh.policy.resolve import PATIENCE, Resolver
+from mesh.policy.rules import RuleBook
+from mesh.policy.stack import Outgoing
 from mesh.records import HostRecord, InstanceRecord
 from mesh.testing import FakeClock
 from mesh.testing.clock import settle
@@ -27,9 +30,10 @@ class Routing:
         self._changed = asyncio.Event()
         self._revision = 0
         self.resolver = Resolver(
-            self.directory, "pc2", self.clock, local=self._local, remote=self._remote,
-            settling=lambda: self.settles, changed=self._wait,
+            self.directory, "pc2", self.clock, settling=lambda: self.settles, changed=self._wait,
         )
+        rules = RuleBook(Policies(), lambda _: None)
+        self.send = Outgoing(rules, self.resolver, "pc2", local=self._local, remote=self._remote)
 
     def table(self, *instances: tuple[str, str, str], hosts: tuple[str, ...] = ("mainpc", "pc2")) -> None:
         """Let the directory hold these (service, host, state)."""
@@ -45,7 +49,7 @@ class Routing:
 
     async def call(self, service: str, **fields: Any) -> asyncio.Task[Reply]:
         async def made() -> Reply:
-            return await self.resolver(ask("x", target=f"{service}.find", **fields))
+            return await self.send(ask("x", target=f"{service}.find", **fields))
 
         task = asyncio.ensure_future(made())
         await settle()

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import asyncio
 
+from mesh.config import Policies
+from mesh.directory import Directory
 from mesh.message import Reply, Request
 from mesh.policy.deadline import DeadlineGuard
 from mesh.policy.inbox import Inbox
 from mesh.policy.measure import CallStats
-from mesh.policy.stack import incoming, outgoing
+from mesh.policy.resolve import Resolver
+from mesh.policy.rules import RuleBook
+from mesh.policy.stack import Outgoing, incoming
+from mesh.records import HostRecord, InstanceRecord
 from mesh.testing import FakeClock
 from mesh.testing.clock import settle
 from mesh.tracing import SpanRing
@@ -25,7 +30,8 @@ class Cell:
         self.stats = CallStats()
         self.inbox = Inbox(waiting=1, concurrency=1)
         self._handle = incoming(
-            self.callee, stats=self.stats, spans=SpanRing(), host="pc2", inbox=self.inbox,
+            self.callee, service="kb", rules=RuleBook(Policies(), lambda _: None),
+            stats=self.stats, spans=SpanRing(), host="pc2", inbox=self.inbox,
             guard=DeadlineGuard(Deadlines(self.clock), self.clock), clock=self.clock,
         )
 
@@ -76,15 +82,62 @@ async def test_refused_calls_are_measured_too() -> None:
     assert (cell.stats.calls, cell.stats.errors) == (3, 1)
 
 
-@on_a_loop
-async def test_a_circle_is_refused_before_anything_is_looked_up() -> None:
-    asked: list[Request] = []
+class Caller:
+    """The way out of mainpc, with kb on pc2 in two instances and nlu here; `went` says where calls came."""
 
-    async def resolve(request: Request) -> Reply:
-        asked.append(request)
+    def __init__(self, policies: Policies | None = None) -> None:
+        self.clock = FakeClock()
+        self.policies = policies or Policies()
+        self.rules = RuleBook(Policies(), lambda service: self.policies if service == "kb" else None)
+        self.went: list[tuple[str, str | None]] = []
+        directory = Directory(clock=self.clock)
+        directory.replace(1, 1, {
+            "settled": True, "desired": [], "overrides": [],
+            "hosts": [HostRecord(name, 1, "127.0.0.1", 1, 2, "", "", "ok", 0).to_wire() for name in ("mainpc", "pc2")],
+            "instances": [InstanceRecord("kb", "pc2", 1, "stopped", number=1).to_wire(),
+                          InstanceRecord("kb", "pc2", 2, "ready", number=2).to_wire(),
+                          InstanceRecord("nlu", "mainpc", 3, "ready").to_wire()],
+        })
+        resolver = Resolver(directory, "mainpc", self.clock, settling=lambda: False, changed=self.clock.sleep)
+        self.send = Outgoing(self.rules, resolver, "mainpc", local=self._local, remote=self._remote)
+
+    async def _local(self, request: Request) -> Reply:
+        assert not request.options
+        self.went.append(("mainpc", request.to_host))
         return Reply(request.body)
 
-    handler = outgoing(resolve)
-    assert code(await handler(ask(target="kb.find", path=("kb.find",)))) == "call_cycle"
-    assert (await handler(ask("x", target="kb.add", path=("kb.find",)))).value() == "x"
-    assert len(asked) == 1
+    async def _remote(self, request: Request, host: str) -> Reply:
+        assert not request.options
+        self.went.append((host, request.to_host))
+        return Reply(request.body)
+
+
+@on_a_loop
+async def test_a_circle_is_refused_before_anything_is_looked_up() -> None:
+    caller = Caller()
+    assert code(await caller.send(ask(target="kb.find", path=("kb.find",)))) == "call_cycle"
+    assert code(await caller.send(ask(target="registry.sync", path=("registry.sync",)))) == "call_cycle"
+    assert caller.went == []
+    assert (await caller.send(ask("x", target="kb.add", path=("kb.find",)))).value() == "x"
+
+
+@on_a_loop
+async def test_a_call_is_taken_to_the_instance_chosen_and_options_stay_here() -> None:
+    caller = Caller()
+    for target in ("kb.find", "nlu.parse", "supervisor.status", "registry.sync"):
+        await caller.send(ask(target=target)._replace(options=b"\x80"))
+    assert caller.went == [("pc2", "pc2#2"), ("mainpc", None), ("mainpc", None), ("registry", None)]
+
+
+@on_a_loop
+async def test_rules_that_change_count_from_the_next_call_on() -> None:
+    caller = Caller()
+    await caller.send(ask(target="kb.find"))
+    before = caller.rules.of("kb", "find")
+    caller.policies = Policies.model_validate({"retry": {"attempts": 7}, "operations": {"find": {"breaker": None}}})
+    assert caller.rules.of("kb", "find") is before
+    caller.rules.forget("kb")
+    await caller.send(ask(target="kb.find"))
+    rules = caller.rules.of("kb", "find")
+    assert rules.retry is not None and rules.retry.attempts == 7 and rules.breaker is None
+    assert caller.rules.of("kb", "add").breaker is not None

@@ -64,9 +64,9 @@ class RuledHost:
                                        lambda: {"state": "ok"})
         config = MeshConfig(mesh="test", registry=RegistryConfig(host=self.name, port=1), hosts={}, root=folder,
                             home=folder)
-        self.live_config = LiveConfig(self.name, Cells(config, self.name, self.directory, Bell(), _not_here, _ignored),
-                                      self.directory, Client("test", mesh._host(self.name).outgoing, mesh.clock),
-                                      Bell(), mesh.clock)
+        cells = Cells(config, self.name, self.directory, mesh.rules, Bell(), _not_here, _ignored)
+        client = Client("test", mesh._host(self.name).outgoing, mesh.clock)
+        self.live_config = LiveConfig(self.name, cells, self.directory, client, Bell(), mesh.clock)
         self.warning: str | None = None
         self.wishes: list[tuple[str, str]] = []
         self.published: list[tuple[str, Any, str]] = []

@@ -13,6 +13,7 @@ import pytest
 
 from mesh.config import AgentSpec, HostConfig, MeshConfig, RegistryConfig
 from mesh.directory import Directory
+from mesh.policy.rules import RuleBook
 from mesh.records import HostRecord, InstanceRecord
 from mesh.supervisor.bell import Bell
 from mesh.supervisor.cell.cell import Cell
@@ -68,7 +69,8 @@ class Rig:
         self.directory = Directory(known_names={name: spec.hosts for name, spec in config.agents.items()},
                                    clock=mesh.clock)
         self.bell = Bell()
-        self.cells = Cells(config, "mainpc", self.directory, self.bell, self._spawn, self._inventory_changed)
+        self.cells = Cells(config, "mainpc", self.directory, RuleBook(config.policies, lambda _: None),
+                           self.bell, self._spawn, self._inventory_changed)
         self.cells.create(replace(
             mesh._host("mainpc").house, changed=self._changed, missing=self.cells.missing,
             dependencies_ready=self.cells.dependencies_ready,

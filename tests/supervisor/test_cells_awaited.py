@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from mesh.directory import Directory
+from mesh.policy.rules import RuleBook
 from mesh.supervisor.bell import Bell
 from mesh.supervisor.cell.lifecycle import State
 from mesh.supervisor.cells import Cells
@@ -23,7 +24,8 @@ def awaited(*, reader: State = State.READY, rows: tuple[Any, ...] = (), desired:
     if desired is not None:
         row = {"kind": "desired", "gone": False, "service": "store", "host": "tv", "desired": desired}
         directory.apply(1, 2, [row])
-    cells = Cells(config, "pc", directory, Bell(), lambda work: None, lambda: None)
+    cells = Cells(config, "pc", directory, RuleBook(config.policies, lambda _: None), Bell(),
+                  lambda work: None, lambda: None)
     running: Any = SimpleNamespace(state=reader, spec=config.agents["reader"])
     cells.by_service["reader"] = running
     return cells.awaited()

@@ -52,7 +52,8 @@ class Cell:
         self.settled = self.life.settled
         self.history = self.life.history
         self._house = house
-        self._answer = incoming(self._execute, stats=self.stats, spans=house.spans, host=house.name,
+        self._answer = incoming(self._execute, service=self.service, rules=house.rules, stats=self.stats,
+                                spans=house.spans, host=house.name,
                                 inbox=self.inbox, guard=self.tenure.guard, clock=house.clock)
 
     # -- what it is

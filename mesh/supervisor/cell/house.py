@@ -13,6 +13,7 @@ from mesh.config import AgentSpec
 from mesh.connections import Connections
 from mesh.message import Handler
 from mesh.models import Shelf
+from mesh.policy.rules import RuleBook
 from mesh.state import StateStore
 from mesh.supervisor.cell.runner import Overran
 from mesh.supervisor.errors.notice import Occasion
@@ -71,6 +72,7 @@ class House(Quarters):
     """
 
     deadlines: Deadlines
+    rules: RuleBook
     report: Report
     changed: Callable[[str], None]
     missing: Callable[[AgentSpec], str | None]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
@@ -69,7 +70,8 @@ class Resident:
 
     async def load(self) -> Offer:
         """Load and compile the agent's class."""
-        found = self._class = await asyncio.to_thread(self._load, self._spec)
+        found, code = await asyncio.to_thread(self._read)
+        self._class = found
         subscriptions = compile_subscriptions(found)
         self._operations = compile_operations(found)
         self._hearings = [Hearing(one, self._heard, self._events_dropped) for one in subscriptions]
@@ -77,7 +79,13 @@ class Resident:
         return Offer(
             (found.__doc__ or "").strip().partition("\n")[0], self._operations, subscriptions, self._timers,
             tuple(one.pattern for one in subscriptions), settings_schema(found),
+            _version(code, self._operations),
+            {name: {"idempotent": True} for name, one in self._operations.items() if one.idempotent},
         )
+
+    def _read(self) -> tuple[type[Agent], bytes]:
+        """Load the class; returns it and the code it was loaded from."""
+        return self._load(self._spec), self._spec.file.read_bytes()
 
     async def set_up(self) -> None:
         """Bind and set up the agent where its code runs, then start its timers."""
@@ -246,3 +254,9 @@ async def _bound(cls: type[Agent], around: AgentContext, settings: Mapping[str, 
 
 async def _invoke(runner: Runner, method: Callable[..., Any], arguments: dict[str, Any], sync: bool) -> Any:
     return await (runner.blocking(lambda: method(**arguments)) if sync else runner.call(method, arguments))
+
+
+def _version(code: bytes, operations: Mapping[str, Operation]) -> str:
+    """Return what stands for an agent's code and the signatures of its operations: other code, other version."""
+    words = [f"{name}{one.signature.text}" for name, one in sorted(operations.items())]
+    return hashlib.blake2b("\n".join(words).encode() + code, digest_size=6).hexdigest()

@@ -30,7 +30,7 @@ class Told:
 @dataclass(frozen=True, slots=True)
 class Offer:
     """What an agent's class offers, known once it is loaded: `patterns` are the topics it hears, `config` is the JSON
-    schema of its settings."""
+    schema of its settings; `version` and `traits` are those of an `InstanceRecord`."""
 
     purpose: str = ""
     operations: Mapping[str, Described] = field(default_factory=dict)
@@ -38,6 +38,8 @@ class Offer:
     timers: Sequence[Described] = ()
     patterns: tuple[str, ...] = ()
     config: Mapping[str, Any] = field(default_factory=dict)
+    version: str = ""
+    traits: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def to_wire(self) -> dict[str, Any]:
         """Return the offer as plain values."""
@@ -46,6 +48,7 @@ class Offer:
             "operations": {name: one.describe() for name, one in self.operations.items()},
             "subscriptions": [one.describe() for one in self.subscriptions],
             "timers": [one.describe() for one in self.timers], "config": dict(self.config),
+            "version": self.version, "traits": dict(self.traits),
         }
 
     @classmethod
@@ -54,7 +57,7 @@ class Offer:
         return cls(
             told["purpose"], {name: Told(words) for name, words in told["operations"].items()},
             [Told(words) for words in told["subscriptions"]], [Told(words) for words in told["timers"]],
-            tuple(told["patterns"]), told["config"],
+            tuple(told["patterns"]), told["config"], told["version"], told["traits"],
         )
 
 
