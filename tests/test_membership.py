@@ -211,7 +211,7 @@ def test_once_linked_it_announces_everything_and_learns_the_table(tmp_path: Path
         assert one.office.asked[:2] == ["sync", "announce"]
         assert one.membership.hash == inventory_hash(one.rows)
         table = one.office.service.table
-        assert table.hosts["pc2"].incarnation == 7 and ("nlu", "pc2") in table.instances
+        assert table.hosts["pc2"].incarnation == 7 and ("nlu", "pc2", 1) in table.instances
         await one.hears()
         assert one.in_step
         mainpc = one.directory.host("mainpc")
