@@ -122,7 +122,7 @@ class Client:
             return await self.exchange(target, arguments, timeout, to_host=to_host, sampled=sampled, trace=trace,
                                        credit=CREDIT)
 
-        return Stream(opening) if home is None else Stream(opening, home)
+        return Stream(opening, target=target) if home is None else Stream(opening, home, target)
 
     async def exchange(
         self, target: str, arguments: Mapping[str, Any], timeout: float | None = None, *, to_host: str | None = None,
@@ -155,6 +155,8 @@ class Client:
             return reply
         finally:
             if reply is None or reply.error is not None:
+                if reply is not None and reply.error is not None:
+                    reply.error.asked = target
                 edge.failed(_ended(reply) or "")
                 self._keep(request, now, reply)
             elif request.trace.sampled:
@@ -178,6 +180,7 @@ class Client:
         self._spans.add(Span(
             trace.trace_id, trace.span_id, trace.parent_id, request.service, request.operation, self._host,
             self._clock.time() - duration, duration, _ended(reply), "call", request.caller, sampled=trace.sampled,
+            attempts=1 if reply is None else reply.attempts,
         ))
 
 

@@ -12,6 +12,9 @@ from typing import Any, ClassVar, Literal
 
 Fault = Literal["caller", "callee", "mesh", "operator"]
 
+ALWAYS = ("began", "through")
+"""Details that an error of any code may carry: whether its call was begun, and which call it passes on the error of."""
+
 
 class MeshError(Exception):
     """Root of every error of the mesh.
@@ -19,6 +22,7 @@ class MeshError(Exception):
     `message` is for people: what was asked, what was found, what to do next. `details` holds what `carries` names.
     `exit_code` is what a command ends with, `http_status` what one who asked over HTTP is told. Each code has its
     section in docs/errors.md.
+    `asked` is the `service.operation` that answered with it, empty for an error that no call ended with.
     """
 
     code: ClassVar[str] = ""
@@ -27,6 +31,7 @@ class MeshError(Exception):
     carries: ClassVar[tuple[str, ...]] = ()
     exit_code: ClassVar[int] = 1
     http_status: ClassVar[int] = 500
+    asked: str = ""
 
     def __init__(self, message: str, **details: Any) -> None:
         super().__init__(message)
@@ -253,4 +258,18 @@ def from_wire(code: str, message: str, details: Mapping[str, Any]) -> MeshError:
     known = WIRE_ERRORS.get(code)
     if known is None:
         known, details = RemoteFailure, {**details, "type": code}
-    return known(message, **{key: value for key, value in details.items() if key in known.carries})
+    return known(message, **{key: value for key, value in details.items() if key in known.carries or key in ALWAYS})
+
+
+def raised_by(error: MeshError) -> MeshError:
+    """Return the error that an operation's caller gets when its method raised `error`, one with a code.
+
+    However little of the call inside began, this one had. The innermost call that failed is named in `through`.
+    """
+    passed = {"through": error.details.get("through") or error.asked} if error.asked else {}
+    return from_wire(error.code, error.message, {**error.details, **passed, "began": "yes"})
+
+
+def through(error: MeshError) -> str | None:
+    """Return the call further in whose error this is, None if it is of the call that it ended."""
+    return error.details.get("through")

@@ -116,12 +116,16 @@ class Items(ABC):
 
 
 class Reply(NamedTuple):
-    """The one answer to a request: an encoded value, the error that took its place, or the items of a stream."""
+    """The one answer to a request: an encoded value, the error that took its place, or the items of a stream.
+
+    `attempts` says how often the callee, or one after the other, was asked for it.
+    """
 
     body: bytes = b""
     error: MeshError | None = None
     host: str = ""
     items: Items | None = None
+    attempts: int = 1
 
     def value(self) -> Any:
         """Return the decoded value; raises the error if there is one."""

@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Self, TypeVar
 
+from mesh.errors import MeshError
 from mesh.message import Items, Reply, decode
 
 T = TypeVar("T")
@@ -27,11 +28,13 @@ class Stream:
     """Items as plain values; an operation that gives one result is a stream of that one.
 
     `home` runs a coroutine of the mesh where the mesh is, for a reader that is elsewhere. Raises the error of the
-    opening, or the one that ended the items, after those that came before it. `host` is who answered the opening.
+    opening, or the one that ended the items, after those that came before it. `host` is who answered the opening,
+    `target` what is asked.
     """
 
-    def __init__(self, opening: Callable[[], Coroutine[Any, Any, Reply]], home: Home = _here) -> None:
+    def __init__(self, opening: Callable[[], Coroutine[Any, Any, Reply]], home: Home = _here, target: str = "") -> None:
         self.host = ""
+        self._target = target
         self._opening: Callable[[], Coroutine[Any, Any, Reply]] | None = opening
         self._home = home
         self._items: Items | None = None
@@ -54,7 +57,9 @@ class Stream:
         if self._items is not None and not self._bodies:
             try:
                 self._bodies.extend(await self._home(self._items.some))
-            except BaseException:
+            except BaseException as error:
+                if isinstance(error, MeshError):
+                    error.asked = self._target
                 await self.aclose()
                 raise
         if not self._bodies:

@@ -74,7 +74,7 @@ class Span(NamedTuple):
     """One piece of a trace on one host; `started` is wall-clock seconds of that host, `duration` and `waited` seconds.
 
     `service` and `operation` are what was called, also in the span of the caller, whose `host` is the caller's.
-    `waited` is the part of an answer that passed before its method was begun.
+    `waited` is the part of an answer that passed before its method was begun, `attempts` how often a call was made.
     """
 
     trace_id: bytes
@@ -90,6 +90,7 @@ class Span(NamedTuple):
     caller: str = ""
     waited: float = 0.0
     sampled: bool = True
+    attempts: int = 1
 
     def row(self) -> dict[str, Any]:
         """Return the fields with the ids as hexadecimal digits."""

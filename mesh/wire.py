@@ -20,7 +20,7 @@ from typing import Any, Literal, NamedTuple, get_args
 
 import msgpack
 
-from mesh.errors import MeshError, MessageTooLarge, ProtocolError, RemoteFailure, from_wire
+from mesh.errors import ALWAYS, MeshError, MessageTooLarge, ProtocolError, RemoteFailure, from_wire
 from mesh.message import Event, Reply, Request, decode, encode
 from mesh.tracing import Trace
 
@@ -288,14 +288,16 @@ def reply(number: int, answer: Reply) -> bytes:
     error = answer.error
     if error is None:
         if len(answer.body) <= MAX_BODY:
-            return _pack((REPLY, number, answer.host, answer.body))
+            return _pack((REPLY, number, answer.host, answer.attempts, answer.body))
         error = MessageTooLarge(f"the result is {len(answer.body)} bytes, the limit is {MAX_BODY}",
                                 size=len(answer.body), limit=MAX_BODY)
-    return _pack_once((ERROR, number, answer.host, error.code or RemoteFailure.code, _error_body(error)))
+    return _pack_once((ERROR, number, answer.host, error.code or RemoteFailure.code, answer.attempts,
+                       _error_body(error)))
 
 
 def _error_body(error: MeshError) -> bytes:
-    details = {name: value for name, value in error.details.items() if name in error.carries}
+    details = {name: value for name, value in error.details.items()
+               if name in error.carries or name in ALWAYS}
     if not error.code:
         details = {"type": type(error).__name__}
     try:
@@ -322,9 +324,10 @@ def _read_error(code: str, body: bytes) -> MeshError:
 def read_reply(envelope: Envelope) -> tuple[int, Reply]:
     """Return number and reply of a REPLY or ERROR; the body of an ERROR that does not decode is an error as well."""
     if envelope[0] == REPLY:
-        return envelope[1], Reply(envelope[3], None, envelope[2])
-    _, number, host, code, body = envelope
-    return number, Reply(b"", _read_error(code, body), host)
+        _, number, host, attempts, body = envelope
+        return number, Reply(body, None, host, None, attempts)
+    _, number, host, code, attempts, body = envelope
+    return number, Reply(b"", _read_error(code, body), host, None, attempts)
 
 
 def cancel(number: int) -> bytes:
@@ -414,8 +417,8 @@ _FIELDS: Mapping[int, tuple[int, ...]] = {
     RESET: (_BODY,),
     LEAVING: (_BODY,),
     CALL: (_NUMBER, _NUMBER, _TEXT, _TEXT, _NAME_OR_NIL, _TEXT, _PATH, _TRACE, _BIN, _BODY),
-    REPLY: (_NUMBER, _TEXT, _BODY),
-    ERROR: (_NUMBER, _TEXT, _TEXT, _BODY),
+    REPLY: (_NUMBER, _TEXT, _NUMBER, _BODY),
+    ERROR: (_NUMBER, _TEXT, _TEXT, _NUMBER, _BODY),
     CANCEL: (_NUMBER, _BODY),
     EVENT: (_TEXT, _TEXT, _REAL, _TRACE_OR_NIL, _BODY),
     CHUNK_OF: (_NUMBER, _NUMBER, _NUMBER, _BODY),
@@ -449,8 +452,9 @@ def _check(envelope: Any) -> None:
                 return
     elif envelope[0] == REPLY:
         if (
-            len(envelope) == 4 and type(envelope[1]) is int and 0 <= envelope[1] < 1 << 62
-            and type(envelope[2]) is str and type(envelope[3]) is bytes
+            len(envelope) == 5 and type(envelope[1]) is int and 0 <= envelope[1] < 1 << 62
+            and type(envelope[2]) is str and type(envelope[3]) is int and 0 <= envelope[3] < 1 << 62
+            and type(envelope[4]) is bytes
         ):
             return
     elif envelope[0] == ITEM:

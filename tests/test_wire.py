@@ -169,10 +169,18 @@ def test_the_end_of_a_stream_arrives_with_its_error_or_without() -> None:
     assert type(wire.read_end(through(wire.end(3, 0, errors.StoreError("full"))))[2]) is RemoteFailure
 
 
-@given(NUMBERS, BODIES, NAMES)
+@given(NUMBERS, BODIES, NAMES, st.integers(1, 100))
 @settings(deadline=None)
-def test_a_reply_arrives_as_it_was_sent(number: int, body: bytes, host: str) -> None:
-    assert wire.read_reply(through(wire.reply(number, Reply(body, None, host)))) == (number, Reply(body, None, host))
+def test_a_reply_arrives_as_it_was_sent(number: int, body: bytes, host: str, attempts: int) -> None:
+    answer = Reply(body, None, host, None, attempts)
+    assert wire.read_reply(through(wire.reply(number, answer))) == (number, answer)
+
+
+def test_an_error_says_how_many_attempts_it_took_and_whose_it_was_first() -> None:
+    error = errors.Overloaded("full", retry_after=0.1, began="yes", through="memory.add", extra=1)
+    reply = wire.read_reply(through(wire.reply(3, Reply(error=error, attempts=4))))[1]
+    assert reply.attempts == 4 and reply.error is not None
+    assert reply.error.details == {"retry_after": 0.1, "began": "yes", "through": "memory.add"}
 
 
 @given(st.builds(Event, NAMES, BODIES, NAMES, st.floats(-1e14, 1e14), st.none() | TRACES))
@@ -223,7 +231,7 @@ def test_a_subclass_arrives_as_the_class_of_its_code() -> None:
 
 def test_an_error_of_a_code_from_the_future_is_a_remote_failure_of_that_type() -> None:
     body = encode({"message": "later", "type": "x", "error_id": "pc2-000001", "self": 1, "message2": 2})
-    _, reply = wire.read_reply(through(msgpack.packb([8, 1, "pc2", "from_the_future", body])))
+    _, reply = wire.read_reply(through(msgpack.packb([8, 1, "pc2", "from_the_future", 1, body])))
     assert type(reply.error) is RemoteFailure
     assert reply.error.details == {"type": "from_the_future", "error_id": "pc2-000001"}
 
@@ -244,13 +252,13 @@ def test_a_long_message_is_cut() -> None:
 
 @pytest.mark.parametrize("body", [b"", b"\xc1", b"\x01", encode(["a"]), b"\x81\x01\x01"])
 def test_an_error_whose_body_is_none_still_ends_its_call(body: bytes) -> None:
-    number, reply = wire.read_reply(through(msgpack.packb([8, 3, "pc2", "unavailable", body])))
+    number, reply = wire.read_reply(through(msgpack.packb([8, 3, "pc2", "unavailable", 1, body])))
     assert number == 3
     assert type(reply.error) is ProtocolError
 
 
 def test_an_error_without_a_message_shows_its_code() -> None:
-    _, reply = wire.read_reply(through(msgpack.packb([8, 3, "pc2", "unavailable", encode({})])))
+    _, reply = wire.read_reply(through(msgpack.packb([8, 3, "pc2", "unavailable", 1, encode({})])))
     assert str(reply.error) == "unavailable"
 
 
@@ -385,7 +393,7 @@ def test_what_is_no_frame_is_refused(items: Any) -> None:
 
 
 @pytest.mark.parametrize("envelope", [
-    [7, 1, "x" * 2049, b""], [7, 1, "x", bytes(65_537)], [10, "a", "b", 1.0, None, bytes(65_537)],
+    [7, 1, "x" * 2049, 1, b""], [7, 1, "x", 1, bytes(65_537)], [10, "a", "b", 1.0, None, bytes(65_537)],
 ])
 def test_what_is_too_long_for_a_frame_is_refused(envelope: list[Any]) -> None:
     with pytest.raises(ProtocolError, match="exceeds max_"):
@@ -400,7 +408,7 @@ def test_only_what_has_a_body_of_somebodys_travels_in_chunks() -> None:
             with pytest.raises(ProtocolError, match="may not travel in chunks"):
                 wire.decode_envelope(envelope)
     big = wire.reply(1, Reply(bytes(1_000_000)))
-    assert len(wire.decode_envelope(bytearray(big))[3]) == 1_000_000
+    assert len(wire.decode_envelope(bytearray(big))[-1]) == 1_000_000
 
 
 def test_another_version_is_named_in_the_refusal() -> None:

@@ -73,10 +73,11 @@ async def _called(
         trace = Trace.new(sampled=sampled)
         reply, elapsed = await operator.timed(target, arguments, host=to_host, trace=trace)
     try:
-        return {"result": reply.value(), "host": reply.host, "attempts": 1, "elapsed_ms": elapsed,
+        return {"result": reply.value(), "host": reply.host, "attempts": reply.attempts, "elapsed_ms": elapsed,
                 "trace_id": trace.trace_id.hex()}
     except MeshError as error:
-        return Failure(error, target, reply.host or None, elapsed, trace.trace_id.hex())
+        return Failure(error, target, reply.host or None, elapsed, trace.trace_id.hex(),
+                       reply.attempts)
 
 
 async def _schema(operator: Operator, target: str, to_host: str | None) -> Mapping[str, Any] | None:

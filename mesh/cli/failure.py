@@ -8,7 +8,7 @@ from typing import Any
 
 from mesh.cli.scope import Scope
 from mesh.cli.screen import document
-from mesh.errors import MeshError
+from mesh.errors import ALWAYS, MeshError
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +23,7 @@ class Failure:
     host: str | None = None
     elapsed_ms: float | None = None
     trace_id: str | None = None
+    attempts: int = 1
 
     def show(self, scope: Scope) -> int:
         """Print it as a document and return the exit code; for people, raise it instead."""
@@ -33,14 +34,15 @@ class Failure:
 
     def told(self) -> dict[str, Any]:
         """Return the document."""
-        return {"ok": False, "error": self._error(), "elapsed_ms": self.elapsed_ms, "trace_id": self.trace_id}
+        return {"ok": False, "error": self._error(), "attempts": self.attempts,
+                "elapsed_ms": self.elapsed_ms, "trace_id": self.trace_id}
 
     def _error(self) -> dict[str, Any]:
         error = self.error
         service, _, operation = self.target.partition(".")
         return {"code": error.code or _code(type(error)), "message": error.message, "service": service,
                 "operation": operation or None, "host": self.host, "retryable": error.retryable,
-                **{name: error.details[name] for name in error.carries if name in error.details}}
+                **{name: error.details[name] for name in (*ALWAYS, *error.carries) if name in error.details}}
 
 
 def _code(kind: type[MeshError]) -> str:

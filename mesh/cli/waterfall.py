@@ -44,6 +44,7 @@ class Step:
     work_started: float | None = None
     work: float | None = None
     waited: float = 0.0
+    attempts: int = 1
     error: str | None = None
     hole: str | None = None
 
@@ -87,7 +88,9 @@ class _Builder:
         self._works: dict[str, Row] = {}
         for row in rows:
             self._sampled = self._sampled and row["sampled"]
-            (self._calls if row["kind"] == "call" else self._works).setdefault(row["span_id"], row)
+            known = self._calls if row["kind"] == "call" else self._works
+            if known.get(row["span_id"], row)["error"] is not None or row["span_id"] not in known:
+                known[row["span_id"]] = row  # of several attempts the one that was answered
         self._left = dict.fromkeys(sorted({**self._calls, **self._works}, key=self._began))
         self._below: dict[str, list[str]] = {}
         for span_id in self._left:
@@ -123,6 +126,9 @@ class _Builder:
                     None if work is None else work["host"], told["kind"], depth,
                     error=told["error"] or (call["error"] if call else None))
         if call is not None:
+            step.attempts = call.get("attempts", 1)
+            if step.attempts > 1 and call["error"] is None:
+                step.error = None  # that of an earlier attempt
             step.started, step.duration = call["started"] + shift, call["duration"]
         if work is not None:
             shift = self._place(step, call, work, above, shift)

@@ -24,6 +24,7 @@ from mesh.errors import (
     RemoteFailure,
     Unavailable,
     UnknownOperation,
+    raised_by,
 )
 from mesh.message import Event, Reply, Request, decode
 from mesh.policy.measure import CallStats
@@ -194,7 +195,7 @@ class Resident:
     async def _caught(self, error: Exception, request: Request) -> MeshError:
         """Turn what a method raised into the error its caller gets; what is this agent's fault is reported."""
         if isinstance(error, MeshError) and error.code and not isinstance(error, InvalidResult):
-            return error
+            return raised_by(error)
         error_id = await self._landlord.failed(error, request.operation, request.trace.trace_id.hex())
         if isinstance(error, InvalidResult):
             return error

@@ -19,6 +19,7 @@ from mesh import (
     RemoteFailure,
     Unavailable,
     UnknownOperation,
+    UnknownService,
     operation,
 )
 from mesh.agent.agent import bound
@@ -82,6 +83,10 @@ class Answering(Plain):
     @operation
     async def again(self) -> Any:
         return await self.request("plain.again")
+
+    @operation
+    async def passes_on(self, target: str, kind: str) -> Any:
+        return await self.request(target, kind=kind)
 
     @operation
     async def left(self) -> float | None:
@@ -163,8 +168,20 @@ async def test_an_error_of_the_mesh_arrives_as_it_is(mesh: InMemoryMesh) -> None
     await mesh.add("plain", answering())
     with pytest.raises(Unavailable, match="the camera is off") as caught:
         await mesh.request("plain.fail", kind="unavailable")
-    assert caught.value.details == {"retry_after": 7.0} and caught.value.__traceback__ is not None
+    assert caught.value.details == {"retry_after": 7.0, "began": "yes"} and caught.value.__traceback__ is not None
     assert mesh.reports == []
+
+
+@in_mesh
+async def test_an_error_that_is_passed_on_says_whose_it_was_and_that_this_call_had_begun(mesh: InMemoryMesh) -> None:
+    for service in ("plain", "other", "third"):
+        await mesh.add(service, answering())
+    with pytest.raises(Unavailable, match="the camera is off") as caught:
+        await mesh.request("other.passes_on", target="plain.fail", kind="unavailable")
+    assert caught.value.details == {"retry_after": 7.0, "began": "yes", "through": "plain.fail"}
+    with pytest.raises(UnknownService) as unknown:
+        await mesh.request("other.passes_on", target="nobody.fail", kind="")
+    assert (unknown.value.details["began"], unknown.value.details["through"]) == ("yes", "nobody.fail")
 
 
 @pytest.mark.parametrize(("kind", "type_name", "message"), [

@@ -260,7 +260,7 @@ async def test_a_typed_error_in_the_middle_comes_after_the_items_before_it(mesh:
     assert [await anext(stream), await anext(stream)] == [1, 2]
     with pytest.raises(Unavailable, match="no more memory") as caught:
         await anext(stream)
-    assert caught.value.details == {"retry_after": 3.0}
+    assert caught.value.details == {"retry_after": 3.0, "began": "yes"}
     assert await rest(stream) == []
     assert mesh.reports == []
 

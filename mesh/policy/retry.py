@@ -1,0 +1,84 @@
+"""Ask again when that is safe, may help, is in time, and within the budget.
+
+Rules this file holds to:
+- What may be done once is asked once: again only what provably never began, or an idempotent operation's call that was
+  lost on the way.
+- The nearest caller asks again. An error that an operation passes on from what it called itself says so (`through`):
+  there the nearest caller was that operation, and if each caller in a chain of four tried three times, the last would
+  be asked 27 times.
+- Nobody waits longer than `most_s` or past the deadline: an error that nothing can be done about is told at once.
+- A stream is asked for again until it is open.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from random import Random
+from typing import Protocol
+
+from mesh.clock import Clock
+from mesh.errors import MeshError, through
+from mesh.message import Handler, Reply, Request
+from mesh.policy.budget import Budget
+
+NEVER_BEGAN = frozenset({"unavailable", "circuit_open", "overloaded", "rate_limited"})
+
+
+class RetryRule(Protocol):
+    """What the config says of retries; times in seconds."""
+
+    attempts: int
+    first_s: float
+    factor: float
+    most_s: float
+
+
+def may_repeat(error: MeshError, idempotent: bool) -> bool:
+    """Tell whether a call that ended so can be made again without being done twice."""
+    if through(error) is not None:
+        return False
+    began = error.details.get("began", "no" if error.code in NEVER_BEGAN else "unknown")
+    return (error.code in NEVER_BEGAN or error.code == "unreachable") and (idempotent or began == "no")
+
+
+def wait_before(rule: RetryRule, attempts: int, error: MeshError, left: float, draw: float) -> float | None:
+    """Return the seconds to wait before the next of `attempts` made, None if there is none.
+
+    `left` are the seconds to the deadline and `draw` a number below 1: exponential backoff with full jitter
+    (aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter), on top of what the error asks for.
+    """
+    if attempts >= rule.attempts:
+        return None
+    asked = error.details.get("retry_after") or 0.0
+    if type(asked) not in (int, float) or not 0.0 <= asked <= rule.most_s:
+        return None
+    wait = float(asked) + draw * min(rule.most_s, rule.first_s * rule.factor ** (attempts - 1))
+    return wait if wait < left else None
+
+
+def retry(
+    rule: RetryRule, budget: Budget, idempotent: Callable[[], bool], clock: Clock, random: Random, inner: Handler
+) -> Handler:
+    """Return `inner`, asked again where `rule` allows it; a reply says how many attempts it took.
+
+    `idempotent` tells what is known of the operation when it matters.
+    """
+
+    async def handle(request: Request) -> Reply:
+        budget.calls += 1
+        reply = await inner(request)
+        return reply if reply.error is None else await again(request, reply)
+
+    async def again(request: Request, reply: Reply) -> Reply:
+        attempts = 1
+        while reply.error is not None and may_repeat(reply.error, idempotent()):
+            now = clock.monotonic()
+            wait = wait_before(rule, attempts, reply.error, request.deadline - now, random.random())
+            if wait is None or not budget.take(now):
+                break
+            await clock.sleep(wait)
+            attempts += 1
+            reply = await inner(request)
+        return reply if attempts == 1 else reply._replace(attempts=attempts)
+
+    return handle
