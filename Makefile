@@ -3,7 +3,7 @@
 BIN := .venv/bin
 EXTRAS := fast,http,tracing,nlp,dev
 
-.PHONY: install up down test lint bench docs screens clean
+.PHONY: install up down test lint bench soak docs screens clean
 
 install: .venv/.installed
 
@@ -42,6 +42,16 @@ bench: install
 	@$(BIN)/python -m benchmarks.death
 	@$(BIN)/python -m benchmarks.idle
 	@$(BIN)/python -m benchmarks.recall
+
+# The fault matrix with seed after seed, restarts over and over, and examples that no run has tried before.
+HOURS ?= 0
+MINUTES ?= 10
+SOAK = $(shell expr $(HOURS) '*' 60 '|' $(MINUTES))
+
+soak: install
+	@$(BIN)/python -m benchmarks.faults --minutes $(SOAK) --seed "$$(date +%s)"
+	@$(BIN)/python -m benchmarks.soak --restarts $$(expr $(SOAK) '*' 20)
+	@MESH_HYPOTHESIS=explore $(BIN)/python -m pytest -n 2 --dist loadfile -m hypothesis
 
 docs: install
 	@$(BIN)/python tools/settings_reference.py --write
