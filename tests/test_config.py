@@ -9,8 +9,19 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from mesh.config import ISOLATION, Dependency, Limits, MeshConfig, apply_overrides, find_root, findings, load
+from mesh.config import (
+    ISOLATION,
+    Dependency,
+    Limits,
+    MeshConfig,
+    RestartsConfig,
+    apply_overrides,
+    find_root,
+    findings,
+    load,
+)
 from mesh.errors import ConfigError
+from mesh.restart import Terms
 
 HOSTS = """\
 mesh: home
@@ -276,6 +287,16 @@ class TestOverrides:
         with pytest.raises(ConfigError, match="or `process` or `auto`, found 'cloud'"):
             apply_overrides(clock, {ISOLATION: "cloud"})
 
+    def test_how_it_is_restarted_is_changed_like_its_limits(self, project: Path) -> None:
+        clock = loaded(project).agents["clock"]
+        changed = apply_overrides(clock, {"restart": "temporary", "restarts.budget": 9, "restarts.delays_s": [1.0]})
+        assert (changed.restart, changed.restarts.budget, changed.restarts.delays_s) == ("temporary", 9, [1.0])
+        assert changed.restarts.terms() == Terms(delays=(1.0,), budget=9) and changed.settings == clock.settings
+        for key, value in (("restart", "often"), ("restarts.budget", -1), ("restarts.delays_s", []),
+                           ("restarts.delays_s", [0.0]), ("restarts.within_s", 0.5), ("restarts.most", 5)):
+            with pytest.raises(ConfigError, match=key.replace(".", r"\.")):
+                apply_overrides(clock, {key: value})
+
     def test_a_key_with_a_hole_is_refused(self, project: Path) -> None:
         with pytest.raises(ConfigError, match=r"'a\.\.b' is no key of the settings of clock"):
             apply_overrides(loaded(project).agents["clock"], {"a..b": 1})
@@ -300,6 +321,7 @@ def test_every_value_says_where_it_came_from(project: Path) -> None:
         "limits.start_s": "default",
         "limits.stop_s": "default",
         **dict.fromkeys(("limits.memory_mb", "limits.cpu_s", "limits.open_files", "limits.stuck_s"), "default"),
+        "restart": "default", **{f"restarts.{name}": "default" for name in RestartsConfig.model_fields},
         "settings.results": "environment production (config/agents/clock.yaml:12)",
         "settings.engine.model": "override",
         "settings.engine.timeout_s": "config/agents/clock.yaml:9",

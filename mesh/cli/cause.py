@@ -136,12 +136,24 @@ def _cell(host: str, cell: Row, now: float) -> Iterator[Sentence]:
     since = next((row["time"] for row in reversed(cell["history"]) if row["state"] == cell["state"]), None)
     age = f" for {duration(max(0.0, now - since))}" if since is not None else ""
     yield Sentence(host, f"{cell['state']}{age}{reason}", cell["state"] not in SERVING or bool(reason))
-    yield Sentence("", f"{_many(cell['restarts'], 'restart')}, {cell['failures']} of {cell['budget']} failures in the "
-                       f"last minute; {cell['inbox']} calls in the inbox; {_many(cell['calls'], 'call')} answered, "
-                       f"{cell['errors']} with an error", cell["failures"] > 0 or _crowded(cell))
+    answered = f"{_many(cell['calls'], 'call')} answered, {cell['errors']} with an error"
+    yield Sentence("", f"{_restarts(cell)}; {cell['inbox']} calls in the inbox; {answered}",
+                   cell["failures"] > 0 or _crowded(cell))
     steps = list(cell["history"])[-SHOWN:]
     if len(steps) > 1:
         yield Sentence("", "before: " + " → ".join(f"{moment(row['time'])} {row['state']}" for row in steps))
+
+
+def _restarts(cell: Row) -> str:
+    """Return how often a cell was started again, when it will be, and what is left of its budget."""
+    kind = "" if cell["restart"] == "permanent" else f" (restart: {cell['restart']})"
+    soon = "" if cell["next_start_s"] is None else f", the next in {cell['next_start_s']:g} s"
+    return (f"{_many(cell['restarts'], 'restart')}{kind}{soon}, {cell['failures']} of {cell['budget']} failures in the "
+            f"last {_window(cell)}")
+
+
+def _window(cell: Row) -> str:
+    return "minute" if cell["window_s"] == 60 else f"{cell['window_s']:g} s"
 
 
 def _needs(facts: Facts) -> Iterator[Sentence]:
@@ -296,7 +308,7 @@ def _reached(facts: Facts, serving: Sequence[str], causes: Mapping[str, str]) ->
                               "mesh top shows who calls, limits: concurrency lets it do more at a time")
         if cell["failures"]:
             return Conclusion(f"{service} on {host} is up again after {_many(cell['failures'], 'failure')} in the last "
-                              f"minute (last: {cell['last_error']})")
+                              f"{_window(cell)} (last: {cell['last_error']})")
     if facts.registry.get("state") == "unreachable":
         return Conclusion(f"{service} can be called; the registry is away, so hosts that come or go are not seen: "
                           f"start it (mesh up --host {facts.config.registry.host})")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
 from typing import Any
 
 from mesh.cli.agents import isolation
@@ -59,8 +60,19 @@ def _print(told: Row) -> None:
                            for row in told.get("models", ())])
     _print_rows("settings", [f"{row['key']} = {_value(row['value'])}  ({row['origin']})" for row in told["settings"]])
     origin = told["origin"]
+    _print_rows("supervision", list(_supervision(told, origin)))
     _print_rows("limits", [f"{key} = {value}  ({origin.get(f'limits.{key}', 'default')})"
                            for key, value in told["limits"].items()])
+
+
+def _supervision(told: Row, origin: Row) -> Iterator[str]:
+    """Yield when, how often and how soon it is started again, and how much of that is used up."""
+    said = dict(told["supervision"])
+    yield f"restart = {said.pop('restart')}  ({origin.get('restart', 'default')})"
+    for key, value in said.items():
+        yield f"restarts.{key} = {value}  ({origin.get(f'restarts.{key}', 'default')})"
+    soon = "" if told["next_start_s"] is None else f", the next start in {told['next_start_s']:g} s"
+    yield f"failed {told['failures']} of {told['budget']} times in the last {told['window_s']:g} s{soon}"
 
 
 def _place(told: Row) -> str:

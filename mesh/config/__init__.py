@@ -19,6 +19,7 @@ from mesh.config.model import (
     MeshConfig,
     RedisConfig,
     RegistryConfig,
+    RestartsConfig,
     Rung,
     StateConfig,
 )
@@ -43,6 +44,7 @@ __all__ = [
     "Policies",
     "RedisConfig",
     "RegistryConfig",
+    "RestartsConfig",
     "Rules",
     "Rung",
     "Severity",

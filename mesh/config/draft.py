@@ -14,7 +14,7 @@ from typing import Any
 from mesh.address import nearest
 from mesh.config.findings import Finding, found
 from mesh.config.layers import Layers
-from mesh.config.model import AgentSpec, Dependency, HostConfig, Limits, MeshConfig, RegistryConfig
+from mesh.config.model import AgentSpec, Dependency, HostConfig, Limits, MeshConfig, RegistryConfig, RestartsConfig
 from mesh.config.project import (
     AGENTS_FOLDER,
     HOSTS_FILE,
@@ -33,7 +33,8 @@ from mesh.config.variables import read as read_variables
 CLASS = re.compile(r"(?P<file>.+\.py):(?P<name>[^\W\d]\w*)\Z")
 
 _DEFAULTS: Mapping[str, str] = {
-    **dict.fromkeys(("hosts", "required", "depends_on", "isolation"), "default"),
+    **dict.fromkeys(("hosts", "required", "depends_on", "isolation", "restart"), "default"),
+    **{f"restarts.{name}": "default" for name in RestartsConfig.model_fields},
     **{f"limits.{name}": "default" for name in Limits.model_fields},
 }
 
@@ -124,6 +125,8 @@ def _spec(root: Path, service: str, section: AgentSection, layers: Layers) -> Ag
         required=section.required,
         depends_on=tuple(Dependency(service=entry.service, soft=entry.soft) for entry in section.depends_on),
         isolation=section.isolation,
+        restart=section.restart,
+        restarts=section.restarts,
         limits=section.limits,
         policies=section.policies,
         settings=section.settings,

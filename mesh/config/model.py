@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from mesh.config.policies import Policies
+from mesh.restart import BUDGET, DELAYS, QUIET, START_FAILURES, WINDOW, Terms
 
 Security = Literal["curve", "none"]
 Store = Literal["sqlite", "redis"]
 Rung = Literal["coroutine", "thread", "process"]
 Isolation = Literal["coroutine", "thread", "process", "auto"]
+Restart = Literal["permanent", "transient", "temporary"]
+Strategy = Literal["one_for_one", "one_for_all", "rest_for_one"]
 
 DEFAULT_ENVIRONMENT = "development"
 
@@ -44,6 +47,26 @@ class Limits(Frozen):
     stuck_s: float = Field(
         default=60.0, gt=0, description="Seconds the loop of its process may stand still before it is restarted."
     )
+
+
+class RestartsConfig(Frozen):
+    """How soon and how often an agent is started again."""
+
+    budget: int = Field(default=BUDGET, ge=0, le=1000, description="Restarts within `within_s`; one more failure "
+                                                                  "quarantines it.")
+    within_s: float = Field(default=WINDOW, ge=1, le=86400, description="Seconds for which a failure counts.")
+    delays_s: list[Annotated[float, Field(ge=0.01, le=3600)]] = Field(
+        default=list(DELAYS), min_length=1, max_length=20,
+        description="Seconds before each restart, ± 20 %; the last one stays.",
+    )
+    starts: int = Field(default=START_FAILURES, ge=1, le=1000,
+                        description="Failures before it was ever ready that quarantine it.")
+    quiet_s: float = Field(default=QUIET, ge=1, le=86400,
+                           description="Seconds without a failure after which delays and failed starts count anew.")
+
+    def terms(self) -> Terms:
+        """Return them as what decides takes them."""
+        return Terms(tuple(self.delays_s), self.budget, self.within_s, self.starts, self.quiet_s)
 
 
 class Dependency(Frozen):
@@ -191,6 +214,8 @@ class AgentSpec(Frozen):
     required: bool = False
     depends_on: tuple[Dependency, ...] = ()
     isolation: Isolation = "coroutine"
+    restart: Restart = "permanent"
+    restarts: RestartsConfig = RestartsConfig()
     limits: Limits = Limits()
     policies: Policies = Policies()
     settings: dict[str, Any] = Field(default_factory=dict)

@@ -1,7 +1,8 @@
 """What operators change while the mesh runs: the keys they may name, and how their values lie over a file's.
 
 A key names a setting (`results`, `engine.timeout_s`), or what the mesh itself reads: `limits.inbox`, `isolation`,
-`policies.retry.attempts`. A setting whose own name begins like one of those is written with `settings.` in front.
+`restart`, `restarts.budget`, `policies.retry.attempts`. A setting whose own name begins like one of those is written
+with `settings.` in front.
 """
 
 from __future__ import annotations
@@ -18,13 +19,14 @@ from mesh.errors import ConfigError
 SETTINGS = "settings"
 ISOLATION = "isolation"
 OVERRIDE = "override"
-_SECTIONS = ("limits", "policies")
+_SECTIONS = ("limits", "restarts", "policies")
+_SINGLE = ("restart", ISOLATION)
 
 
 def config_key(key: str) -> str:
     """Return the key in an agent's file that an override `key` stands for: `settings.results` for `results`."""
     first = key.partition(".")[0]
-    return key if first in (SETTINGS, *_SECTIONS, ISOLATION) else f"{SETTINGS}.{key}"
+    return key if first in (SETTINGS, *_SECTIONS, *_SINGLE) else f"{SETTINGS}.{key}"
 
 
 def override_key(key: str) -> str:
@@ -39,7 +41,8 @@ def apply_overrides(spec: AgentSpec, overrides: Mapping[str, Any]) -> AgentSpec:
     Apply to the spec that `load` returned without overrides: what is no longer overridden is then as the files say.
     Values of settings are not checked here: only the agent's class knows them.
     """
-    values: dict[str, Any] = {SETTINGS: spec.settings, "limits": spec.limits.model_dump(), "isolation": spec.isolation,
+    values: dict[str, Any] = {SETTINGS: spec.settings, "limits": spec.limits.model_dump(), "restart": spec.restart,
+                              "restarts": spec.restarts.model_dump(), ISOLATION: spec.isolation,
                               "policies": spec.policies.model_dump(exclude_unset=True)}
     origin = dict(spec.origin)
     for key, value in overrides.items():
@@ -50,11 +53,11 @@ def apply_overrides(spec: AgentSpec, overrides: Mapping[str, Any]) -> AgentSpec:
         values = _put(values, steps, value)
         origin = {known: text for known, text in origin.items() if not _covers(full, known)}
         origin[full] = OVERRIDE
-    cell, wrong = check(AgentSection, {key: values[key] for key in (*_SECTIONS, ISOLATION)}, _nowhere)
+    cell, wrong = check(AgentSection, {key: values[key] for key in (*_SECTIONS, *_SINGLE)}, _nowhere)
     if wrong:
         raise ConfigError("\n".join(f"{spec.service}: {_told(finding)}" for finding in wrong))
-    return spec.model_copy(update={"settings": values[SETTINGS], "limits": cell.limits, "policies": cell.policies,
-                                   "isolation": cell.isolation, "origin": origin})
+    changed = {key: getattr(cell, key) for key in (*_SECTIONS, *_SINGLE)}
+    return spec.model_copy(update={**changed, "settings": values[SETTINGS], "origin": origin})
 
 
 def _nowhere(_: object) -> Place:

@@ -18,6 +18,8 @@ from mesh.config.model import (
     Limits,
     Logs,
     Notify,
+    Restart,
+    RestartsConfig,
     Security,
     StateConfig,
     Store,
@@ -127,6 +129,13 @@ class AgentSection(Section):
         default="coroutine", description="`coroutine` on the host's event loop; `thread` for libraries that block; "
         "`process` for those that hold the interpreter, crash or leak; `auto` begins as a coroutine and moves it "
         "when it holds the loop or crashes."
+    )
+    restart: Restart = Field(
+        default="permanent", description="`permanent` is started again after any end; `transient` after a crash, not "
+        "when it ends by itself with `sys.exit()`; `temporary` never."
+    )
+    restarts: RestartsConfig = Field(
+        default=RestartsConfig(), description="How soon and how often it is started again after a failure."
     )
     limits: Limits = Field(default=Limits(), description="What its cell may take up.")
     policies: Policies = Field(default=Policies(), description="What is wrapped around calls of it, by whomever.")

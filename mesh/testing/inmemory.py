@@ -17,7 +17,7 @@ from typing import Any, Self
 
 from mesh.agent.agent import Agent
 from mesh.client import Client
-from mesh.config import AgentSpec, Budget, ConnectionsConfig, Limits, Policies, find_root, load
+from mesh.config import AgentSpec, Budget, ConnectionsConfig, Limits, Policies, RestartsConfig, find_root, load
 from mesh.connections import Connections, Target
 from mesh.directory import Directory
 from mesh.errorbus import ErrorDetail, Severity, describe, make_id, topic_of
@@ -106,14 +106,16 @@ class InMemoryMesh:
     async def add(
         self, service: str, agent: type[Agent] | str | None = None, *, host: str | None = None,
         settings: Mapping[str, Any] | None = None, isolation: str = "coroutine",
-        limits: Mapping[str, Any] | None = None, policies: Mapping[str, Any] | None = None,
+        limits: Mapping[str, Any] | None = None, policies: Mapping[str, Any] | None = None, restart: str = "permanent",
+        restarts: Mapping[str, Any] | None = None,
     ) -> Cell:
         """Start an agent and return its cell, once it has settled.
 
         `agent` is a class, or `path/to/file.py:Class`, or None for the one in the project's `config/agents/`;
-        `settings`, `limits` and `policies` are what that file could say of them.
+        `settings`, `limits`, `policies`, `restart` and `restarts` are what that file could say of them.
         """
         spec, load_class = self._spec(service, agent, host, dict(settings or {}), isolation)
+        spec = spec.model_copy(update={"restart": restart, "restarts": RestartsConfig(**restarts or {})})
         if limits:
             spec = spec.model_copy(update={"limits": Limits(**{**spec.limits.model_dump(), **limits})})
         if policies:

@@ -18,6 +18,7 @@ def test_the_document_has_operations_with_schemas_and_settings_with_origins(mesh
     assert [row["pattern"] for row in told["subscriptions"]] == ["lamp.switch"]
     assert [(row["host"], row["state"]) for row in told["instances"]] == [("pc2", "ready")]
     assert told["limits"]["concurrency"] == 1
+    assert told["supervision"]["restart"] == "permanent" and told["supervision"]["budget"] == 5
 
 
 def test_people_see_signatures_and_origins(mesh: Project) -> None:
@@ -27,6 +28,8 @@ def test_people_see_signatures_and_origins(mesh: Project) -> None:
     assert f"{shine}\n        Shine for somebody." in text and "blow(why: str) -> None\n" in text
     assert "colour = red  (config/agents/torch.yaml:" in text and "concurrency = 1  (config/agents/torch.yaml:" in text
     assert "lamp.switch → switched" in text and "\n  agents/torch.py:It, coroutine\n" in text
+    assert "\n    restart = permanent  (default)\n    restarts.budget = 5  (default)\n" in text
+    assert "\n    failed 0 of 5 times in the last 60 s\n" in text
     assert "torch (soft)" in run(mesh.root, "describe", "request_coordinator").out
 
 

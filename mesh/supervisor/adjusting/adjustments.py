@@ -1,7 +1,8 @@
 """How a change of configuration reaches the cells of a host: as gently as what changed allows.
 
-What only the cell reads (`limits`) counts at once. Settings are handed to the agent's `on_config`; an agent without it,
-or another isolation, is renewed, which loses no call. Whoever refuses the change by an error stays as it was.
+What only the cell reads (`limits`, `restart`, `restarts`) counts at once. Settings are handed to the agent's
+`on_config`; an agent without it, or another isolation, is renewed, which loses no call. Whoever refuses the change by
+an error stays as it was.
 """
 
 from __future__ import annotations
@@ -126,4 +127,4 @@ class Adjustments:
 
 def _parts(spec: AgentSpec) -> tuple[Any, ...]:
     """Return what counts of a spec for an agent that runs."""
-    return spec.settings, spec.limits, spec.policies, spec.isolation
+    return spec.settings, spec.limits, spec.restart, spec.restarts, spec.policies, spec.isolation

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from mesh.config import AgentSpec, Limits, override_key
+from mesh.config import AgentSpec, Limits, RestartsConfig, override_key
 
 Row = dict[str, Any]
 Schema = Mapping[str, Any]
@@ -14,7 +14,7 @@ HIDDEN = "**********"
 
 
 def setting_rows(spec: AgentSpec, filed: AgentSpec, settings: Mapping[str, Any], schema: Schema) -> list[Row]:
-    """Return the rows of settings, limits and isolation.
+    """Return the rows of settings, limits, restarts and isolation.
 
     `spec` is in force, `filed` is what files and environment say, `settings` are those the agent runs with and `schema`
     is that of its `Config`. A row has `key`, `value`, `origin`, `default` (None where there is none), `override`, and
@@ -22,10 +22,10 @@ def setting_rows(spec: AgentSpec, filed: AgentSpec, settings: Mapping[str, Any],
     """
     rows = [_row(spec, filed, ("settings", *path), value, default)
             for path, value, default in _leaves(schema, schema.get("$defs", {}), settings, ())]
-    defaults = Limits().model_dump()
-    rows += [_row(spec, filed, ("limits", name), value, defaults[name]) for name, value in spec.limits]
-    isolation = AgentSpec.model_fields["isolation"].default
-    return [*rows, _row(spec, filed, ("isolation",), spec.isolation, isolation)]
+    for section, values, defaults in (("limits", spec.limits, Limits()), ("restarts", spec.restarts, RestartsConfig())):
+        rows += [_row(spec, filed, (section, name), value, getattr(defaults, name)) for name, value in values]
+    return [*rows, *(_row(spec, filed, (name,), getattr(spec, name), AgentSpec.model_fields[name].default)
+                     for name in ("restart", "isolation"))]
 
 
 def unknown_name(schema: Schema, path: Sequence[str]) -> tuple[str, list[str]] | None:

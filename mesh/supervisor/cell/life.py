@@ -5,11 +5,12 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Mapping
 from typing import Any
 
 from mesh.errorbus import kind_of
 from mesh.errors import MeshError
-from mesh.restart import Backoff, Restarts
+from mesh.restart import Backoff, Kind, Restarts
 from mesh.supervisor.cell.house import House
 from mesh.supervisor.cell.lifecycle import Lifecycle, State
 from mesh.supervisor.cell.runner import AgentExit
@@ -23,13 +24,15 @@ class Life:
     """Has the agent of a tenure run for as long as it is desired to, and starts it again within its budget.
 
     `settled` is set when it has come up, or has shown that it does not; `left_start` whenever it is not starting;
-    `turn` is held by who stops, renews or reconfigures the agent.
+    `next_start` is the moment of the next restart, None while none is due; `turn` is held by who stops, renews or
+    reconfigures the agent.
     """
 
     def __init__(self, tenure: Tenure, house: House) -> None:
         self.lifecycle = Lifecycle(State.STOPPED, "not started yet")
         self.restarts = 0
         self.last_error: str | None = None
+        self.next_start: float | None = None
         self.settled = asyncio.Event()
         self.left_start = asyncio.Event()
         self.history: deque[dict[str, Any]] = deque(maxlen=HISTORY)
@@ -62,7 +65,8 @@ class Life:
     def launch(self, *, by_operator: bool = False) -> None:
         """Start the agent, unless it runs or is about to; an operator's start renews the budget.
 
-        One that is stopping starts again when it has stopped; only an operator starts one in backoff or quarantine.
+        One that is stopping starts again when it has stopped; only an operator starts one in backoff or quarantine, or
+        one that has just ended for good.
         """
         self._desired = True
         if by_operator:
@@ -71,7 +75,7 @@ class Life:
             self.settled.clear()
         elif self.at_rest:
             self._begin(by_operator)
-        elif self.state in (State.BACKOFF, State.QUARANTINED) and by_operator:
+        elif self.state in (State.STOPPED, State.BACKOFF, State.QUARANTINED) and by_operator:
             self._end()
             self._begin(by_operator)
 
@@ -144,11 +148,16 @@ class Life:
     def crash(self, error: Exception) -> str:
         """Treat a running agent as crashed: what it answers ends, and it starts again within its budget.
 
-        Returns the error's id on the error bus; one that is stopping, or has crashed already, only reports it.
+        One that ended as it meant to, and is not to be started again then, stops instead. Returns the error's id on the
+        error bus; one that is stopping, or has crashed already, only reports it.
         """
-        if not self.state.serving:
+        if not self.state.serving or not self._desired:
             return self._house.report(error, severity="error", service=self._service)
         self._end()
+        if _normal(error) and not self._kind.returns(normal=True):
+            self._desired = False
+            self._tenure.task(self.stop(self._ended_by_itself(error)))
+            return self._tell_of_end(error)
         self._tenure.guard.cancel_all(ending(str(error)))
         delay, error_id = self._failed(error)
         self._course = self._tenure.task(self._recover(delay))
@@ -156,21 +165,52 @@ class Life:
         return error_id
 
     def _failed(self, error: Exception) -> tuple[float | None, str]:
-        """Note a crash and decide what follows: seconds until the next start, None to give up, and the error's id."""
+        """Note an end and decide what follows: seconds until the next start, None for no other, and the error's id."""
+        if not self._kind.returns(normal=_normal(error)):
+            return None, self._over(error)
         self.last_error = f"{kind_of(error)}: {error}"
         self._to(State.FAILED, self.last_error)
+        self._budget.terms = self._tenure.spec.restarts.terms()
         decision = self._budget.decide(self._house.clock.monotonic())
         if isinstance(decision, Backoff):
-            told = f"restart in {decision.delay:.1f} s (failure {decision.attempt} within a minute)"
+            told = (f"restart in {decision.delay:.1f} s (failure {decision.attempt} within "
+                    f"{_span(self._budget.terms.window)})")
             self._to(State.BACKOFF, f"{self.last_error}; {told}")
+            self.next_start = self._house.clock.monotonic() + decision.delay
         else:
             told = f"quarantined: {decision.reason}; `mesh agent start {self._service}` tries again"
             self._to(State.QUARANTINED, f"{decision.reason}; last error: {self.last_error}")
         error_id = self._house.report(error, severity="error" if isinstance(decision, Backoff) else "critical",
                                       service=self._service, decision=told,
                                       occasion="error" if isinstance(decision, Backoff) else "quarantine",
-                                      context=error.details if isinstance(error, MeshError) else None)
+                                      context=_context(error))
         return (decision.delay if isinstance(decision, Backoff) else None), error_id
+
+    @property
+    def _kind(self) -> Kind:
+        return Kind(self._tenure.spec.restart)
+
+    def _over(self, error: Exception) -> str:
+        """Note an end after which it is not started again; returns the error's id."""
+        self._desired = False
+        if _normal(error):
+            self._to(State.STOPPED, self._ended_by_itself(error))
+            return self._tell_of_end(error)
+        self.last_error = f"{kind_of(error)}: {error}"
+        self._to(State.FAILED, self.last_error)
+        self._to(State.STOPPED, f"{self.last_error}; not started again (restart: {self._kind})")
+        return self._house.report(error, severity="error", service=self._service, decision=self._stays_stopped(),
+                                  context=_context(error))
+
+    def _tell_of_end(self, error: Exception) -> str:
+        return self._house.report(self._ended_by_itself(error), severity="info", service=self._service,
+                                  decision=self._stays_stopped(), occasion=None)
+
+    def _ended_by_itself(self, error: Exception) -> str:
+        return f"it ended by itself: {error} (restart: {self._kind})"
+
+    def _stays_stopped(self) -> str:
+        return f"not started again, as `restart: {self._kind}` says; `mesh agent start {self._service}` does"
 
     async def _recover(self, delay: float | None) -> None:
         await self._tenure.close()
@@ -216,6 +256,7 @@ class Life:
         self.serving = state.serving
         self.history.append({"time": self._house.clock.time(), "state": state.value, "reason": reason})
         self._tenure.moving = False
+        self.next_start = None
         if state is State.STARTING:
             self.left_start.clear()
         else:
@@ -225,3 +266,15 @@ class Life:
         elif state in (State.STOPPED, State.QUARANTINED):
             self._tenure.inbox.release()
         self._house.changed(self._service)
+
+
+def _normal(error: Exception) -> bool:
+    return isinstance(error, AgentExit) and error.normal
+
+
+def _context(error: Exception) -> Mapping[str, Any] | None:
+    return error.details if isinstance(error, MeshError) else None
+
+
+def _span(seconds: float) -> str:
+    return "a minute" if seconds == 60 else f"{seconds:g} s"

@@ -23,6 +23,7 @@ from mesh.supervisor.loop.hold import LIMIT
 
 THREADS = 8
 LEFT_SECONDS = 1.0
+INTERRUPTED = 130
 
 T = TypeVar("T")
 Code = Coroutine[Any, Any, Any] | AsyncGenerator[Any, None]
@@ -31,7 +32,20 @@ Overran = Callable[[CallStats, Code, float], None]
 
 
 class AgentExit(MeshError):
-    """The agent's code tried to end the process; its cell counts as crashed."""
+    """The agent's code tried to end the process; its cell counts as crashed, unless it ended as it meant to."""
+
+    @property
+    def normal(self) -> bool:
+        """Tell whether it ended with exit code 0."""
+        return self.details.get("exit_code") == 0
+
+
+def exited(error: SystemExit | KeyboardInterrupt) -> AgentExit:
+    """Return what an agent's `sys.exit(...)` is to its cell; without a code, or with 0, it is a normal end."""
+    code = error.code if isinstance(error, SystemExit) else INTERRUPTED
+    told = f": {code}" if isinstance(code, str) else ""
+    return AgentExit(f"the agent's code raised {type(error).__name__}{told}",
+                     exit_code=code if isinstance(code, int) else 0 if code is None else 1)
 
 
 @types.coroutine
@@ -54,7 +68,7 @@ def billed(
         except StopIteration as end:
             return end.value
         except (SystemExit, KeyboardInterrupt) as error:
-            raise AgentExit(f"the agent's code raised {type(error).__name__}") from error
+            raise exited(error) from error
         finally:
             spent = perf_counter() - started
             stats.loop_seconds += spent
@@ -96,7 +110,7 @@ def poured(
                 except StopAsyncIteration:
                     return False
                 except (SystemExit, KeyboardInterrupt) as error:
-                    raise AgentExit(f"the agent's code raised {type(error).__name__}") from error
+                    raise exited(error) from error
                 _bill(coroutine, stats, overran, started)
                 waited = True
                 try:
@@ -282,4 +296,4 @@ def _guarded(function: Callable[..., T], *arguments: Any) -> T:
     try:
         return function(*arguments)
     except (SystemExit, KeyboardInterrupt) as error:
-        raise AgentExit(f"the agent's code raised {type(error).__name__}") from error
+        raise exited(error) from error

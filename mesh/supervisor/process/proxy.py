@@ -23,7 +23,7 @@ from mesh.supervisor.cell.runner import AgentExit
 from mesh.supervisor.cell.tenancy import Landlord, Offer
 from mesh.supervisor.process.nursery import SUPERVISOR, Nursery
 from mesh.supervisor.process.output import Output
-from mesh.supervisor.process.process import Process
+from mesh.supervisor.process.process import Process, words
 from mesh.transport.session import Session
 
 GOODBYE = 1.0
@@ -256,8 +256,9 @@ class Proxy:
     def _exit(self) -> AgentExit:
         if not self._process.ended.done():
             return AgentExit(f"the connection to the process of {self.service} is lost")
+        how = self._process.ended.result()
         told = {"output": self._process.output.tail, "stacks": self._stacks}
-        return AgentExit(f"the process of {self.service} ended: {self._process.ended.result()}",
+        return AgentExit(f"the process of {self.service} ended: {how}", **({"exit_code": 0} if how == words(0) else {}),
                          **{name: text for name, text in told.items() if text})
 
     def _dropped(self, count: int) -> None:

@@ -76,11 +76,18 @@ class Board:
             "isolation_set": cell.spec.isolation, "isolation_origin": cell.isolation_origin,
             "required": cell.spec.required, "incarnation": cell.incarnation, "pid": cell.pid,
             "memory_mb": cell.memory_mb,
+            "restart": cell.spec.restart, "failures": cell.failures, "budget": cell.spec.restarts.budget,
+            "window_s": cell.spec.restarts.within_s, "next_start_s": self._next_start(cell),
             "restarts": cell.restarts, "inbox": len(cell.inbox), "calls": cell.stats.calls,
             "errors": cell.stats.errors, "p50_ms": _ms(cell.stats.latency.quantile(0.5)),
             "p99_ms": _ms(cell.stats.latency.quantile(0.99)), "loop_ms": round(cell.stats.loop_seconds * 1000, 1),
             "reason": cell.lifecycle.reason or None, "last_error": cell.last_error,
         }
+
+    def _next_start(self, cell: Cell) -> float | None:
+        """Return in how many seconds a cell in backoff is started again."""
+        at = cell.life.next_start
+        return None if at is None else round(max(0.0, at - self._clock.monotonic()), 1)
 
     def top(self, leaving: bool) -> dict[str, Any]:
         """Return what `mesh top` makes its rates of: counts so far, at a moment of this host's clock."""
@@ -134,7 +141,8 @@ class Board:
             "subscriptions": [one.describe() for one in cell.offer.subscriptions],
             "timers": [timer.describe() for timer in cell.offer.timers],
             "depends_on": [{"service": one.service, "soft": one.soft} for one in spec.depends_on],
-            "settings": _settings(cell), "limits": spec.limits.model_dump(), "origin": dict(spec.origin),
+            "settings": _settings(cell), "limits": spec.limits.model_dump(),
+            "supervision": {"restart": spec.restart, **spec.restarts.model_dump()}, "origin": dict(spec.origin),
             "connections": [one.to_wire() for one in self._connections.figures() if cell.service in one.users],
             "models": self._models.lines(cell.service),
             "instances": [row.to_wire() for row in self._directory.instances(cell.service)],

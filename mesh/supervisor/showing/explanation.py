@@ -13,7 +13,6 @@ from mesh.clock import Clock
 from mesh.config import AgentSpec
 from mesh.directory import Directory
 from mesh.errors import MeshError
-from mesh.restart import BUDGET, WINDOW
 from mesh.supervisor.cell.cell import Cell
 from mesh.supervisor.cell.lifecycle import State
 from mesh.supervisor.errors.errorlog import ErrorLog
@@ -75,11 +74,10 @@ class Explanation:
         return {name: row[name] for name in ("host", "state", "reason", "incarnation", "operations")}
 
     def _cell(self, cell: Cell, row: Row) -> Row:
-        """Return the cell's row with what came before, what is left of its budget, and what it depends on."""
+        """Return the cell's row with what came before, and what it depends on."""
         return {
             **row, "concurrency": cell.spec.limits.concurrency, "history": list(cell.history),
             "purpose": cell.offer.purpose, "operations": sorted(cell.offer.operations),
-            "failures": cell.failures, "budget": BUDGET, "window_s": WINDOW,
             "depends_on": [self._dependency(each.service, each.soft) for each in cell.spec.depends_on],
             "waits_for": [each.service for each in self._waited_for(cell.spec)] if cell.state is State.STARTING else [],
         }
