@@ -100,18 +100,19 @@ class Client:
 
     async def request(
         self, target: str, arguments: Mapping[str, Any], timeout: float | None = None, *, to_host: str | None = None,
-        sampled: bool = False,
+        options: bytes = b"", sampled: bool = False,
     ) -> Any:
         """Call `service.operation` and return its decoded result; raises the error of the call.
 
         The deadline is the smaller of `timeout` (seconds) and what is left of the request being answered; without
-        either it is 30 s.
+        either it is 30 s. `to_host` is the place that must answer, `options` what `CallOptions.to_wire` made.
         """
-        return (await self.exchange(target, arguments, timeout, to_host=to_host, sampled=sampled)).value()
+        reply = await self.exchange(target, arguments, timeout, to_host=to_host, options=options, sampled=sampled)
+        return reply.value()
 
     def stream(
         self, target: str, arguments: Mapping[str, Any], timeout: float | None = None, *, to_host: str | None = None,
-        sampled: bool = False, trace: Trace | None = None, home: Home | None = None,
+        options: bytes = b"", sampled: bool = False, trace: Trace | None = None, home: Home | None = None,
     ) -> Stream:
         """Return the items of `service.operation`, which is asked when the first one is.
 
@@ -119,14 +120,14 @@ class Client:
         its way there as `home`.
         """
         async def opening() -> Reply:
-            return await self.exchange(target, arguments, timeout, to_host=to_host, sampled=sampled, trace=trace,
-                                       credit=CREDIT)
+            return await self.exchange(target, arguments, timeout, to_host=to_host, options=options, sampled=sampled,
+                                       trace=trace, credit=CREDIT)
 
         return Stream(opening, target=target) if home is None else Stream(opening, home, target)
 
     async def exchange(
         self, target: str, arguments: Mapping[str, Any], timeout: float | None = None, *, to_host: str | None = None,
-        sampled: bool = False, trace: Trace | None = None, credit: int = 0,
+        options: bytes = b"", sampled: bool = False, trace: Trace | None = None, credit: int = 0,
     ) -> Reply:
         """Call `service.operation` and return the reply as it came; raises only for a call that cannot be made.
 
@@ -144,10 +145,10 @@ class Client:
         deadline = _deadline(target, parent, timeout, now)
         if parent is None:
             request = Request(edge.service, edge.operation, body, deadline, trace or self._root(sampled), self._caller,
-                              (), to_host, "", credit)
+                              (), to_host, "", credit, options)
         else:
             request = Request(edge.service, edge.operation, body, deadline, parent.trace.child(), self._caller,
-                              (*parent.path, parent.target), to_host, "", credit)
+                              (*parent.path, parent.target), to_host, "", credit, options)
         edge.calls += 1
         reply: Reply | None = None
         try:

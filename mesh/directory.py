@@ -1,9 +1,9 @@
-"""The copy of the registry's table that a host holds in memory, and the choice of an instance from it.
+"""The copy of the registry's table that a host holds in memory, and who could answer a call by it.
 
 Calls are routed from here and never by asking, so a registry that is gone stops nothing. The rules:
 
 * Records are replaced, never changed. Each revision is one immutable `View`; what is derived for choosing (`_ranks` by
-  host, `_Choices` by service where there is something to choose) is built from its records and thrown away with them.
+  host, `_classes` by service where there is something to choose) is built from its records and thrown away with them.
 * The table is numbered (epoch, revision). A change that does not follow is not applied: `apply` reports a gap and the
   caller fetches a snapshot. An older epoch is never listened to.
 * A registry that has just started knows only who has come back so far (`settled` is false). Hosts it does not mention
@@ -11,15 +11,14 @@ Calls are routed from here and never by asking, so a registry that is gone stops
 * The own host's rows come from its own supervisor (`set_own`); what the registry thinks of it does not matter here.
 * A name that was ever configured or announced stays known: it can be unavailable, but never unknown.
 
-What it does not know: links. Its owner tells it which hosts cannot be reached from here.
+What it does not know: links. Its owner tells it which hosts cannot be reached from here. Nor how to choose among
+equals: that is `mesh/policy/balance.py`.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from random import Random
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from mesh.address import nearest
@@ -64,16 +63,12 @@ SUGGESTED_FROM = 1000
 """Names compared to find the nearest; comparing 10^5 would take a second, an unknown name fails within 50 ms."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Choices:
-    """What `pick` needs of one service: every usable instance, and those of the best class."""
-
-    usable: tuple[InstanceRecord, ...]
-    best: tuple[InstanceRecord, ...]
+Classes = tuple[tuple[InstanceRecord, ...], ...]
+"""Instances of a service, the best ones in the first class."""
 
 
 class Directory:
-    """Who offers what, and who of them to call."""
+    """Who offers what, and who of them could be called."""
 
     def __init__(
         self, *, known_names: Iterable[str] | Mapping[str, Iterable[str]] = (), clock: Clock | None = None
@@ -82,7 +77,7 @@ class Directory:
         self._clock = clock or Clock()
         self._view = View()
         self._ranks: dict[str, int] = {}
-        self._choices: dict[str, _Choices] = {}
+        self._classes: dict[str, Classes] = {}
         self._unreachable: dict[str, int] = {}
         self._own: HostRecord | None = None
         self._own_name = ""
@@ -142,59 +137,39 @@ class Directory:
         """Tell whether the name was ever configured or announced."""
         return service in self._served
 
-    def starting(self, service: str, *, to_host: str | None = None) -> tuple[InstanceRecord, ...]:
+    def starting(self, service: str, place: str | None = None) -> tuple[InstanceRecord, ...]:
         """Return the instances that are about to be ready, for whom a call may wait."""
         rows = self.instances(service)
-        return tuple(row for row in rows if row.state == "starting" and to_host in (None, row.host, row.place))
+        return tuple(row for row in rows if row.state == "starting" and (place is None or _is_at(row, place)))
 
     def is_reachable(self, host: str) -> bool:
         """Tell whether the host, as it is announced now, is not marked unreachable from here."""
         record = self.host(host)
         return record is None or self._unreachable.get(host) != record.incarnation
 
-    def pick(
-        self,
-        service: str,
-        *,
-        local_host: str,
-        to_host: str | None = None,
-        random: Random,
-        load: Callable[[InstanceRecord], float] | None = None,
-    ) -> InstanceRecord:
-        """Return the instance to call.
+    def candidates(self, service: str, place: str | None = None) -> Classes:
+        """Return the instances that could be called now, in classes of which each is better than the next.
 
-        Those on hosts that are well come first, then busy and suspect hosts, then hosts unreachable from here; within a
-        class the local host, else the less loaded of two at random (`load`, such as calls outstanding). Raises
-        `UnknownService` for a name never configured nor announced, otherwise `Unavailable` with the reason in words.
+        Those on hosts that are well come first, then busy and suspect hosts, then hosts unreachable from here; among
+        these those that are ready before those that are degraded. `place` is a host or one instance of it (`pc2#2`).
+        Raises `UnknownService` for a name never configured nor announced, `Unavailable` with the reason in words.
         """
         rows = self._view.services.get(service, ())
         if len(rows) == 1:  # most services have one instance: nothing to derive, so nothing to keep for 10^5 of them
             only = rows[0]
             if (
-                only.state in USABLE_STATES and only.host in self._ranks and to_host in (None, only.host)
+                only.state in USABLE_STATES and only.host in self._ranks and place is None
                 and only.host != self._own_name and service not in self._own_instances
             ):
-                return only
-        choices = self._choices.get(service) or self._choose(service)
-        if to_host is not None:
-            there = [row for row in choices.usable if to_host in (row.host, row.place)]
-            if not there:
-                raise self.refusal(service, to_host)
-            return there[int(random.random() * len(there))] if len(there) > 1 else there[0]
-        best = choices.best
-        count = len(best)
-        if count == 1:
-            return best[0]
-        if not count:
-            raise self.refusal(service, None)
-        for row in best:
-            if row.host == local_host:
-                return row
-        first = int(random.random() * count)
-        if load is None:
-            return best[first]
-        second = (first + 1 + int(random.random() * (count - 1))) % count
-        return best[second] if load(best[second]) < load(best[first]) else best[first]
+                return (rows,)
+        classes = self._classes.get(service)
+        if classes is None:
+            classes = self._classify(service)
+        if place is not None:
+            classes = _at(place, classes)
+        if not classes:
+            raise self.refusal(service, place)
+        return classes
 
     # writing
 
@@ -269,26 +244,27 @@ class Directory:
         """Keep who serves a name; one whose host went away still does, one that its host dropped does not."""
         if after is not None:
             self._served.setdefault(after.service, set()).add(after.host)
-            self._choices.pop(after.service, None)
+            self._classes.pop(after.service, None)
         elif before is not None:
-            self._choices.pop(before.service, None)
+            self._classes.pop(before.service, None)
             host = self._view.hosts.get(before.host)
             if host is not None and host.state in LISTED_STATES:
                 self._served[before.service].discard(before.host)
 
-    def _choose(self, service: str) -> _Choices:
-        """Derive the choices of a service from its rows; kept for as long as the rows stand."""
-        ranks = self._ranks
-        usable = tuple(row for row in self.instances(service) if row.state in USABLE_STATES and row.host in ranks)
-        top = min((ranks[row.host] for row in usable), default=0)
-        choices = _Choices(usable, tuple(row for row in usable if ranks[row.host] == top))
+    def _classify(self, service: str) -> Classes:
+        """Derive the classes of a service from its rows; kept for as long as the rows stand."""
+        ranks, found = self._ranks, defaultdict[tuple[int, bool], list[InstanceRecord]](list)
+        for row in self.instances(service):
+            if row.state in USABLE_STATES and row.host in ranks:
+                found[ranks[row.host], row.state == "degraded"].append(row)
+        classes = tuple(tuple(found[rank]) for rank in sorted(found))
         if service in self._served:  # whatever strangers ask for is not worth keeping
-            self._choices[service] = choices
-        return choices
+            self._classes[service] = classes
+        return classes
 
     def _rank(self) -> None:
         """Rank the listed hosts: 0 for one that is well, 1 for a doubtful one, 2 for one out of reach from here."""
-        self._choices = {}
+        self._classes = {}
         self._ranks = {
             name: 2 if self._unreachable.get(name) == record.incarnation else int(record.state != "ok")
             for name, record in self._view.hosts.items() if record.state in LISTED_STATES
@@ -303,6 +279,10 @@ class Directory:
         to_host, _, number = (to_host or "").partition("#")
         instances = self.instances(service)
         rows = {row.host: row for row in reversed(instances) if not number or number == str(row.number)}
+        numbers = [str(row.number) for row in instances if row.host == to_host]
+        if number and numbers and number not in numbers:
+            there = f"has no instance {number} on {to_host}, where there are {', '.join(numbers)}"
+            return Unavailable(f"{service} {there}", retry_after=RETRY_LATER)
         hosts = {to_host} if to_host else self._homes(service)
         if not hosts:
             return Unavailable(f"{service} is configured, but no host has announced it yet", retry_after=RETRY_LATER)
@@ -360,3 +340,13 @@ class Directory:
             return ""
         seconds = max(0.0, self._clock.time() - host.since)
         return f" since {seconds:.0f} s" if seconds < 120 else f" since {seconds / 60:.0f} min"
+
+
+def _at(place: str, classes: Classes) -> Classes:
+    """Return what of the classes is at a place: all instances of a host, or the one it names."""
+    there = (tuple(row for row in rows if _is_at(row, place)) for rows in classes)
+    return tuple(rows for rows in there if rows)
+
+
+def _is_at(row: InstanceRecord, place: str) -> bool:
+    return place in (row.host, f"{row.host}#{row.number}")

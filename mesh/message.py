@@ -184,6 +184,22 @@ def decode(body: bytes) -> Any:
     return value
 
 
+def field_of(body: bytes, name: str) -> Any:
+    """Return one value of the encoded map in `body`, the others not decoded; None where there is none of that name."""
+    unpacker = msgpack.Unpacker(max_buffer_size=max(1, len(body)))
+    try:
+        unpacker.feed(body)
+        for _ in range(unpacker.read_map_header()):
+            if unpacker.unpack() == name:
+                begin = unpacker.tell()
+                unpacker.skip()
+                return decode(body[begin : unpacker.tell()])
+            unpacker.skip()
+    except Exception:  # no map, or cut off: who decodes all of it will say so
+        return None
+    return None
+
+
 class _Local(threading.local):
     """A packer for each thread: a new one for each value costs twice as much."""
 

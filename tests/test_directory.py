@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from random import Random
 from typing import Any
 
 import pytest
@@ -11,8 +10,6 @@ import pytest
 from mesh.clock import Clock
 from mesh.directory import Difference, Directory, HostRecord, InstanceRecord
 from mesh.errors import ProtocolError, Unavailable, UnknownService
-
-RANDOM = Random(7)
 
 
 class Standing(Clock):
@@ -26,8 +23,8 @@ def host(name: str, state: Any = "ok", *, incarnation: int = 1, reason: str = ""
     return HostRecord(name, incarnation, "127.0.0.1", 7410, 7411, "", "0.1.0", state, 1, reason, since)
 
 
-def cell(service: str, where: str, state: Any = "ready", *, reason: str = "") -> InstanceRecord:
-    return InstanceRecord(service, where, 1, state, reason, ("run",))
+def cell(service: str, where: str, state: Any = "ready", *, reason: str = "", number: int = 1) -> InstanceRecord:
+    return InstanceRecord(service, where, 1, state, reason, ("run",), number)
 
 
 def change(row: HostRecord | InstanceRecord, *, gone: bool = False) -> dict[str, Any]:
@@ -51,50 +48,51 @@ def filled(*rows: HostRecord | InstanceRecord, known: Any = ()) -> Directory:
     return directory
 
 
-def picked(directory: Directory, service: str = "nlu", **options: Any) -> str:
-    return directory.pick(service, local_host="mainpc", random=RANDOM, **options).host
+def classes(directory: Directory, service: str = "nlu", place: str | None = None) -> list[list[str]]:
+    return [[row.place for row in rows] for rows in directory.candidates(service, place)]
 
 
-def refusal(directory: Directory, service: str = "nlu", **options: Any) -> Unavailable:
+def refusal(directory: Directory, service: str = "nlu", place: str | None = None) -> Unavailable:
     with pytest.raises(Unavailable) as caught:
-        picked(directory, service, **options)
+        directory.candidates(service, place)
     return caught.value
 
 
 # choosing
 
 
-def test_the_local_host_is_preferred_among_equals() -> None:
-    hosts = ("pc2", "mainpc", "pc3")
+def test_instances_on_hosts_that_are_well_are_equals() -> None:
+    hosts = ("mainpc", "pc2", "pc3")
     directory = filled(*map(host, hosts), *(cell("nlu", where) for where in hosts))
-    assert {picked(directory) for _ in range(50)} == {"mainpc"}
+    assert classes(directory) == [["mainpc", "pc2", "pc3"]]
 
 
-def test_without_a_local_instance_every_well_host_gets_its_share() -> None:
-    directory = filled(host("pc2"), host("pc3"), cell("nlu", "pc2"), cell("nlu", "pc3", "degraded"))
-    assert {picked(directory) for _ in range(50)} == {"pc2", "pc3"}
+def test_several_instances_of_a_host_are_candidates_each() -> None:
+    directory = filled(host("pc2"), cell("nlu", "pc2"), cell("nlu", "pc2", number=2),
+                       cell("nlu", "pc2", "failed", number=3))
+    assert classes(directory) == [["pc2", "pc2#2"]]
 
 
-def test_of_two_random_choices_the_less_loaded_one_is_taken() -> None:
-    directory = filled(host("pc2"), host("pc3"), cell("nlu", "pc2"), cell("nlu", "pc3"))
-    load = {"pc2": 5.0, "pc3": 1.0}
-    assert {picked(directory, load=lambda row: load[row.host]) for _ in range(50)} == {"pc3"}
+def test_a_degraded_instance_comes_after_ready_ones_on_hosts_as_well_and_before_doubtful_hosts() -> None:
+    directory = filled(host("pc2"), host("pc3"), host("pc4", "busy"), cell("nlu", "pc2", "degraded"),
+                       cell("nlu", "pc3"), cell("nlu", "pc4"))
+    assert classes(directory) == [["pc3"], ["pc2"], ["pc4"]]
 
 
 @pytest.mark.parametrize("state", ["busy", "suspect"])
 def test_a_doubtful_host_comes_last_but_not_never(state: str) -> None:
     directory = filled(host("mainpc", state), host("pc2"), cell("nlu", "mainpc"), cell("nlu", "pc2"))
-    assert {picked(directory) for _ in range(20)} == {"pc2"}
+    assert classes(directory) == [["pc2"], ["mainpc"]]
     directory.apply(1, 11, [change(cell("nlu", "pc2", "failed"))])
-    assert picked(directory) == "mainpc"
+    assert classes(directory) == [["mainpc"]]
 
 
 def test_a_host_out_of_reach_comes_after_doubtful_ones_until_it_is_cleared() -> None:
     directory = filled(host("pc2"), host("pc3", "busy"), cell("nlu", "pc2"), cell("nlu", "pc3"))
     directory.mark_unreachable("pc2", 1)
-    assert {picked(directory) for _ in range(20)} == {"pc3"} and not directory.is_reachable("pc2")
+    assert classes(directory) == [["pc3"], ["pc2"]] and not directory.is_reachable("pc2")
     directory.apply(1, 12, [change(cell("nlu", "pc3"), gone=True), change(host("pc3"))])
-    assert picked(directory) == "pc2"
+    assert classes(directory) == [["pc2"]]
     directory.clear("pc2")
     assert directory.is_reachable("pc2")
 
@@ -103,28 +101,36 @@ def test_a_new_incarnation_is_not_out_of_reach() -> None:
     directory = filled(host("pc2"), host("pc3", "busy"), cell("nlu", "pc2"), cell("nlu", "pc3"))
     directory.mark_unreachable("pc2", 1)
     directory.apply(1, 11, [change(host("pc2", incarnation=2))])
-    assert picked(directory) == "pc2" and directory.is_reachable("pc2")
+    assert classes(directory) == [["pc2"], ["pc3"]] and directory.is_reachable("pc2")
 
 
 @pytest.mark.parametrize("state", ["dead", "stuck", "leaving"])
-def test_a_host_without_a_lease_is_never_picked(state: str) -> None:
+def test_a_host_without_a_lease_is_no_candidate(state: str) -> None:
     directory = filled(host("pc2", state, reason="why", since=997.0), cell("nlu", "pc2"))
     assert refusal(directory).message == f"nlu is served by pc2, which is {state} since 3 s (why)"
 
 
 def test_a_call_pinned_to_a_host_goes_there_or_says_why_not() -> None:
     directory = filled(host("mainpc"), host("pc2", "busy"), cell("nlu", "mainpc"), cell("nlu", "pc2"))
-    assert picked(directory, to_host="pc2") == "pc2"
-    unknown = refusal(directory, to_host="pc3")
+    assert classes(directory, place="pc2") == [["pc2"]]
+    unknown = refusal(directory, place="pc3")
     assert unknown.message == "nlu cannot be sent to pc3: the mesh has no host of this name now"
     directory.apply(1, 11, [change(host("pc3"))])
-    assert refusal(directory, to_host="pc3").message == "nlu is not offered by pc3, which is ok"
+    assert refusal(directory, place="pc3").message == "nlu is not offered by pc3, which is ok"
+
+
+def test_a_call_pinned_to_an_instance_has_no_other_candidate() -> None:
+    directory = filled(host("pc2"), cell("nlu", "pc2"), cell("nlu", "pc2", "degraded", number=2), cell("tts", "pc2"))
+    assert classes(directory, place="pc2") == [["pc2"], ["pc2#2"]]
+    assert classes(directory, place="pc2#1") == [["pc2"]] and classes(directory, place="pc2#2") == [["pc2#2"]]
+    assert classes(directory, "tts", "pc2#1") == [["pc2"]]
+    assert refusal(directory, place="pc2#3").message == "nlu has no instance 3 on pc2, where there are 1, 2"
 
 
 def test_starting_instances_are_told_apart_so_that_a_call_may_wait() -> None:
     directory = filled(host("pc2"), cell("nlu", "pc2", "starting"))
     assert [row.host for row in directory.starting("nlu")] == ["pc2"]
-    assert directory.starting("nlu", to_host="mainpc") == ()
+    assert directory.starting("nlu", "mainpc") == ()
     error = refusal(directory)
     assert error.message == "nlu is starting on pc2" and error.details["retry_after"] < 1
 
@@ -135,10 +141,10 @@ def test_starting_instances_are_told_apart_so_that_a_call_may_wait() -> None:
 def test_a_name_nobody_configured_or_announced_is_unknown_and_the_nearest_is_suggested() -> None:
     directory = filled(host("pc2"), cell("memory_orchestrator", "pc2"), known=["memory_client"])
     with pytest.raises(UnknownService, match="did you mean memory_orchestrator") as caught:
-        picked(directory, "memory_orchestrater")
+        directory.candidates("memory_orchestrater")
     assert caught.value.details == {"suggestion": "memory_orchestrator"}
     with pytest.raises(UnknownService, match="`mesh agents` lists"):
-        picked(directory, "zzz")
+        directory.candidates("zzz")
 
 
 def test_a_configured_name_is_unavailable_not_unknown() -> None:
@@ -236,7 +242,7 @@ def test_a_snapshot_replaces_everything_and_an_older_one_nothing() -> None:
 def test_a_registry_that_restarted_takes_nobody_away_before_it_has_settled() -> None:
     directory = filled(host("mainpc"), host("pc2"), cell("tts", "mainpc"), cell("nlu", "pc2"), cell("tts", "pc2"))
     assert not directory.replace(2, 1, snapshot([host("mainpc"), cell("tts", "mainpc")], settled=False))
-    assert picked(directory) == "pc2"
+    assert classes(directory) == [["pc2"]]
     back = host("pc2", incarnation=2)
     directory.apply(2, 3, [change(back), change(cell("nlu", "pc2", "starting"))])
     assert directory.host("pc2") == back and [row.host for row in directory.instances("tts")] == ["mainpc"]
@@ -248,7 +254,7 @@ def test_who_did_not_come_back_is_gone_when_the_registry_has_settled() -> None:
     directory = filled(host("pc2"), cell("nlu", "pc2"))
     directory.replace(2, 0, snapshot([], settled=False))
     directory.replace(2, 1, snapshot([host("mainpc")], settled=False))  # still carried through another one
-    assert picked(directory) == "pc2"
+    assert classes(directory) == [["pc2"]]
     difference = directory.apply(2, 2, [{"kind": "settled", "gone": False}])
     assert difference.hosts == ((host("pc2"), None),) and difference.instances == ((cell("nlu", "pc2"), None),)
     assert refusal(directory).message == "nlu is served by pc2, which has left the mesh"
@@ -272,9 +278,9 @@ def test_desired_states_and_overrides_follow_too() -> None:
 def test_the_own_host_is_known_without_and_better_than_by_the_registry() -> None:
     directory = Directory()
     directory.set_own(host("mainpc"), [cell("nlu", "mainpc")])
-    assert picked(directory) == "mainpc" and list(directory.services()) == ["nlu"]
+    assert classes(directory) == [["mainpc"]] and list(directory.services()) == ["nlu"]
     directory.replace(1, 1, snapshot([host("mainpc", "stuck"), cell("nlu", "mainpc"), cell("tts", "mainpc")]))
-    assert picked(directory) == "mainpc" and directory.hosts() == [host("mainpc")]
+    assert classes(directory) == [["mainpc"]] and directory.hosts() == [host("mainpc")]
     difference = directory.set_own(host("mainpc"), [cell("nlu", "mainpc", "failed", reason="boom")])
     assert difference.instances == ((cell("nlu", "mainpc"), cell("nlu", "mainpc", "failed", reason="boom")),)
     assert refusal(directory).message == "nlu has failed on mainpc: boom"

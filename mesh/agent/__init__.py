@@ -3,7 +3,7 @@
 from mesh.agent.agent import Agent, examine, finish, reconfigure
 from mesh.agent.caller import Caller, Peer, TypedPeer
 from mesh.agent.chat import ChatClient, Completion, Usage
-from mesh.agent.context import AgentContext, CallOptions
+from mesh.agent.context import AgentContext
 from mesh.agent.data import DataAgent
 from mesh.agent.engine import Engine, EngineConfig
 from mesh.agent.integration import HttpSettings, IntegrationAgent
@@ -16,6 +16,7 @@ from mesh.agent.settings import AgentConfig, read_settings
 from mesh.connections import Answer
 from mesh.database import Database, Written
 from mesh.models import Batched
+from mesh.policy.options import CallOptions
 from mesh.state import StateStore, StateVersion
 
 __all__ = [  # noqa: RUF022

@@ -15,20 +15,18 @@ from typing import Any, ClassVar, Self, TypeVar, overload
 
 from mesh.address import nearest
 from mesh.agent.caller import Caller, P, Peer
-from mesh.agent.context import AgentContext, CallOptions
+from mesh.agent.context import AgentContext
 from mesh.agent.settings import AgentConfig, read_settings
 from mesh.clock import Clock
 from mesh.connections import AgentConnections
 from mesh.errorbus import Severity
 from mesh.errors import InvalidArgument, LoadError
+from mesh.policy.options import PLAIN, CallOptions
 from mesh.state import StateVersion
 from mesh.stream import Stream
 from mesh.topics import check_topic
 
 T = TypeVar("T")
-
-
-_PLAIN = CallOptions()
 
 
 @dataclass(slots=True)
@@ -112,7 +110,7 @@ class Agent:
 
         `timeout` is in seconds; without it the deadline is what is left of the call being answered, or 30 s.
         """
-        return await bound(self).context.request(target, arguments, timeout, _PLAIN)
+        return await bound(self).context.request(target, arguments, timeout, PLAIN)
 
     def stream(self, target: str, /, *, timeout: float | None = None, **arguments: Any) -> Stream:
         """Return the items of `service.operation`, for `async for`; leaving the loop ends it there, too.
@@ -120,7 +118,7 @@ class Agent:
         `timeout` (seconds) is for the opening, and then for each wait for an item; without it both have what is left
         of the call being answered, or 30 s.
         """
-        return bound(self).context.stream(target, arguments, timeout, _PLAIN)
+        return bound(self).context.stream(target, arguments, timeout, PLAIN)
 
     @overload
     def peer(self, service: str) -> Peer: ...
@@ -130,11 +128,19 @@ class Agent:
 
     def peer(self, service: str | type[P]) -> Peer | P:
         """Return another service as an object whose methods are its operations, typed for a class of `mesh stubs`."""
-        return Caller(bound(self).context, _PLAIN).peer(service)
+        return Caller(bound(self).context, PLAIN).peer(service)
 
-    def options(self, *, to_host: str | None = None) -> Caller:
-        """Return `request`, `stream` and `peer` under options: `to_host` names the host whose instance must answer."""
-        return Caller(bound(self).context, CallOptions(to_host=to_host))
+    def options(
+        self, *, to_host: str | None = None, balance: str | None = None, key: str | int | float | bytes | None = None,
+        retry: bool | int | None = None,
+    ) -> Caller:
+        """Return `request`, `stream` and `peer` for calls that are made otherwise than their service's policies say.
+
+        `to_host` names the host that must answer, or one instance of it as `pc2#2`. `balance` is the strategy that
+        chooses among instances; the same `key` goes to the same instance while that is there. `retry` is False for one
+        attempt only, or how many there may be. Raises `InvalidArgument` for what is none of these.
+        """
+        return Caller(bound(self).context, CallOptions(to_host, balance, key, retry))
 
     async def publish(self, topic: str, payload: Any = None) -> None:
         """Send an event to whoever listens to `topic`; nobody's answer is waited for."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, overload
 
-from mesh.agent.context import AgentContext, CallOptions
+from mesh.agent.context import AgentContext
+from mesh.policy.options import CallOptions
 from mesh.stream import Stream
 
 P = TypeVar("P", bound="TypedPeer")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -12,17 +11,11 @@ from mesh.clock import Clock
 from mesh.connections import AgentConnections
 from mesh.errorbus import Severity
 from mesh.models import AgentModels
+from mesh.policy.options import CallOptions
 from mesh.state import StateStore
 from mesh.stream import Stream
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class CallOptions:
-    """How one call is made, beside its arguments: `to_host` names the host whose instance must answer."""
-
-    to_host: str | None = None
 
 
 class AgentContext(Protocol):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 import math
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar, overload
@@ -23,6 +24,8 @@ OPERATION = "__mesh_operation__"
 SUBSCRIPTIONS = "__mesh_subscriptions__"
 TIMER = "__mesh_timer__"
 
+_GROUP = re.compile(r"[a-z0-9_]{1,64}")
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -36,9 +39,10 @@ class OperationSpec:
 
 @dataclass(frozen=True, slots=True)
 class SubscriptionSpec:
-    """Which topics a method hears."""
+    """Which topics a method hears, and as a member of which group."""
 
     pattern: str
+    group: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,10 +79,11 @@ def operation(
     return attach if function is None else attach(function)
 
 
-def subscribe(pattern: str) -> Callable[[F], F]:
+def subscribe(pattern: str, *, group: str | None = None) -> Callable[[F], F]:
     """Call a method with each event whose topic matches `pattern`: `*` is one segment, a final `#` the rest.
 
-    The method takes the payload and, if it declares it, `topic: str`. It may carry several patterns.
+    The method takes the payload and, if it declares it, `topic: str`. It may carry several patterns. With a `group`
+    each event goes to one member only of all instances in the mesh that hear it in that group.
     """
     if not isinstance(pattern, str):
         raise misfit(_name(pattern), "@subscribe", "the topic pattern is missing",
@@ -90,9 +95,13 @@ def subscribe(pattern: str) -> Callable[[F], F]:
         except InvalidArgument as error:
             raise misfit(_name(method), f"@subscribe({pattern!r})", error.message,
                          '@subscribe("interaction.completed"), "interaction.*" or "interaction.#"', method) from None
+        if group is not None and not (isinstance(group, str) and _GROUP.fullmatch(group)):
+            raise misfit(_name(method), f"@subscribe({pattern!r}, group={group!r})",
+                         "a group has a name of lower-case letters, digits and _", '@subscribe("orders.*", '
+                         'group="workers")', method)
         _check_method(method, "@subscribe")
         earlier: tuple[SubscriptionSpec, ...] = method.__dict__.get(SUBSCRIPTIONS, ())
-        setattr(method, SUBSCRIPTIONS, (SubscriptionSpec(pattern), *earlier))
+        setattr(method, SUBSCRIPTIONS, (SubscriptionSpec(pattern, group), *earlier))
         return method
 
     return attach

@@ -20,9 +20,13 @@ from mesh.errors import InvalidArgument
 
 @dataclass(frozen=True)
 class Subscription:
-    """A method that is called with the events of a pattern: `method(**bind(topic, payload))`."""
+    """A method that is called with the events of a pattern: `method(**bind(topic, payload))`.
+
+    With a `group` it hears those that its instance is chosen for among all members.
+    """
 
     pattern: str
+    group: str | None
     method: str
     sync: bool
     doc: str
@@ -45,8 +49,9 @@ class Subscription:
         return {self.payload: value, "topic": topic} if self.wants_topic else {self.payload: value}
 
     def describe(self) -> dict[str, Any]:
-        """Return pattern, method, doc and the JSON schema of the payload, as plain values."""
-        return {"pattern": self.pattern, "method": self.method, "doc": self.doc, "payload": self._adapter.json_schema()}
+        """Return pattern, group, method, doc and the JSON schema of the payload, as plain values."""
+        return {"pattern": self.pattern, "group": self.group, "method": self.method, "doc": self.doc,
+                "payload": self._adapter.json_schema()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +93,7 @@ def _compile_subscriptions(
     payload = payloads[0]
     adapter = adapter_of(signature, payload.annotation, f"parameter '{payload.name}'")
     return tuple(
-        Subscription(spec.pattern, name, signature.sync, _doc(function), payload.name, topic is not None,
+        Subscription(spec.pattern, spec.group, name, signature.sync, _doc(function), payload.name, topic is not None,
                      payload.annotation, adapter)
         for spec in specs
     )

@@ -13,7 +13,10 @@ from mesh.cli.hosts import checked, names
 from mesh.cli.operator import Operator, connected
 from mesh.cli.scope import Scope
 from mesh.cli.screen import document, note, readable, say
+from mesh.cli.wish import Wish
 from mesh.errors import InvalidArgument, MeshError, UsageError
+from mesh.policy.options import CallOptions
+from mesh.records import split_place
 from mesh.tracing import Trace
 
 RESERVED = ("supervisor", "registry")
@@ -22,11 +25,11 @@ Outcome = dict[str, Any] | Failure
 
 
 def call(
-    scope: Scope, target: str, words: list[str], data: str | None, to_host: str | None, sampled: bool = False
+    scope: Scope, target: str, words: list[str], data: str | None, wish: Wish, sampled: bool = False
 ) -> int:
     """Call `service.operation` and print what it returns, or why it failed; a sampled call can be seen afterwards."""
     try:
-        outcome = _outcome(scope, target, words, data, to_host, sampled)
+        outcome = _outcome(scope, target, words, data, wish, sampled)
     except MeshError as error:
         outcome = Failure(error, target)
     if isinstance(outcome, Failure):
@@ -49,9 +52,10 @@ def checked_target(target: str) -> None:
 
 
 async def arguments_for(
-    operator: Operator, target: str, pairs: Mapping[str, str], data: Mapping[str, Any], to_host: str | None
+    operator: Operator, target: str, pairs: Mapping[str, str], data: Mapping[str, Any], place: str | None
 ) -> dict[str, Any]:
     """Return the arguments of a command line as the operation wants them; raises for a host that there is not."""
+    to_host = None if place is None else split_place(place)[0]
     arguments = {**data, **typed(pairs, await _schema(operator, target, to_host) if pairs else None)}
     if to_host is not None:
         checked(to_host, names(operator.config, await operator.directory()))
@@ -59,19 +63,19 @@ async def arguments_for(
 
 
 def _outcome(
-    scope: Scope, target: str, words: list[str], data: str | None, to_host: str | None, sampled: bool
+    scope: Scope, target: str, words: list[str], data: str | None, wish: Wish, sampled: bool
 ) -> Outcome:
     checked_target(target)
-    return asyncio.run(_called(scope, target, pairs_of(words), object_of(data), to_host, sampled))
+    return asyncio.run(_called(scope, target, pairs_of(words), object_of(data), wish.options(), sampled))
 
 
 async def _called(
-    scope: Scope, target: str, pairs: Mapping[str, str], data: Mapping[str, Any], to_host: str | None, sampled: bool
+    scope: Scope, target: str, pairs: Mapping[str, str], data: Mapping[str, Any], options: CallOptions, sampled: bool
 ) -> Outcome:
     async with connected(scope) as operator:
-        arguments = await arguments_for(operator, target, pairs, data, to_host)
+        arguments = await arguments_for(operator, target, pairs, data, options.to_host)
         trace = Trace.new(sampled=sampled)
-        reply, elapsed = await operator.timed(target, arguments, host=to_host, trace=trace)
+        reply, elapsed = await operator.timed(target, arguments, trace=trace, options=options)
     try:
         return {"result": reply.value(), "host": reply.host, "attempts": reply.attempts, "elapsed_ms": elapsed,
                 "trace_id": trace.trace_id.hex()}

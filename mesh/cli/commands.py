@@ -14,6 +14,7 @@ import typer
 from mesh import __version__
 from mesh.cli.command import Debug, Environment, Folder, Timeout, command
 from mesh.cli.scope import Scope
+from mesh.cli.wish import Wish
 
 Host = Annotated[str | None, typer.Option("--host", metavar="NAME", help="Only this host.")]
 Key = Annotated[str, typer.Argument(metavar="KEY", show_default=False)]
@@ -21,7 +22,12 @@ Service = Annotated[str, typer.Argument(metavar="SERVICE", show_default=False)]
 Data = Annotated[str | None, typer.Option("--data", metavar="JSON", help="Arguments or payload as JSON.")]
 Target = Annotated[str, typer.Argument(metavar="SERVICE.OPERATION", show_default=False)]
 Arguments = Annotated[list[str] | None, typer.Argument(metavar="[key=value]...", show_default=False)]
-ToHost = Annotated[str | None, typer.Option("--to-host", metavar="NAME", help="The host that shall answer.")]
+ToHost = Annotated[str | None, typer.Option("--to", "--to-host", metavar="PLACE",
+                                            help="The host that shall answer, or one instance there as pc2#2.")]
+Balance = Annotated[str | None, typer.Option("--balance", metavar="STRATEGY", help="How one of several instances is "
+                                             "chosen: two_choices, round_robin, hash, …")]
+Of = Annotated[str | None, typer.Option("--key", help="Text for `hash`: the same one goes to the same instance.")]
+Attempts = Annotated[int | None, typer.Option("--retry", metavar="N", help="Attempts there may be; 1 is no retry.")]
 Traced = Annotated[bool, typer.Option("--trace", help="Keep its spans, for `mesh trace`.")]
 OfService = Annotated[str | None, typer.Option("--service", metavar="NAME", help="Only errors of this service.")]
 Severity = Annotated[str | None, typer.Option("--severity", metavar="NAME",
@@ -122,12 +128,15 @@ def call(
     arguments: Arguments = None,
     data: Data = None,
     to_host: ToHost = None,
+    balance: Balance = None,
+    key: Of = None,
+    retry: Attempts = None,
     trace: Traced = False,
 ) -> int:
     """One request and its answer."""
     from mesh.cli.call import call as run
 
-    return run(scope, target, arguments or [], data, to_host, trace)
+    return run(scope, target, arguments or [], data, Wish(to_host, balance, key, retry), trace)
 
 
 @command(app, "trace")
@@ -159,6 +168,9 @@ def stream(
     arguments: Arguments = None,
     data: Data = None,
     to_host: ToHost = None,
+    balance: Balance = None,
+    key: Of = None,
+    retry: Attempts = None,
     trace: Traced = False,
 ) -> int:
     """The items of one operation, as they come.
@@ -166,7 +178,7 @@ def stream(
     The timeout is for each of them. Ctrl-C ends the operation, too."""
     from mesh.cli.stream import stream as run
 
-    return run(scope, target, arguments or [], data, to_host, trace)
+    return run(scope, target, arguments or [], data, Wish(to_host, balance, key, retry), trace)
 
 
 @command(app, "publish")

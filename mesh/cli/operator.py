@@ -20,6 +20,7 @@ from mesh.config import MeshConfig
 from mesh.errors import DeadlineExceeded, MeshError, MeshUnreachable
 from mesh.message import Event, Reply, Request
 from mesh.metrics import Traffic
+from mesh.policy.options import PLAIN, CallOptions
 from mesh.stream import Stream
 from mesh.tracing import Trace
 from mesh.transport import profile
@@ -77,21 +78,23 @@ class Operator:
         return (await self.exchange(target, arguments or {}, host=host, limit=limit)).value()
 
     async def exchange(self, target: str, arguments: Mapping[str, Any], *, host: str | None = None,
-                       limit: float | None = None, trace: Trace | None = None) -> Reply:
+                       limit: float | None = None, trace: Trace | None = None, options: CallOptions = PLAIN) -> Reply:
         """Return the reply as it came; raises only for a call that cannot be made."""
-        return await self._client.exchange(target, arguments, self._seconds(target, limit), to_host=host, trace=trace)
+        return await self._client.exchange(target, arguments, self._seconds(target, limit),
+                                           to_host=host or options.to_host, options=options.to_wire(), trace=trace)
 
     def stream(self, target: str, arguments: Mapping[str, Any], timeout: float | None = None, *,
-               host: str | None = None, trace: Trace | None = None) -> Stream:
+               trace: Trace | None = None, options: CallOptions = PLAIN) -> Stream:
         """Return the items of `service.operation`; `timeout` is for the opening, then for each wait for an item."""
-        return self._client.stream(target, arguments, timeout or CALL_LIMIT, to_host=host, trace=trace)
+        return self._client.stream(target, arguments, timeout or CALL_LIMIT, to_host=options.to_host,
+                                   options=options.to_wire(), trace=trace)
 
-    async def timed(self, target: str, arguments: Mapping[str, Any], *, host: str | None = None,
-                    trace: Trace | None = None) -> tuple[Reply, float]:
+    async def timed(self, target: str, arguments: Mapping[str, Any], *, trace: Trace | None = None,
+                    options: CallOptions = PLAIN) -> tuple[Reply, float]:
         """Return the reply and the milliseconds it took; an error of the call, made or not, is in the reply."""
         began = self._clock.monotonic()
         try:
-            reply = await self.exchange(target, arguments, host=host, trace=trace)
+            reply = await self.exchange(target, arguments, trace=trace, options=options)
         except MeshError as error:
             reply = Reply(error=error)
         return reply, round((self._clock.monotonic() - began) * 1000, 1)

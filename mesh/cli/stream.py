@@ -14,17 +14,19 @@ from mesh.cli.failure import Failure
 from mesh.cli.operator import connected
 from mesh.cli.scope import Scope
 from mesh.cli.screen import line, readable, say
+from mesh.cli.wish import Wish
 from mesh.errors import MeshError
+from mesh.policy.options import CallOptions
 from mesh.tracing import Trace
 
 
 def stream(
-    scope: Scope, target: str, words: list[str], data: str | None, to_host: str | None, sampled: bool
+    scope: Scope, target: str, words: list[str], data: str | None, wish: Wish, sampled: bool
 ) -> int:
     """Print the items of `service.operation` and return the exit code; leaving it has the callee stop."""
     try:
         checked_target(target)
-        failure = asyncio.run(_printed(scope, target, pairs_of(words), object_of(data), to_host, sampled))
+        failure = asyncio.run(_printed(scope, target, pairs_of(words), object_of(data), wish.options(), sampled))
     except MeshError as error:
         failure = Failure(error, target)
     if failure is None:
@@ -36,15 +38,15 @@ def stream(
 
 
 async def _printed(
-    scope: Scope, target: str, pairs: Mapping[str, str], data: Mapping[str, Any], to_host: str | None, sampled: bool
+    scope: Scope, target: str, pairs: Mapping[str, str], data: Mapping[str, Any], options: CallOptions, sampled: bool
 ) -> Failure | None:
     """Print items until the end; returns what ended them before it."""
     trace = Trace.new(sampled=sampled)
     async with connected(scope) as operator:
-        arguments = await arguments_for(operator, target, pairs, data, to_host)
+        arguments = await arguments_for(operator, target, pairs, data, options.to_host)
         began = time.monotonic()
         count = 0
-        items = operator.stream(target, arguments, scope.timeout, host=to_host, trace=trace)
+        items = operator.stream(target, arguments, scope.timeout, trace=trace, options=options)
         try:
             async with aclosing(items):
                 async for item in items:

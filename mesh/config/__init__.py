@@ -24,13 +24,14 @@ from mesh.config.model import (
     StateConfig,
 )
 from mesh.config.overrides import ISOLATION, apply_overrides, config_key, override_key
-from mesh.config.policies import Policies, Rules, rules_of
+from mesh.config.policies import Balance, Policies, Rules, rules_of
 from mesh.config.project import find_root
 
 __all__ = [
     "CODES",
     "ISOLATION",
     "AgentSpec",
+    "Balance",
     "Budget",
     "ConnectionsConfig",
     "Dependency",

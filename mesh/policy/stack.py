@@ -63,9 +63,7 @@ class Outgoing:
         return hops(handler)
 
     def _send(self, request: Request, row: InstanceRecord) -> Awaitable[Reply]:
-        """Take a request to the instance that was chosen."""
-        if row.number > 1:
-            request = request._replace(to_host=row.place)
+        """Take a request to the host of the instance that was chosen."""
         return self._carry(request, row.host)
 
     def _carry(self, request: Request, host: str) -> Awaitable[Reply]:

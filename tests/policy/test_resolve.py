@@ -36,13 +36,14 @@ class Routing:
         self.send = Outgoing(rules, self.resolver, "pc2", local=self._local, remote=self._remote)
 
     def table(self, *instances: tuple[str, str, str], hosts: tuple[str, ...] = ("mainpc", "pc2")) -> None:
-        """Let the directory hold these (service, host, state)."""
+        """Let the directory hold these (service, place, state)."""
         self._revision += 1
         self.directory.replace(1, self._revision, {
             "settled": True, "desired": [], "overrides": [],
             "hosts": [HostRecord(name, 1, "127.0.0.1", 1, 2, "", "", "ok", 0).to_wire() for name in hosts],
-            "instances": [InstanceRecord(service, host, 1, state).to_wire()  # type: ignore[arg-type]
-                          for service, host, state in instances],
+            "instances": [InstanceRecord(service, place.partition("#")[0], 1, state,  # type: ignore[arg-type]
+                                         number=int(place.partition("#")[2] or 1)).to_wire()
+                          for service, place, state in instances],
         })
         self._changed.set()
         self._changed = asyncio.Event()

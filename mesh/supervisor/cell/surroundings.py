@@ -7,12 +7,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from mesh.agent.context import CallOptions
 from mesh.client import Calls, Client, current_trace, remaining, running
 from mesh.clock import Clock
 from mesh.connections import AgentConnections
 from mesh.errorbus import Severity
 from mesh.models import AgentModels
+from mesh.policy.options import CallOptions
 from mesh.state import StateStore
 from mesh.stream import Stream
 from mesh.supervisor.cell.house import Quarters
@@ -84,15 +84,16 @@ class Surroundings:
         self, target: str, arguments: dict[str, Any], timeout: float | None, options: CallOptions
     ) -> Any:
         """Call `service.operation` and return its decoded result; raises the error of the call."""
+        place, wishes = options.to_host, options.to_wire()
         if self._runner.at_home:
-            return await self._client.request(target, arguments, timeout, to_host=options.to_host)
+            return await self._client.request(target, arguments, timeout, to_host=place, options=wishes)
         return await self._runner.home(
-            lambda: self._client.request(target, arguments, timeout, to_host=options.to_host)
+            lambda: self._client.request(target, arguments, timeout, to_host=place, options=wishes)
         )
 
     def stream(self, target: str, arguments: dict[str, Any], timeout: float | None, options: CallOptions) -> Stream:
         """Return the items of `service.operation`."""
-        return self._client.stream(target, arguments, timeout, to_host=options.to_host,
+        return self._client.stream(target, arguments, timeout, to_host=options.to_host, options=options.to_wire(),
                                    home=None if self._runner.at_home else self._runner.home)
 
     async def publish(self, topic: str, payload: Any) -> None:

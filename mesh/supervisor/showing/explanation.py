@@ -4,7 +4,6 @@ through and why not, and what of it went wrong. `mesh why` puts the hosts' views
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from random import Random
 from typing import Any
 
 from mesh.address import nearest
@@ -36,7 +35,6 @@ class Explanation:
         self._errors = errors
         self._clock = clock
         self._registry = registry
-        self._random = Random()
 
     def of(self, service: str, row: Row | None) -> Row:
         """Return what this host knows of `service`; `row` is its line of `mesh agents`, if it runs here."""
@@ -64,9 +62,10 @@ class Explanation:
         }
 
     def _choice(self, service: str) -> tuple[str | None, str | None]:
-        """Return the host that a call from here would go to now, or why it would not go."""
+        """Return the host that a call from here would go to now if no other is under way, or why it would not go."""
         try:
-            return self._directory.pick(service, local_host=self._name, random=self._random).host, None
+            best = [row.host for row in self._directory.candidates(service)[0]]
+            return self._name if self._name in best else best[0], None
         except MeshError as error:
             return None, error.message
 
