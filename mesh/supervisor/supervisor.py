@@ -17,19 +17,15 @@ from mesh import __version__, wire
 from mesh.address import endpoint
 from mesh.client import Calls, Client, failures
 from mesh.clock import Clock
-from mesh.config import ISOLATION, Isolation, MeshConfig, Rung
+from mesh.config import MeshConfig
 from mesh.config.revision import revision
 from mesh.connections import Connections, Target
 from mesh.directory import Difference, Directory
 from mesh.errors import (
-    DeadlineExceeded,
     EngineMissing,
     MeshError,
     PermissionDenied,
-    RemoteFailure,
     StartError,
-    Unavailable,
-    Unreachable,
 )
 from mesh.exporter import Exporter
 from mesh.membership import Membership, checked_trouble
@@ -43,7 +39,7 @@ from mesh.port import ensure_free
 from mesh.records import HostRecord
 from mesh.state import states_of
 from mesh.supervisor import otlp
-from mesh.supervisor.adjusting.liveconfig import UNSET, LiveConfig
+from mesh.supervisor.adjusting.liveconfig import LiveConfig
 from mesh.supervisor.adjusting.reload import Reload
 from mesh.supervisor.bell import Bell
 from mesh.supervisor.bus import EventBus
@@ -58,6 +54,7 @@ from mesh.supervisor.incarnation import counting, host_incarnation
 from mesh.supervisor.loop.auto import Auto
 from mesh.supervisor.loop.looptime import LoopTime
 from mesh.supervisor.loop.vitals import Pulse, process_samples
+from mesh.supervisor.news import News
 from mesh.supervisor.otlp import OtlpSender
 from mesh.supervisor.process.nursery import Nursery
 from mesh.supervisor.showing.board import Board
@@ -65,12 +62,13 @@ from mesh.supervisor.showing.explanation import Explanation
 from mesh.supervisor.showing.logbook import LogBook
 from mesh.supervisor.showing.machine import machine
 from mesh.supervisor.showing.reach import Reach
+from mesh.supervisor.wishes import Wishes
 from mesh.tracing import SpanRing, Trace
 from mesh.transport import profile
 from mesh.transport.deadlines import Deadlines
 from mesh.transport.heartbeat import Heartbeat
 from mesh.transport.keys import Keys, ensure_for
-from mesh.transport.link import LEFT, LinkCallbacks
+from mesh.transport.link import LinkCallbacks
 from mesh.transport.listener import Listener, ListenerCallbacks
 from mesh.transport.loopback import Loopback
 from mesh.transport.outside import Outside
@@ -119,8 +117,6 @@ class Supervisor:
         self._bell = Bell()
         self._failure: StartError | None = None
         self._calls: dict[str, Calls] = {}
-        self._linked_hosts: set[str] = set()
-        self._away: set[str] = set()
         self._started = self.clock.monotonic()
         self._tasks: set[asyncio.Task[Any]] = set()
         own = self._keys.own if self._keys else None
@@ -128,6 +124,10 @@ class Supervisor:
         self.errors = ErrorLog(self._folder, name, self._store_trouble, clock=self.clock)
         self._notifier = Notifier(config, name, self._not_told, clock=self.clock)
         self.report = Reporter(name, self.errors, self.clock, self.publish, self._notifier)
+        self.directory = Directory(
+            known_names={service: spec.hosts for service, spec in config.agents.items()}, clock=self.clock
+        )
+        self._news = News(name, self.directory, self.report)
         self._otlp: OtlpSender | None = None
         self._connections = Connections(config.connections, self.clock, self._connection_changed)
         self._models = Shelf(self._at.budget, self.clock)
@@ -145,7 +145,7 @@ class Supervisor:
             self.clock, self.traffic, pending,
         )
         self._outside = Outside(self._context, own=own, host=name, boot=self._incarnation, clock=self.clock,
-                                on_refused=self._refused_outside)
+                                on_refused=self._news.of_refused_reader)
         self._bus = EventBus(
             name, self.clock, to_sessions=self._listener.publish,
             to_operators=lambda topic, data: self._listener.publish(topic, data, only="operator"),
@@ -153,19 +153,17 @@ class Supervisor:
         )
         self._pool = Pool(
             self._context, own, self._identity, pending,
-            LinkCallbacks(self._linked, self._event_arrived, self._events_lost, self.report.trouble),
+            LinkCallbacks(self._linked, self._event_arrived, self._news.of_lost_events, self.report.trouble),
             self.clock, self.traffic,
         )
         self._loopback = Loopback(self._answer, pending)
-        self.directory = Directory(
-            known_names={service: spec.hosts for service, spec in config.agents.items()}, clock=self.clock
-        )
         self.rules = RuleBook(config.policies, lambda service: self._cells.policies(service))
         self.outgoing = Outgoing(
             self.rules, Resolver(self.directory, name, self.clock, settling=lambda: self._membership.settling(),
                                  changed=self._bell.wait),
             name, local=self._loopback.exchange, remote=self._pool.exchange,
         )
+        client = Client(f"{SUPERVISOR}@{name}", self.outgoing, self.clock)
         self._nursery = Nursery(config, name, self.clock, outgoing=self.outgoing,
                                 publish=self._bus.send, calls=self._calls, spans=self.spans)
         self._cells = Cells(config, name, self.directory, self.rules, self._bell, self._spawn,
@@ -173,17 +171,17 @@ class Supervisor:
         self.cells = self._cells.by_service
         self._membership = Membership(
             config, name, incarnation=self._incarnation, directory=self.directory, pool=self._pool,
-            client=Client(f"{SUPERVISOR}@{name}", self.outgoing, self.clock), clock=self.clock, key_of=self._key_of,
+            client=client, clock=self.clock, key_of=self._key_of,
             me=self._me, inventory=self._cells.inventory, differed=self._differed, refused=self._refused_by_registry,
             news=self._registry_news,
         )
-        self._reach = Reach(config, name, self._pool, Client(f"{SUPERVISOR}@{name}", self.outgoing, self.clock),
-                            self.clock, lambda: self._membership.endpoint)
-        self._auto = Auto(self.cells, clock=self.clock, report=self.report, isolate=self._demote, spawn=self._spawn)
+        self._reach = Reach(config, name, self._pool, client, self.clock, lambda: self._membership.endpoint)
+        self.live_config = LiveConfig(name, self._cells, self.directory, client, self._bell, self.clock)
+        self.wishes = Wishes(name, self._cells, self.live_config, client)
+        self._auto = Auto(self.cells, clock=self.clock, report=self.report, isolate=self.wishes.demote,
+                          spawn=self._spawn)
         self._looptime = LoopTime(name, config.root, self.cells, clock=self.clock, report=self.report, tell=tell,
                                   blamed=self._auto.held)
-        self.live_config = LiveConfig(name, self._cells, self.directory,
-                                      Client(f"{SUPERVISOR}@{name}", self.outgoing, self.clock), self._bell, self.clock)
         self._reload = Reload(config, name, self._cells, clock=self.clock, report=self.report,
                               tell=tell) if watch else None
         self._control = Control(self)
@@ -399,59 +397,6 @@ class Supervisor:
         self.publish("agent.health", {"service": service, "host": self.name, "state": cell.state.value,
                                       "reason": cell.lifecycle.reason}, f"{SUPERVISOR}@{self.name}")
 
-    async def start_agent(self, cell: Cell) -> str | None:
-        """Start a cell for an operator and wait for the outcome; returns a warning, if there is one."""
-        warning = await self._record_desired(cell.service, "running")
-        cell.launch(by_operator=True)
-        await cell.settled.wait()
-        return warning
-
-    async def stop_agent(self, cell: Cell) -> str | None:
-        """Stop a cell for an operator; returns a warning, if there is one."""
-        warning = await self._record_desired(cell.service, "stopped")
-        await cell.stop("stopped by an operator")
-        return warning
-
-    async def isolate_agent(
-        self, cell: Cell, isolation: Isolation | None, reason: str, *, remember: bool = True
-    ) -> str | None:
-        """Have a cell's agent run elsewhere, None for where its file says; returns a warning, if there is one.
-
-        What is not remembered ends with this host, or with the next wish of an operator.
-        """
-        goal = isolation or self._cells.filed(cell.service).isolation
-        warning = await self._wish_isolation(cell, isolation) if remember else None
-        await cell.isolate(goal, reason)  # which an earlier move may still keep it from
-        return warning
-
-    async def _wish_isolation(self, cell: Cell, isolation: Isolation | None) -> str | None:
-        """Change where an agent runs like any other value of its config; returns a warning if nobody remembers it."""
-        try:
-            told = await self.live_config.change(cell.service, ISOLATION, isolation or UNSET)
-        except (Unavailable, Unreachable, DeadlineExceeded) as error:
-            return self._forgotten(error)
-        refused = [row["reason"] for row in told["hosts"] if row["how"] == "refused"]
-        if refused:
-            raise RemoteFailure(f"{cell.service} goes on as a {cell.isolation}: {refused[0]}", type="Refused")
-        return None
-
-    async def _demote(self, cell: Cell, isolation: Rung, reason: str) -> None:
-        """Move a cell's agent by the host's own decision, which ends with the host."""
-        await self.isolate_agent(cell, isolation, reason, remember=False)
-
-    async def _record_desired(self, service: str, desired: str) -> str | None:
-        """Have the registry remember what the operator wants; returns a warning if it cannot."""
-        client = Client(f"{SUPERVISOR}@{self.name}", self.outgoing, self.clock)
-        try:
-            await client.request(f"{REGISTRY}.set_desired",
-                                 {"service": service, "host": self.name, "desired": desired}, 3.0)
-        except MeshError as error:
-            return self._forgotten(error)
-        return None
-
-    def _forgotten(self, error: MeshError) -> str:
-        return f"not remembered over a restart of {self.name}, because the registry did not take it: {error}"
-
     # -- membership
 
     def _me(self) -> HostRecord:
@@ -471,23 +416,9 @@ class Supervisor:
         for service in difference.overrides:
             self._cells.reset(service)
         for before, after in difference.hosts:
-            self._tell_of_host(before, after)
+            self._news.of_host(before, after)
         self._bell.ring()
         self._cells.look_soon()
-
-    def _tell_of_host(self, before: HostRecord | None, after: HostRecord | None) -> None:
-        if after is None or after.name == self.name or (before is not None and before.state == after.state):
-            return
-        if after.state in ("dead", "stuck"):
-            self.report(f"host {after.name} is {after.state}: {after.reason or 'no reason given'}",
-                        severity="critical", service=SUPERVISOR, occasion="host_dead" if self._speaks() else None)
-        elif before is not None and before.state in ("dead", "stuck", "leaving"):
-            self.report(f"host {after.name} is {after.state} again", severity="info", service=SUPERVISOR)
-
-    def _speaks(self) -> bool:
-        """Tell whether it is this host that tells people of the death of another: one of all that are well does."""
-        well = (row.name for row in self.directory.hosts() if row.state in ("ok", "busy"))
-        return self.name == min([self.name, *well])
 
     def _refused_by_registry(self, error: MeshError) -> None:
         """Stop if the registry says that another supervisor has this host's name; anything else is only reported."""
@@ -498,11 +429,8 @@ class Supervisor:
             self.report.trouble("refused", f"the registry refuses this host: {error}", severity="error")
 
     def _registry_news(self, up: bool, reason: str) -> None:
-        if up:
-            log.info("connected to the registry at %s", self._membership.endpoint)
-        elif not self.stopping.is_set():
-            self.report.trouble("registry", f"the registry at {self._membership.endpoint} is lost ({reason}); known "
-                                            "services stay callable")
+        if up or not self.stopping.is_set():
+            self._news.of_registry(self._membership.endpoint, up, reason)
 
     def table(self) -> dict[str, Any]:
         """Return the directory as this host sees it."""
@@ -579,20 +507,13 @@ class Supervisor:
         elif not self._bus.arrived(event, host):
             self.report.trouble("event_origin", f"{host} sent an event that claims to come from {event.origin}")
 
-    def _events_lost(self, host: str, count: int) -> None:
-        self.report.trouble(f"lost_events:{host}", f"{count} events from {host} were lost on the way: too many at once")
-
     def _linked(self, host: str, up: bool, reason: str) -> None:
         self._membership.linked(host, up, reason)
         link = self._pool.links.get(host)
         if host == REGISTRY and link is not None and isinstance(link.refusal, PermissionDenied):
             self._refused_by_registry(link.refusal)
-        if up:
-            self._linked_hosts.add(host)
-        elif host in self._linked_hosts:
-            self._linked_hosts.discard(host)
-            if host != REGISTRY and not self.stopping.is_set() and reason != LEFT:
-                self.report.trouble(f"link:{host}", f"the link to {host} is lost: {reason}")
+        if up or not self.stopping.is_set():
+            self._news.of_link(host, up, reason)
         self._bell.ring()
 
     def _session(self, session: Session, up: bool) -> None:
@@ -616,22 +537,10 @@ class Supervisor:
 
     def _connection_changed(self, target: Target) -> None:
         """Say that a server outside the mesh is away, or back, and have those who use it say how they are."""
-        if target.health.state == "down":
-            self._away.add(target.name)
-            self.report.trouble(f"connection:{target.name}", target.health.reason, severity="error")
-        elif target.name in self._away:
-            self._away.discard(target.name)
-            self.report(f"{target.name} at {target.address} is well again", severity="info", service=SUPERVISOR)
+        self._news.of_server(target)
         for cell in [self.cells[service] for service in target.users if service in self.cells]:
             self._spawn(cell.recheck())
 
     def _refused_at_door(self, address: str, key: str, reason: str) -> None:
         """Report a refused key; comes from the heartbeat thread."""
-        self._loop.call_soon_threadsafe(
-            self.report.trouble, "refused_key", f"a connection from {address} with key {key} was refused: {reason}"
-        )
-
-    def _refused_outside(self, address: str, key: str, reason: str) -> None:
-        self.report.trouble("refused_reader", f"a reader from {address} ({key or 'no key'}) was refused: {reason}")
-
-
+        self._loop.call_soon_threadsafe(self._news.of_refused_key, address, key, reason)

@@ -39,8 +39,32 @@ def _ignored() -> None:
     """Nobody is told."""
 
 
+class NotedWishes:
+    """Follows wishes and notes them in `noted`; `warning` is what the registry answers to them."""
+
+    def __init__(self) -> None:
+        self.warning: str | None = None
+        self.noted: list[tuple[str, str]] = []
+
+    async def start(self, cell: Cell) -> str | None:
+        self.noted.append((cell.service, "running"))
+        cell.launch(by_operator=True)
+        await cell.settled.wait()
+        return self.warning
+
+    async def isolate(self, cell: Cell, isolation: Isolation | None, reason: str) -> str | None:
+        self.noted.append((cell.service, isolation or "config"))
+        await cell.isolate(isolation or "coroutine", reason)
+        return self.warning
+
+    async def stop(self, cell: Cell) -> str | None:
+        self.noted.append((cell.service, "stopped"))
+        await cell.stop("stopped by an operator")
+        return self.warning
+
+
 class RuledHost:
-    """The host `mainpc` without transport; `warning` is what its registry answers to wishes."""
+    """The host `mainpc` without transport."""
 
     name = "mainpc"
 
@@ -67,8 +91,7 @@ class RuledHost:
         cells = Cells(config, self.name, self.directory, mesh.rules, Bell(), _not_here, _ignored)
         client = Client("test", mesh._host(self.name).outgoing, mesh.clock)
         self.live_config = LiveConfig(self.name, cells, self.directory, client, Bell(), mesh.clock)
-        self.warning: str | None = None
-        self.wishes: list[tuple[str, str]] = []
+        self.wishes = NotedWishes()
         self.published: list[tuple[str, Any, str]] = []
         self.leaving = False
 
@@ -111,22 +134,6 @@ class RuledHost:
 
     def describe(self, cell: Cell) -> dict[str, Any]:
         return self.board.describe(cell)
-
-    async def start_agent(self, cell: Cell) -> str | None:
-        self.wishes.append((cell.service, "running"))
-        cell.launch(by_operator=True)
-        await cell.settled.wait()
-        return self.warning
-
-    async def isolate_agent(self, cell: Cell, isolation: Isolation | None, reason: str) -> str | None:
-        self.wishes.append((cell.service, isolation or "config"))
-        await cell.isolate(isolation or "coroutine", reason)
-        return self.warning
-
-    async def stop_agent(self, cell: Cell) -> str | None:
-        self.wishes.append((cell.service, "stopped"))
-        await cell.stop("stopped by an operator")
-        return self.warning
 
     def publish(self, topic: str, payload: Any, origin: str) -> None:
         self.published.append((topic, payload, origin))

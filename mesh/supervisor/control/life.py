@@ -22,14 +22,14 @@ class Life(Family):
     async def agent_start(self, service: str) -> dict[str, Any]:
         """Start an agent, also out of quarantine, with a fresh budget; waits for the outcome."""
         cell = self._cell(service)
-        warning = await self._ruled.start_agent(cell)
+        warning = await self._ruled.wishes.start(cell)
         return self._outcome(cell, warning)
 
     @operation(idempotent=True)
     async def agent_stop(self, service: str) -> dict[str, Any]:
         """Drain and stop an agent; it stays stopped until an operator starts it."""
         cell = self._cell(service)
-        warning = await self._ruled.stop_agent(cell)
+        warning = await self._ruled.wishes.stop(cell)
         return self._outcome(cell, warning)
 
     @operation
@@ -37,7 +37,7 @@ class Life(Family):
         """Stop an agent and start it anew with a fresh budget."""
         cell = self._cell(service)
         await cell.stop("restarted by an operator")
-        warning = await self._ruled.start_agent(cell)
+        warning = await self._ruled.wishes.start(cell)
         return self._outcome(cell, warning)
 
     @operation(idempotent=True)
@@ -48,7 +48,7 @@ class Life(Family):
         """
         cell = self._cell(service)
         wanted = None if isolation == CONFIG else _rung(isolation)
-        warning = await self._ruled.isolate_agent(cell, wanted, "by an operator")
+        warning = await self._ruled.wishes.isolate(cell, wanted, "by an operator")
         return {**self._outcome(cell, warning), "isolation": cell.isolation, "pid": cell.pid}
 
     @operation

@@ -15,6 +15,19 @@ from mesh.supervisor.showing.logbook import LogBook
 from mesh.tracing import SpanRing
 
 
+class Wished(Protocol):
+    """Carries out what operators wish of an agent; each wish returns a warning, if there is one."""
+
+    async def start(self, cell: Cell) -> str | None:
+        """Start a cell for an operator."""
+
+    async def stop(self, cell: Cell) -> str | None:
+        """Stop a cell for an operator."""
+
+    async def isolate(self, cell: Cell, isolation: Isolation | None, reason: str) -> str | None:
+        """Have a cell's agent run elsewhere, None for where its file says."""
+
+
 class Ruled(Protocol):
     """A host that can be asked and told."""
 
@@ -24,6 +37,10 @@ class Ruled(Protocol):
     spans: SpanRing
     logbook: LogBook
     live_config: LiveConfig
+
+    @property
+    def wishes(self) -> Wished:
+        """Return what carries out wishes."""
 
     @property
     def clock(self) -> Clock:
@@ -58,15 +75,6 @@ class Ruled(Protocol):
 
     def edges(self) -> dict[str, Any]:
         """Return who of this host has called what, and what its agents hear."""
-
-    async def start_agent(self, cell: Cell) -> str | None:
-        """Start a cell for an operator; returns a warning, if there is one."""
-
-    async def isolate_agent(self, cell: Cell, isolation: Isolation | None, reason: str) -> str | None:
-        """Have a cell's agent run elsewhere, None for where its file says; returns a warning, if there is one."""
-
-    async def stop_agent(self, cell: Cell) -> str | None:
-        """Stop a cell for an operator; returns a warning, if there is one."""
 
     def publish(self, topic: str, payload: Any, origin: str) -> None:
         """Publish an event."""

@@ -111,7 +111,7 @@ def test_an_operator_starts_an_agent_out_of_quarantine_and_hears_the_outcome(tmp
         assert cell.state == "quarantined"
         outcome = await desk.ask("agent_start", service="plain")
         assert outcome == {"service": "plain", "host": "mainpc", "state": "ready", "reason": "", "warning": None}
-        assert desk.host.wishes == [("plain", "running")]
+        assert desk.host.wishes.noted == [("plain", "running")]
         assert (await desk.ask("agent_start", service="plain"))["state"] == "ready", "twice is no harm"
 
     run(tmp_path, scenario)
@@ -137,7 +137,7 @@ def test_an_operator_moves_an_agent_and_hears_where_it_is(tmp_path: Path) -> Non
         assert (row["isolation"], row["isolation_origin"], row["memory_mb"]) == ("thread", "by an operator", None)
         outcome = await asyncio.wait_for(desk.ask("agent_isolate", service="plain", isolation="config"), 20)
         assert outcome["isolation"] == cell.isolation == "coroutine"
-        assert desk.host.wishes == [("plain", "thread"), ("plain", "config")]
+        assert desk.host.wishes.noted == [("plain", "thread"), ("plain", "config")]
 
     run(tmp_path, scenario)
 
@@ -147,7 +147,7 @@ def test_a_place_that_there_is_not_is_refused_with_the_nearest(tmp_path: Path) -
         await desk.mesh.add("plain", Plain)
         error = await refused(desk, InvalidArgument, "agent_isolate", service="plain", isolation="proces")
         assert "isolation is 'proces', did you mean process?" in error.message and error.details["path"] == "isolation"
-        assert desk.host.wishes == []
+        assert desk.host.wishes.noted == []
 
     run(tmp_path, scenario)
 
@@ -155,11 +155,11 @@ def test_a_place_that_there_is_not_is_refused_with_the_nearest(tmp_path: Path) -
 def test_an_operator_stops_an_agent_and_hears_what_could_not_be_remembered(tmp_path: Path) -> None:
     async def scenario(desk: Desk) -> None:
         cell = await desk.mesh.add("plain", Plain)
-        desk.host.warning = "not remembered: the registry is away"
+        desk.host.wishes.warning = "not remembered: the registry is away"
         outcome = await desk.ask("agent_stop", service="plain")
         assert outcome == {"service": "plain", "host": "mainpc", "state": "stopped", "reason": "stopped by an operator",
                            "warning": "not remembered: the registry is away"}
-        assert cell.state == "stopped" and desk.host.wishes == [("plain", "stopped")]
+        assert cell.state == "stopped" and desk.host.wishes.noted == [("plain", "stopped")]
 
     run(tmp_path, scenario)
 
@@ -170,7 +170,7 @@ def test_an_operator_restarts_an_agent(tmp_path: Path) -> None:
         before = cell.incarnation
         outcome = await desk.ask("agent_restart", service="plain")
         assert outcome["state"] == "ready" and cell.incarnation > before
-        assert desk.host.wishes == [("plain", "running")]
+        assert desk.host.wishes.noted == [("plain", "running")]
 
     run(tmp_path, scenario)
 

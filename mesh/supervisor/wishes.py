@@ -1,0 +1,75 @@
+"""What operators wish of an agent of this host: followed here, and remembered by the registry."""
+
+from __future__ import annotations
+
+from mesh.client import Client
+from mesh.config import ISOLATION, Isolation, Rung
+from mesh.errors import DeadlineExceeded, MeshError, RemoteFailure, Unavailable, Unreachable
+from mesh.policy.resolve import REGISTRY
+from mesh.supervisor.adjusting.liveconfig import UNSET, LiveConfig
+from mesh.supervisor.cell.cell import Cell
+from mesh.supervisor.cells import Cells
+
+REGISTRY_LIMIT = 3.0
+
+
+class Wishes:
+    """Carries out wishes and waits for the outcome.
+
+    Each returns a warning if the wish is followed but the registry did not take it, so that a restart forgets it.
+    """
+
+    def __init__(self, host: str, cells: Cells, live_config: LiveConfig, client: Client) -> None:
+        self._host = host
+        self._cells = cells
+        self._live_config = live_config
+        self._client = client
+
+    async def start(self, cell: Cell) -> str | None:
+        """Start a cell and wait for the outcome."""
+        warning = await self._record_desired(cell.service, "running")
+        cell.launch(by_operator=True)
+        await cell.settled.wait()
+        return warning
+
+    async def stop(self, cell: Cell) -> str | None:
+        """Stop a cell, which stays stopped until an operator starts it."""
+        warning = await self._record_desired(cell.service, "stopped")
+        await cell.stop("stopped by an operator")
+        return warning
+
+    async def isolate(self, cell: Cell, isolation: Isolation | None, reason: str) -> str | None:
+        """Have a cell's agent run elsewhere, None for where its file says."""
+        warning = await self._change_isolation(cell, isolation)
+        await cell.isolate(self._goal(cell, isolation), reason)  # which an earlier move may still keep it from
+        return warning
+
+    async def demote(self, cell: Cell, isolation: Rung, reason: str) -> None:
+        """Move a cell's agent by the host's own decision, which ends with the host or an operator's next wish."""
+        await cell.isolate(self._goal(cell, isolation), reason)
+
+    def _goal(self, cell: Cell, isolation: Isolation | None) -> Isolation:
+        return isolation or self._cells.filed(cell.service).isolation
+
+    async def _change_isolation(self, cell: Cell, isolation: Isolation | None) -> str | None:
+        """Change where an agent runs like any other value of its config."""
+        try:
+            told = await self._live_config.change(cell.service, ISOLATION, isolation or UNSET)
+        except (Unavailable, Unreachable, DeadlineExceeded) as error:
+            return self._forgotten(error)
+        refused = [row["reason"] for row in told["hosts"] if row["how"] == "refused"]
+        if refused:
+            raise RemoteFailure(f"{cell.service} goes on as a {cell.isolation}: {refused[0]}", type="Refused")
+        return None
+
+    async def _record_desired(self, service: str, desired: str) -> str | None:
+        """Have the registry remember what the operator wants."""
+        try:
+            await self._client.request(f"{REGISTRY}.set_desired",
+                                       {"service": service, "host": self._host, "desired": desired}, REGISTRY_LIMIT)
+        except MeshError as error:
+            return self._forgotten(error)
+        return None
+
+    def _forgotten(self, error: MeshError) -> str:
+        return f"not remembered over a restart of {self._host}, because the registry did not take it: {error}"
