@@ -23,6 +23,7 @@ from mesh.clock import Clock
 from mesh.config import HttpConfig, HttpTarget
 from mesh.connections.answer import Answer, read
 from mesh.connections.guard import Guard
+from mesh.connections.lookout import Lookout
 from mesh.connections.slots import Slots
 from mesh.connections.target import Target
 from mesh.errors import (
@@ -103,9 +104,6 @@ class HttpPool(Target):
         """What config allows a request."""
         config = self.config
         return HttpLimits(config.timeout_s, int(config.max_response_mb * _MIB), config.attempts, config.redirects)
-
-    def start(self) -> None:
-        """Do nothing: nobody can ask the internet whether it is well."""
 
     def pool(self) -> tuple[int, int, int]:
         """Return requests that run, the same, and how many may."""
@@ -250,6 +248,8 @@ class HttpNamed(Target):
         self.address = target.url
         self.base = target.url.rstrip("/")
         self.check_path = target.check
+        if target.check is not None:
+            self.lookout = Lookout(self, self.check)
         self._pool = pool
         self._variable = target.token_env
         self._environ = environ
@@ -268,11 +268,6 @@ class HttpNamed(Target):
             raise EngineMissing(f"{self.base} needs a token, and the environment variable {self._variable} is not set; "
                                 "set it where the host starts", command=f"export {self._variable}=…")
         return {"Authorization": f"Bearer {token}"}
-
-    def start(self) -> None:
-        """Begin to look, if there is something to ask."""
-        if self.check_path is not None:
-            super().start()
 
     def pool(self) -> tuple[int, int, int]:
         """Return requests that run, the same, and how many may."""

@@ -23,6 +23,7 @@ from redis.backoff import NoBackoff
 
 from mesh.clock import Clock
 from mesh.config import RedisConfig
+from mesh.connections.lookout import Lookout
 from mesh.connections.target import Target
 from mesh.errors import (
     DeadlineExceeded,
@@ -64,6 +65,7 @@ class RedisTarget(Target):
             password=self._secret or None, socket_timeout=config.timeout_s, socket_connect_timeout=config.timeout_s,
         )
         self._own = RedisClient(self)
+        self.lookout = Lookout(self, self.check)
 
     def pool(self) -> tuple[int, int, int]:
         """Return connections in use, open, and at most."""

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 
 from mesh.clock import Clock
 from mesh.connections.health import Health
+from mesh.connections.lookout import Lookout
 from mesh.errors import MeshError
 from mesh.metrics import BOTH, Sample, counter, gauge
 
 log = logging.getLogger("mesh.connections")
-
-CANCEL_S = 0.2
 
 UP = gauge("mesh_connection_up", "Whether a server outside the mesh was well when last looked at.", "target",
            programs=BOTH)
@@ -49,7 +47,7 @@ class TargetFigures:
 
 
 class Target:
-    """Base of the targets; `changed` is told when its health is news."""
+    """Base of the targets; `changed` is told when its health is news, `lookout` finds out where it can be asked."""
 
     name = ""
     address = ""
@@ -62,12 +60,7 @@ class Target:
         self.failures = 0
         self.closed = False
         self.changed: Callable[[Target], None] = lambda target: None
-        self._looking: asyncio.Task[None] | None = None
-        self._wake = asyncio.Event()
-
-    async def check(self) -> None:
-        """Ask the server lightly whether it is well; raises `MeshError` when it is not."""
-        raise NotImplementedError
+        self.lookout: Lookout | None = None
 
     def pool(self) -> tuple[int, int, int]:
         """Return connections in use, open, and at most."""
@@ -104,51 +97,20 @@ class Target:
         if self.health.failed(error.message, self.clock.monotonic()):
             log.warning("%s", error.message)
             self.changed(self)
-        self._wake.set()
-
-    # -- looking
+        if self.lookout is not None:
+            self.lookout.wake()
 
     def start(self) -> None:
-        """Begin to look now and then whether the server is well; a second start does nothing."""
-        if self._looking is None:
-            self._looking = asyncio.get_running_loop().create_task(self._look(), name=f"look at {self.name}")
+        """Begin to look now and then whether the server is well, where that can be asked."""
+        if self.lookout is not None:
+            self.lookout.start()
 
     async def close(self) -> None:
         """Stop looking, close every connection and open no more."""
         self.closed = True
-        looking, self._looking = self._looking, None
-        while looking is not None and not looking.done():  # a client library may swallow a cancellation
-            looking.cancel()
-            await asyncio.wait({looking}, timeout=CANCEL_S)
+        if self.lookout is not None:
+            await self.lookout.stop()
         await self.disconnect()
-
-    async def look(self) -> None:
-        """Check once and note what was found."""
-        try:
-            await self.check()
-        except MeshError as error:
-            self.failed(error)
-        else:
-            self.succeeded()
-
-    async def _look(self) -> None:
-        while True:
-            while (wait := self.health.due(self.clock.monotonic())) > 0:
-                self._wake.clear()
-                await self._woken(wait)
-            try:
-                await self.look()
-            except Exception as error:  # the next look must come, whatever this was
-                log.exception("looking at %s failed", self.name)
-                self.health.failed(f"{type(error).__name__}: {error}", self.clock.monotonic())
-
-    async def _woken(self, limit: float) -> None:
-        """Wait `limit` seconds, or until a failure calls for a look sooner."""
-        timer = self.clock.call_later(limit, self._wake.set)
-        try:
-            await self._wake.wait()
-        finally:
-            timer.cancel()
 
 
 def reasons(targets: Iterable[Target], user: str) -> list[str]:

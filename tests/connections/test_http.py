@@ -263,7 +263,8 @@ def test_a_target_that_is_unwell_limits_its_users_until_it_is_well(server: HttpS
             target = connections.http.targets["page"]
             await eventually(lambda: target.health.state == "ok", 20)
             server.go.set()
-            await target.look()
+            assert target.lookout is not None
+            await target.lookout.look()
             limits = connections.of("one").limits()
             assert limits and "/health answered GET with HTTP 500" in limits[0]
             assert connections.of("two").limits() == []
