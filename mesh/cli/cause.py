@@ -139,6 +139,9 @@ def _cell(host: str, cell: Row, now: float) -> Iterator[Sentence]:
     answered = f"{_many(cell['calls'], 'call')} answered, {cell['errors']} with an error"
     yield Sentence("", f"{_restarts(cell)}; {cell['inbox']} calls in the inbox; {answered}",
                    cell["failures"] > 0 or _crowded(cell))
+    for one in cell.get("goes_on", ()):
+        yield Sentence("", f"{one['operation'] or 'a step'} was cancelled {duration(one['seconds'])} ago and goes on, "
+                           f"in {one['place']}", True)
     steps = list(cell["history"])[-SHOWN:]
     if len(steps) > 1:
         yield Sentence("", "before: " + " → ".join(f"{moment(row['time'])} {row['state']}" for row in steps))
@@ -306,6 +309,11 @@ def _reached(facts: Facts, serving: Sequence[str], causes: Mapping[str, str]) ->
         if _crowded(cell):
             return Conclusion(f"{service} on {host} answers more slowly than it is asked: {cell['inbox']} calls wait; "
                               "mesh top shows who calls, limits: concurrency lets it do more at a time")
+        if cell.get("goes_on"):
+            first = cell["goes_on"][0]
+            return Conclusion(f"{service} on {host} answers, but {first['operation'] or 'a step'} does not end, "
+                              f"although it was cancelled: see {first['place']}; in a process of its own "
+                              f"(mesh agent isolate {service} process) a restart ends it")
         if cell["failures"]:
             return Conclusion(f"{service} on {host} is up again after {_many(cell['failures'], 'failure')} in the last "
                               f"{_window(cell)} (last: {cell['last_error']})")

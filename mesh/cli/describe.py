@@ -58,6 +58,8 @@ def _print(told: Row) -> None:
                            + (" measured" if row["measured"] else "") + ("" if row["loaded"] else ", loading")
                            + (f", shared by {', '.join(row['owners'])}" if row["shared"] else "")
                            for row in told.get("models", ())])
+    _print_rows("cancelled, and goes on", [f"{row['operation'] or 'a step'} in {row['place']}, for {row['seconds']:g} s"
+                                           for row in told.get("goes_on", ())])
     _print_rows("settings", [f"{row['key']} = {_value(row['value'])}  ({row['origin']})" for row in told["settings"]])
     origin = told["origin"]
     _print_rows("supervision", list(_supervision(told, origin)))

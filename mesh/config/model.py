@@ -35,6 +35,10 @@ class Limits(Frozen):
     stop_s: float = Field(
         default=5.0, gt=0, description="Seconds running calls and `teardown()` may take when the cell stops."
     )
+    cleanup_s: float = Field(
+        default=1.0, gt=0, description="Seconds an execution that was cancelled may take to end; then it is cancelled "
+        "once more and named."
+    )
     memory_mb: int | None = Field(
         default=None, gt=0, description="MiB of memory (PSS) its process may use: a warning at 80 %, above it a "
         "restart; like all that follow for `isolation: process` alone."

@@ -40,6 +40,10 @@ class DeadlineGuard:
     def __len__(self) -> int:
         return len(self._running)
 
+    def bounds(self, task: asyncio.Task[object]) -> bool:
+        """Tell whether `task` runs one of the requests."""
+        return any(limit.task is task for limit in self._running)
+
     def cancel_all(self, end: Callable[[Request], MeshError] | None = None) -> None:
         """Cancel every running request but the one that asks for it; `end` makes the error each is answered with."""
         own = asyncio.current_task()

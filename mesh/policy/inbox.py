@@ -59,6 +59,7 @@ class Inbox:
         self._count = 0
         self._bytes = 0
         self._held = False
+        self._given_back: set[asyncio.Task[object]] = set()
 
     def __len__(self) -> int:
         return self._count
@@ -98,11 +99,25 @@ class Inbox:
                 finally:
                     if took is not None and self.shed is not None:
                         self.shed.ended(self._clock.monotonic() - took)
-                    self._release()
+                    if not self._given_back or not self._has_given_back():
+                        self._release()
             finally:
                 self._bytes -= size
 
         return handle
+
+    def give_back(self, task: asyncio.Task[object]) -> None:
+        """Free the place of a call that was cancelled and does not end; `task` answers it."""
+        self._given_back.add(task)
+        self._release()
+
+    def _has_given_back(self) -> bool:
+        """Tell whether the running task's place is free already."""
+        task = asyncio.current_task()
+        if task not in self._given_back:
+            return False
+        self._given_back.discard(task)
+        return True
 
     def _opened(self, items: Items) -> None:
         """Count a stream until it ends; it is in nobody's way meanwhile."""

@@ -21,6 +21,7 @@ from mesh.supervisor.cell.lifecycle import State
 from mesh.supervisor.cell.loader import load_agent_class
 from mesh.supervisor.cell.renewal import Renewal
 from mesh.supervisor.cell.runner import AgentExit
+from mesh.supervisor.cell.stragglers import Straggler, Stragglers
 from mesh.supervisor.cell.tenancy import Offer, Tenancy
 from mesh.supervisor.cell.tenure import Tenure
 
@@ -43,6 +44,8 @@ class Cell:
     def __init__(self, spec: AgentSpec, house: House, load: Callable[[AgentSpec], type[Agent]] = load_agent_class
                  ) -> None:
         self.service = spec.service
+        self.stragglers = Stragglers(spec.service, spec.file.parent, house.clock,
+                                     lambda: self.tenure.spec.limits.cleanup_s, self._named, self._give_back)
         self.tenure = Tenure(spec, house, self, load)
         self.life = Life(self.tenure, house)
         self.renewal = Renewal(self.tenure, self.life, house)
@@ -140,6 +143,7 @@ class Cell:
         yield LOOP.sample(self.stats.loop_seconds, self.service)
         yield from self.stats.samples(self.service)
         yield from self.inbox.samples(self.service)
+        yield from self.stragglers.samples()
 
     # -- what is asked of it
 
@@ -225,6 +229,17 @@ class Cell:
     def gone(self, error: Exception) -> None:
         """Take note that the agent's process has ended by itself."""
         self.crash(error)
+
+    def _named(self, text: str, operation: str | None, trace_id: str | None, context: Mapping[str, Any]) -> None:
+        """Put on the error bus what was cancelled and goes on."""
+        self._house.report(text, severity="warning", service=self.service, operation=operation, trace_id=trace_id,
+                           context=context)
+
+    def _give_back(self, straggler: Straggler) -> None:
+        """Let others have the place of a call that does not end; of as many as may run, so that there is a bound."""
+        task = straggler.task
+        if task is not None and self.tenure.guard.bounds(task) and len(self.stragglers) <= self.spec.limits.concurrency:
+            self.inbox.give_back(task)
 
     def say(self, text: str) -> None:
         """Put a warning on the error bus."""

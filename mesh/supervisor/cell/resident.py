@@ -90,9 +90,10 @@ class Resident:
 
     async def set_up(self) -> None:
         """Bind and set up the agent where its code runs, then start its timers."""
+        self._landlord.stragglers.home = asyncio.get_running_loop()
         runner = self._runner = (
-            ThreadRunner(self._service, self._stats) if self._spec.isolation == "thread"
-            else LoopRunner(self._service, self._stats, self._quarters.overran)
+            ThreadRunner(self._service, self._stats, self._landlord.stragglers) if self._spec.isolation == "thread"
+            else LoopRunner(self._service, self._stats, self._quarters.overran, self._landlord.stragglers)
         )
         around = Surroundings(self._service, self._quarters, self._landlord, runner)
         agent = self._agent = await runner.call(

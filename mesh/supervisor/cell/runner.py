@@ -12,13 +12,14 @@ import contextvars
 import threading
 import types
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from time import perf_counter
 from typing import Any, Protocol, TypeVar
 
-from mesh.errors import MeshError
+from mesh.errors import MeshError, Overloaded
 from mesh.policy.measure import CallStats
 from mesh.supervisor.cell.steps import Steps, ThreadSteps
+from mesh.supervisor.cell.stragglers import Straggler, Stragglers
 from mesh.supervisor.loop.hold import LIMIT
 
 THREADS = 8
@@ -50,41 +51,50 @@ def exited(error: SystemExit | KeyboardInterrupt) -> AgentExit:
 
 @types.coroutine
 def billed(
-    coroutine: Code, stats: CallStats, overran: Overran | None = None, part: Any = None
+    coroutine: Code, stats: CallStats, overran: Overran | None = None, part: Any = None,
+    stragglers: Stragglers | None = None,
 ) -> Generator[Any, Any, Any]:
     """Await a coroutine, adding the time of each of its steps to `stats.loop_seconds`; `overran` hears of a long one.
 
-    Of an asynchronous generator it awaits `part`, what takes it to its next `yield` or to its end.
+    Of an asynchronous generator it awaits `part`, what takes it to its next `yield` or to its end. `stragglers` looks
+    after one that was cancelled, until it ends.
     A generator, because it stands in the path of every call: a class with `send` and `throw` costs twice as much.
     """
     if part is None:
         part = coroutine
     step: Callable[[Any], Any] = part.send
     given: Any = None
-    while True:
-        started = perf_counter()
-        try:
-            wanted = step(given)
-        except StopIteration as end:
-            return end.value
-        except (SystemExit, KeyboardInterrupt) as error:
-            raise exited(error) from error
-        finally:
-            spent = perf_counter() - started
-            stats.loop_seconds += spent
-            if spent > LIMIT and overran is not None:
-                overran(stats, coroutine, started)
-        try:
-            given = yield wanted
-            step = part.send
-        except BaseException as error:  # cancellation too is handed on to where the coroutine waits
-            step, given = part.throw, error
+    cancelled: Straggler | None = None
+    try:
+        while True:
+            started = perf_counter()
+            try:
+                wanted = step(given)
+            except StopIteration as end:
+                return end.value
+            except (SystemExit, KeyboardInterrupt) as error:
+                raise exited(error) from error
+            finally:
+                spent = perf_counter() - started
+                stats.loop_seconds += spent
+                if spent > LIMIT and overran is not None:
+                    overran(stats, coroutine, started)
+            try:
+                given = yield wanted
+                step = part.send
+            except BaseException as error:  # cancellation too is handed on to where the coroutine waits
+                step, given = part.throw, error
+                if cancelled is None and stragglers is not None and isinstance(error, asyncio.CancelledError):
+                    cancelled = stragglers.coroutine(coroutine)
+    finally:
+        if cancelled is not None and stragglers is not None:
+            stragglers.ended(cancelled)
 
 
 @types.coroutine
 def poured(
     coroutine: AsyncGenerator[Any, None], stats: CallStats, overran: Overran | None, before: Callable[[], None],
-    take: Callable[[Any], bool],
+    take: Callable[[Any], bool], stragglers: Stragglers | None = None,
 ) -> Generator[Any, Any, bool]:
     """Give what a generator yields to `take`, until that says no; returns False when it has ended.
 
@@ -93,6 +103,7 @@ def poured(
     """
     started = perf_counter()
     waited = True
+    cancelled: Straggler | None = None
     try:
         while True:
             if waited:
@@ -118,9 +129,13 @@ def poured(
                     step = part.send
                 except BaseException as error:
                     step, given = part.throw, error
+                    if cancelled is None and stragglers is not None and isinstance(error, asyncio.CancelledError):
+                        cancelled = stragglers.coroutine(coroutine)
                 started = perf_counter()
     finally:
         _bill(coroutine, stats, overran, started)
+        if cancelled is not None and stragglers is not None:
+            stragglers.ended(cancelled)
 
 
 def _bill(coroutine: Code, stats: CallStats, overran: Overran | None, started: float) -> None:
@@ -159,22 +174,25 @@ class Runner(Protocol):
 class LoopRunner:
     """A coroutine cell: on the host's loop."""
 
-    def __init__(self, name: str, stats: CallStats, overran: Overran | None = None) -> None:
+    def __init__(
+        self, name: str, stats: CallStats, overran: Overran | None = None, stragglers: Stragglers | None = None
+    ) -> None:
         self._stats = stats
         self._overran = overran
-        self._pool = _Pool(name)
+        self._stragglers = stragglers
+        self._pool = _Pool(name, stragglers)
 
     at_home = True
 
     def call(self, function: Callable[..., Coroutine[Any, Any, T]], arguments: dict[str, Any]) -> Awaitable[T]:
         """Call a coroutine function here; await the result."""
-        return billed(function(**arguments), self._stats, self._overran)
+        return billed(function(**arguments), self._stats, self._overran, None, self._stragglers)
 
     def generate(
         self, function: Callable[..., AsyncGenerator[Any, None]], arguments: dict[str, Any], before: Callable[[], None]
     ) -> Steps:
         """Call a generator function here."""
-        return _LoopSteps(function(**arguments), self._stats, before, self._overran)
+        return _LoopSteps(function(**arguments), self._stats, before, self._overran, self._stragglers)
 
     async def home(self, make: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """Run a coroutine of the mesh; the agent is at home already."""
@@ -192,9 +210,10 @@ class LoopRunner:
 class ThreadRunner:
     """A thread cell: on a loop of its own in a thread of its own, so blocking code holds up nobody else."""
 
-    def __init__(self, name: str, stats: CallStats) -> None:
+    def __init__(self, name: str, stats: CallStats, stragglers: Stragglers | None = None) -> None:
         self._stats = stats
-        self._pool = _Pool(name)
+        self._stragglers = stragglers
+        self._pool = _Pool(name, stragglers)
         self._home = asyncio.get_running_loop()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, name=f"cell-{name}", daemon=True)
@@ -204,18 +223,19 @@ class ThreadRunner:
 
     async def call(self, function: Callable[..., Coroutine[Any, Any, T]], arguments: dict[str, Any]) -> T:
         """Call a coroutine function on the cell's loop and return its result; cancelling this cancels it."""
-
-        async def there() -> T:
-            result: T = await billed(function(**arguments), self._stats)
-            return result
-
-        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(there(), self._loop))
+        there = _There(function, arguments, self._stats)
+        try:
+            return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(there.run(), self._loop))
+        except asyncio.CancelledError:
+            if self._stragglers is not None:
+                there.cancelled(self._stragglers, self._loop)
+            raise
 
     def generate(
         self, function: Callable[..., AsyncGenerator[Any, None]], arguments: dict[str, Any], before: Callable[[], None]
     ) -> Steps:
         """Call a generator function on the cell's loop."""
-        return ThreadSteps(_LoopSteps(function(**arguments), self._stats, before), self._loop)
+        return ThreadSteps(_LoopSteps(function(**arguments), self._stats, before, None, self._stragglers), self._loop)
 
     async def home(self, make: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """Run a coroutine of the mesh on the host's loop; called on the cell's loop."""
@@ -246,46 +266,116 @@ class ThreadRunner:
             self._loop.close()
 
 
+class _There:
+    """A coroutine of an agent on its own loop; who waits for it elsewhere may give it up before it has ended."""
+
+    def __init__(
+        self, function: Callable[..., Coroutine[Any, Any, Any]], arguments: dict[str, Any], stats: CallStats
+    ) -> None:
+        self._function = function
+        self._arguments = arguments
+        self._stats = stats
+        self._coroutine: Coroutine[Any, Any, Any] | None = None
+        self._task: asyncio.Task[Any] | None = None
+        self._over = False
+        self._straggler: tuple[Stragglers, Straggler] | None = None
+
+    async def run(self) -> Any:
+        """Await it, there."""
+        self._task = asyncio.current_task()
+        self._coroutine = self._function(**self._arguments)
+        try:
+            return await billed(self._coroutine, self._stats)
+        finally:
+            self._over = True
+            self._ended()
+
+    def cancelled(self, stragglers: Stragglers, loop: asyncio.AbstractEventLoop) -> None:
+        """Have it looked after, here; one that has not begun never will."""
+        task = self._task
+        if task is not None and not self._over:
+            self._straggler = stragglers, stragglers.elsewhere(
+                self._coroutine, lambda: loop.call_soon_threadsafe(task.cancel))
+            if self._over:  # just now
+                self._ended()
+
+    def _ended(self) -> None:
+        if self._straggler is not None:
+            stragglers, one = self._straggler
+            stragglers.ended(one)
+
+
 class _LoopSteps:
     """A generator on the loop it is stepped on."""
 
     def __init__(
         self, generator: AsyncGenerator[Any, None], stats: CallStats, before: Callable[[], None],
-        overran: Overran | None = None,
+        overran: Overran | None = None, stragglers: Stragglers | None = None,
     ) -> None:
         self._generator = generator
         self._stats = stats
         self._before = before
         self._overran = overran
+        self._stragglers = stragglers
 
     def next(self) -> Awaitable[Any]:
         """Take the generator to its next value."""
         self._before()
-        return billed(self._generator, self._stats, self._overran, self._generator.__anext__())
+        return billed(self._generator, self._stats, self._overran, self._generator.__anext__(), self._stragglers)
 
     def pour(self, take: Callable[[Any], bool]) -> Awaitable[bool]:
         """Give each value to `take` at once."""
-        return poured(self._generator, self._stats, self._overran, self._before, take)
+        return poured(self._generator, self._stats, self._overran, self._before, take, self._stragglers)
 
     def close(self) -> Awaitable[Any]:
         """End the generator."""
-        return billed(self._generator, self._stats, self._overran, self._generator.aclose())
+        return billed(self._generator, self._stats, self._overran, self._generator.aclose(), self._stragglers)
 
 
 class _Pool:
-    """A thread pool that costs nothing until it is used."""
+    """A thread pool that costs nothing until it is used.
 
-    def __init__(self, name: str) -> None:
+    A function goes on when nobody waits for it any more. While all threads are taken by such, another is refused.
+    """
+
+    def __init__(self, name: str, stragglers: Stragglers | None) -> None:
         self._name = name
+        self._stragglers = stragglers
+        self._abandoned: set[Future[Any]] = set()
         self._executor: ThreadPoolExecutor | None = None
 
     async def run(self, function: Callable[..., T], *arguments: Any) -> T:
         if self._executor is None:
             self._executor = ThreadPoolExecutor(THREADS, thread_name_prefix=f"pool-{self._name}")
+        if len(self._abandoned) >= THREADS:
+            raise Overloaded(f"all {THREADS} threads of {self._name} are taken by functions that nobody waits for any "
+                             f"more and that do not end; `mesh why {self._name}` names them", retry_after=1.0)
         context = contextvars.copy_context()
-        return await asyncio.get_running_loop().run_in_executor(
-            self._executor, lambda: context.run(_guarded, function, *arguments)
-        )
+        thread: list[int] = []
+
+        def work() -> T:
+            thread.append(threading.get_ident())
+            return context.run(_guarded, function, *arguments)
+
+        working = self._executor.submit(work)
+        try:
+            return await asyncio.wrap_future(working)
+        except asyncio.CancelledError:
+            if not working.cancel() and not working.done():
+                self._abandon(working, thread)
+            raise
+
+    def _abandon(self, working: Future[Any], thread: list[int]) -> None:
+        """Count a function that runs for nobody, until it ends."""
+        self._abandoned.add(working)
+        one = self._stragglers.thread(thread[0]) if self._stragglers is not None and thread else None
+
+        def ended(_: Future[Any]) -> None:
+            self._abandoned.discard(working)
+            if one is not None and self._stragglers is not None:
+                self._stragglers.ended(one)
+
+        working.add_done_callback(ended)
 
     def close(self) -> None:
         if self._executor is not None:

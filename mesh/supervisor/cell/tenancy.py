@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from mesh.message import Event, Reply, Request
+from mesh.supervisor.cell.stragglers import Stragglers
 
 
 class Described(Protocol):
@@ -63,6 +64,10 @@ class Offer:
 
 class Landlord(Protocol):
     """The cell as a tenancy knows it: who is told what goes wrong."""
+
+    @property
+    def stragglers(self) -> Stragglers:
+        """What was cancelled and goes on."""
 
     async def report(
         self, error: BaseException | str, *, severity: str, operation: str | None = None, trace_id: str | None = None,

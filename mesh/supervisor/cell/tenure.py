@@ -26,7 +26,7 @@ from mesh.supervisor.process.proxy import Proxy
 
 CHECK_LIMIT = 5.0
 DRAIN_TICK = 0.02
-CLEANUP_SECONDS = 1.0
+CLEANUP_MARGIN = 0.1
 MAX_UNHEARD = 1024
 
 Moved = tuple[Isolation, str] | None
@@ -195,14 +195,14 @@ class Tenure:
     async def drain(self, end: Callable[[Request], MeshError] | None = None) -> None:
         """Give running calls and streams their time, then cancel them; `end` makes the error they are answered with.
 
-        Generators may clean up for a moment.
+        What is cancelled may clean up for `cleanup_s`; what goes on then goes on without its agent, named.
         """
         until = self._house.clock.monotonic() + self.spec.limits.stop_s
         while self.guard and self._house.clock.monotonic() < until:
             await self._house.clock.sleep(DRAIN_TICK)
         self.guard.cancel_all(end)
-        until = self._house.clock.monotonic() + CLEANUP_SECONDS
-        while self.inbox.streams and self._house.clock.monotonic() < until:
+        until = self._house.clock.monotonic() + self.spec.limits.cleanup_s + CLEANUP_MARGIN
+        while (self.inbox.streams or self.guard) and self._house.clock.monotonic() < until:
             await self._house.clock.sleep(DRAIN_TICK)
 
     async def close(self) -> None:

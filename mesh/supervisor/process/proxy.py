@@ -131,6 +131,7 @@ class Proxy:
         if self._process.pid is not None:
             await self._end()
         self._nursery.forget(self)
+        self.landlord.stragglers.reported([])
         for task in self._telling:
             task.cancel()
 
@@ -219,7 +220,9 @@ class Proxy:
         """Take what an answer says; end a process whose loop gave none for `stuck_s`, or whose connection is lost."""
         error = asked.exception()
         if error is None:
-            used = float(asked.result())
+            told = asked.result()
+            self.landlord.stragglers.reported(told["stragglers"])
+            used = float(told["loop_s"])
             self._stats.loop_seconds += used - self._billed
             self._billed = used
             return

@@ -60,7 +60,7 @@ class Tenant:
             LinkCallbacks(self._connected, self._heard, self._events_lost, lambda _, text: log.warning("%s", text)),
             clock, Traffic(), Pending(self._deadlines), self.handle,
         )
-        self._upstream = Upstream(spec.service, papers.host, self._link.exchange, clock)
+        self._upstream = Upstream(spec, papers.host, self._link.exchange, clock)
         folder = config.home / papers.host / "state"
         self._connections = Connections(config.connections, clock)
         self._state = states_of(papers.host, config, folder, self._connections, clock)
@@ -123,9 +123,10 @@ class Tenant:
     async def _reconfigure(self, settings: dict[str, Any]) -> dict[str, Any]:
         return {"taken": await self._resident.reconfigure(settings), "settings": self._resident.settings()}
 
-    async def _ping(self) -> float:
-        """Show that the loop turns, and return the seconds that the agent's steps have used of it."""
-        return self._stats.loop_seconds
+    async def _ping(self) -> dict[str, Any]:
+        """Show that the loop turns; return the seconds that the agent's steps have used of it, and what goes on there
+        although it was cancelled."""
+        return {"loop_s": self._stats.loop_seconds, "stragglers": self._upstream.stragglers.rows()}
 
     # -- events
 

@@ -13,10 +13,12 @@ from typing import Any, NoReturn
 
 from mesh.client import Client
 from mesh.clock import Clock
+from mesh.config import AgentSpec
 from mesh.errorbus import Severity, describe
 from mesh.errors import MeshError
 from mesh.message import Handler
 from mesh.supervisor.cell.runner import AgentExit
+from mesh.supervisor.cell.stragglers import Stragglers
 from mesh.supervisor.process.nursery import REPORT, SPANS, SUPERVISOR
 from mesh.tracing import Span, SpanRing
 
@@ -59,11 +61,21 @@ class SpanPost(SpanRing):
 class Upstream:
     """What goes wrong in this process, told to the cell it belongs to."""
 
-    def __init__(self, service: str, host: str, exchange: Handler, clock: Clock) -> None:
-        self._service = service
+    def __init__(self, spec: AgentSpec, host: str, exchange: Handler, clock: Clock) -> None:
+        self._service = spec.service
         self._host = host
         self._clock = clock
-        self._client = Client(f"{service}@{host}", exchange, clock)
+        self._client = Client(f"{spec.service}@{host}", exchange, clock)
+        self._telling: set[asyncio.Task[str]] = set()
+        self.stragglers = Stragglers(spec.service, spec.file.parent, clock, lambda: spec.limits.cleanup_s, self._named)
+
+    def _named(self, text: str, operation: str | None, trace_id: str | None, context: Mapping[str, Any]) -> None:
+        telling = asyncio.get_running_loop().create_task(
+            self.report(text, severity="warning", operation=operation, trace_id=trace_id, context=context),
+            context=Context(),
+        )
+        self._telling.add(telling)
+        telling.add_done_callback(self._telling.discard)
 
     async def report(
         self, error: BaseException | str, *, severity: str, operation: str | None = None, trace_id: str | None = None,

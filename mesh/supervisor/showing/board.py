@@ -79,7 +79,8 @@ class Board:
             "restart": cell.spec.restart, "failures": cell.failures, "budget": cell.spec.restarts.budget,
             "window_s": cell.spec.restarts.within_s, "next_start_s": self._next_start(cell),
             "restarts": cell.restarts, "inbox": len(cell.inbox), "calls": cell.stats.calls,
-            "errors": cell.stats.errors, "p50_ms": _ms(cell.stats.latency.quantile(0.5)),
+            "errors": cell.stats.errors, "stragglers": len(cell.stragglers),
+            "p50_ms": _ms(cell.stats.latency.quantile(0.5)),
             "p99_ms": _ms(cell.stats.latency.quantile(0.99)), "loop_ms": round(cell.stats.loop_seconds * 1000, 1),
             "reason": cell.lifecycle.reason or None, "last_error": cell.last_error,
         }
@@ -144,7 +145,7 @@ class Board:
             "settings": _settings(cell), "limits": spec.limits.model_dump(),
             "supervision": {"restart": spec.restart, **spec.restarts.model_dump()}, "origin": dict(spec.origin),
             "connections": [one.to_wire() for one in self._connections.figures() if cell.service in one.users],
-            "models": self._models.lines(cell.service),
+            "models": self._models.lines(cell.service), "goes_on": cell.stragglers.rows(),
             "instances": [row.to_wire() for row in self._directory.instances(cell.service)],
         }
 

@@ -77,6 +77,7 @@ class Explanation:
         return {
             **row, "concurrency": cell.spec.limits.concurrency, "history": list(cell.history),
             "purpose": cell.offer.purpose, "operations": sorted(cell.offer.operations),
+            "goes_on": cell.stragglers.rows(),
             "depends_on": [self._dependency(each.service, each.soft) for each in cell.spec.depends_on],
             "waits_for": [each.service for each in self._waited_for(cell.spec)] if cell.state is State.STARTING else [],
         }
