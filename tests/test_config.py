@@ -320,7 +320,7 @@ def test_every_value_says_where_it_came_from(project: Path) -> None:
         "limits.concurrency": "environment production (config/agents/clock.yaml:13)",
         "limits.start_s": "default",
         "limits.stop_s": "default",
-        **dict.fromkeys(("limits.memory_mb", "limits.cpu_s", "limits.open_files", "limits.stuck_s"), "default"),
+        **dict.fromkeys(("limits.cleanup_s", "limits.memory_mb", "limits.cpu_s", "limits.open_files", "limits.stuck_s"), "default"),
         "restart": "default", **{f"restarts.{name}": "default" for name in RestartsConfig.model_fields},
         "settings.results": "environment production (config/agents/clock.yaml:12)",
         "settings.engine.model": "override",

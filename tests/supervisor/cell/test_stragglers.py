@@ -1,4 +1,4 @@
-"""What was cancelled and does not end: it has a moment, then it is cancelled once more, named with its line, counted."""
+"""What was cancelled and does not end: it has a moment, is cancelled once more, named with its line, and counted."""
 
 from __future__ import annotations
 
@@ -229,7 +229,7 @@ async def test_an_agent_on_a_loop_of_its_own_is_cancelled_twice_and_named_too(me
     agent = stubborn()
     cell = await mesh.add("plain", agent, isolation="thread")
     call = asyncio.ensure_future(mesh.request("plain.tidy", timeout=1.0))
-    await eventually(lambda: agent.go._waiters)  # type: ignore[attr-defined]
+    await eventually(lambda: agent.go._waiters)
     await mesh.clock.advance(1.05)
     with pytest.raises(DeadlineExceeded):
         await call
