@@ -25,7 +25,7 @@ SIZE = 8192
 FAILED = 2048
 SAMPLED_FLAG = 1
 
-Kind = Literal["answer", "call", "event", "timer"]
+Kind = Literal["answer", "cache", "call", "event", "timer"]
 
 _generator = random.Random(os.urandom(16))
 _bits = _generator.getrandbits
@@ -74,7 +74,8 @@ class Span(NamedTuple):
     """One piece of a trace on one host; `started` is wall-clock seconds of that host, `duration` and `waited` seconds.
 
     `service` and `operation` are what was called, also in the span of the caller, whose `host` is the caller's.
-    `waited` is the part of an answer that passed before its method was begun, `attempts` how often a call was made.
+    `waited` is the part of an answer that passed before its method was begun, `attempts` how often a call was made. A
+    `cache` span stands in the place of the answer where a host gave one that it had kept.
     """
 
     trace_id: bytes

@@ -12,7 +12,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("errors", "address", "clock", "exporter", "logs", "metrics", "parent", "port", "restart", "scrape", "throttle",
      "tracing"),
     ("message", "config", "topics", "database"),
-    ("wire", "records", "connections", "models"),
+    ("wire", "records", "connections", "models", "cache"),
     ("view", "directory"),
     ("transport",),
     ("policy",),

@@ -1,6 +1,7 @@
 """What agents are made of, and what a host needs to run them."""
 
 from mesh.agent.agent import Agent, examine, finish, reconfigure
+from mesh.agent.caching import Cache
 from mesh.agent.caller import Caller, Peer, TypedPeer
 from mesh.agent.chat import ChatClient, Completion, Usage
 from mesh.agent.context import AgentContext
@@ -22,6 +23,7 @@ from mesh.state import StateStore, StateVersion
 __all__ = [  # noqa: RUF022
     # writing an agent
     "Agent", "AgentConfig", "DataAgent", "IntegrationAgent", "MLAgent", "operation", "subscribe", "every",
+    "Cache",
     # calling others
     "Caller", "Peer", "TypedPeer",
     # data, state and models

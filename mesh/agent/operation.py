@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar, overload
 
+from mesh.agent.caching import Cache, cache_of
 from mesh.agent.misfit import misfit
 from mesh.errors import InvalidArgument
 from mesh.message import MAX_BODY
@@ -31,10 +32,12 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 @dataclass(frozen=True, slots=True)
 class OperationSpec:
-    """How an operation may be called: whether twice does no harm, and how many bytes its arguments may have."""
+    """How an operation may be called: whether twice does no harm, how many bytes its arguments may have, and whether
+    its answers may be kept."""
 
     idempotent: bool = False
     max_body: int = DEFAULT_MAX_BODY
+    cache: Cache | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,14 +58,19 @@ class TimerSpec:
 @overload
 def operation(function: F, /) -> F: ...
 @overload
-def operation(*, idempotent: bool = False, max_body: int = DEFAULT_MAX_BODY) -> Callable[[F], F]: ...
 def operation(
-    function: F | None = None, /, *, idempotent: bool = False, max_body: int = DEFAULT_MAX_BODY
+    *, idempotent: bool = False, max_body: int = DEFAULT_MAX_BODY, cache: float | Cache | None = None
+) -> Callable[[F], F]: ...
+def operation(
+    function: F | None = None, /, *, idempotent: bool = False, max_body: int = DEFAULT_MAX_BODY,
+    cache: float | Cache | None = None,
 ) -> F | Callable[[F], F]:
     """Offer a method to other agents under its own name.
 
     `idempotent` says that running it twice does no harm, so a call whose fate is unknown may be tried again;
-    `max_body` bounds the encoded arguments in bytes. A plain `def` runs in the cell's thread pool.
+    `max_body` bounds the encoded arguments in bytes. `cache` are the seconds that callers' hosts may keep an answer, or
+    a `Cache`; for idempotent operations only, whose answer does not depend on who asks. A plain `def` runs in the
+    cell's thread pool.
     """
 
     def attach(method: F) -> F:
@@ -73,7 +81,8 @@ def operation(
             raise misfit(_name(method), f"@operation(max_body={max_body!r})", "max_body is no usable size",
                          f"a number of bytes from 1 to {MAX_BODY}", method)
         _check_method(method, "@operation")
-        setattr(method, OPERATION, OperationSpec(idempotent, max_body))
+        kept = cache_of(_name(method), method, cache, idempotent)
+        setattr(method, OPERATION, OperationSpec(idempotent, max_body, kept))
         return method
 
     return attach if function is None else attach(function)

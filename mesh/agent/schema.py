@@ -18,6 +18,7 @@ from typing_extensions import TypedDict  # pydantic refuses the one of typing be
 
 from mesh.address import NAME, nearest
 from mesh.agent.annotation import checked, text_of
+from mesh.agent.caching import Cache
 from mesh.agent.marked import compile_each
 from mesh.agent.mismatch import Mismatch, mismatches, shown
 from mesh.agent.operation import OPERATION, OperationSpec
@@ -46,6 +47,7 @@ class Operation:
     streams: bool
     doc: str
     signature: Signature
+    cache: Cache | None
     _arguments: TypeAdapter[dict[str, Any]] = field(repr=False)
     _result: TypeAdapter[Any] = field(repr=False)
     _validate_arguments: Callable[[Any], dict[str, Any]] = field(repr=False)
@@ -90,6 +92,7 @@ class Operation:
         return {
             "name": self.name, "doc": self.doc, "signature": self.signature.text,
             "returns": text_of(self.signature.returns), "stream": self.streams, "idempotent": self.idempotent,
+            "cache": None if self.cache is None else self.cache.trait(),
             "max_body": self.max_body, "arguments": self.arguments_schema, "result": self.result_schema,
         }
 
@@ -139,7 +142,10 @@ class Operation:
 
 def compile_operations(cls: type) -> dict[str, Operation]:
     """Return the operations of an agent class by name; raises one `LoadError` that tells every misfit."""
-    return {operation.name: operation for operation in compile_each(cls, OPERATION, _compile)}
+    compiled = {operation.name: operation for operation in compile_each(cls, OPERATION, _compile)}
+    for operation in compiled.values():
+        _check_dependencies(operation, compiled)
+    return compiled
 
 
 def adapter_of(signature: Signature, annotation: Any, subject: str) -> TypeAdapter[Any]:
@@ -161,9 +167,10 @@ def _compile(cls: type, name: str, function: Callable[..., Any], spec: Operation
     arguments = _arguments_adapter(signature)
     _check_defaults(signature, arguments)
     result = adapter_of(signature, signature.returns, "the result")
+    _check_cache(signature, spec.cache)
     return Operation(
         name=name, idempotent=spec.idempotent, max_body=spec.max_body, sync=signature.sync, streams=signature.streams,
-        doc=inspect.cleandoc(function.__doc__ or ""), signature=signature,
+        doc=inspect.cleandoc(function.__doc__ or ""), signature=signature, cache=spec.cache,
         _arguments=arguments, _result=result,
         _validate_arguments=arguments.validator.validate_python, _validate_result=result.validator.validate_python,
     )
@@ -200,6 +207,31 @@ def _check_name(cls: type, signature: Signature) -> None:
             f"'{name}' is taken: every agent has it" if reserved else f"'{name}' is taken by {owner}.{name}",
             f"another name, such as {name}_now; not one of {', '.join(sorted(RESERVED))}",
         )
+
+
+def _check_cache(signature: Signature, cache: Cache | None) -> None:
+    """Raise `LoadError` for kept answers of a stream, and for a key of arguments that there are not."""
+    if cache is None:
+        return
+    if signature.streams:
+        raise signature.refuse("the items of a stream are not kept", "no cache, or a list as the result")
+    names = [parameter.name for parameter in signature.parameters]
+    for name in cache.key or ():
+        if name not in names:
+            raise signature.refuse(f"its answers are kept by the argument '{name}', which it does not have",
+                                   f"key= some of {', '.join(names) or 'no argument at all'}")
+
+
+def _check_dependencies(operation: Operation, known: dict[str, Operation]) -> None:
+    """Raise `LoadError` if kept answers depend on an operation of the same service that there is not."""
+    for name in operation.cache.depends_on if operation.cache is not None else ():
+        if "." not in name and name not in known:
+            like = nearest(name, known)
+            raise operation.signature.refuse(
+                f"its answers depend on '{name}', which is no operation of it"
+                + (f", did you mean '{like}'?" if like else ""),
+                "the name of an operation of this class, or `service.operation` of another service",
+            )
 
 
 def _check_defaults(signature: Signature, arguments: TypeAdapter[dict[str, Any]]) -> None:

@@ -158,7 +158,8 @@ def _fill(made: Any, span: Span) -> None:
     from opentelemetry.proto.trace.v1 import trace_pb2 as proto  # an extra
 
     kinds = {"answer": proto.Span.SPAN_KIND_SERVER, "call": proto.Span.SPAN_KIND_CLIENT,
-             "event": proto.Span.SPAN_KIND_CONSUMER, "timer": proto.Span.SPAN_KIND_INTERNAL}
+             "event": proto.Span.SPAN_KIND_CONSUMER, "timer": proto.Span.SPAN_KIND_INTERNAL,
+             "cache": proto.Span.SPAN_KIND_INTERNAL}
     made.trace_id, made.span_id, made.parent_span_id = span.trace_id, *_ids(span)
     made.name, made.kind = f"{span.service}.{span.operation}", kinds[span.kind]
     made.start_time_unix_nano = int(span.started * 1e9)
@@ -181,7 +182,7 @@ def _ids(span: Span) -> tuple[bytes, bytes]:
     parent = b"" if span.parent_id == NO_SPAN else span.parent_id
     if span.kind == "call":
         return turned(span.span_id), parent
-    if span.kind == "answer" and "@" in span.caller:  # an agent called, whose host keeps the call
+    if span.kind in ("answer", "cache") and "@" in span.caller:  # an agent called, whose host keeps the call
         return span.span_id, turned(span.span_id)
     return span.span_id, parent
 

@@ -61,8 +61,8 @@ class Deadlines:
 
     def _sweep(self) -> None:
         self._timer = None
-        now = int(self.clock.monotonic() / BUCKET)
-        for bucket in sorted(bucket for bucket in self._buckets if bucket <= now):
+        now = self.clock.monotonic()  # compared as it was scheduled: a quotient may round to the bucket before
+        for bucket in sorted(bucket for bucket in self._buckets if bucket * BUCKET <= now):
             for item in self._buckets.pop(bucket):
                 item.expire()
         for bucket in [bucket for bucket, items in self._buckets.items() if not items]:

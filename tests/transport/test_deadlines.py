@@ -167,3 +167,14 @@ def test_each_kept_item_expires_once_and_in_time(items: list[tuple[float, float,
                 assert note.told == [pytest.approx(moment + BUCKET / 2, abs=BUCKET / 2 + 1e-6)]
 
     asyncio.run(scenario())
+
+
+@on_a_loop
+async def test_a_bucket_whose_moment_divides_to_a_little_less_is_swept_all_the_same() -> None:
+    bucket = next(number for number in range(62_500, 200_000) if int(number * BUCKET / BUCKET) != number)
+    clock = FakeClock(now=(bucket - 1) * BUCKET)
+    deadlines, note = Deadlines(clock), Note(clock)
+    assert deadlines.add((bucket - 0.5) * BUCKET, note) == bucket
+    async with asyncio.timeout(10):
+        await clock.advance(BUCKET * 2)
+    assert len(note.told) == 1
