@@ -6,8 +6,8 @@ processes agree on them. `check` joins them by the call's id and names every cal
 
 - one outcome, no later than the deadline + 100 ms (later by as much as the caller's own loop was late, if that was
   50 ms or more: a blocked loop is the caller's own doing and reported elsewhere); none at all only if its caller died;
-- at most one execution, unless the operation is idempotent; none that began after its caller had given up or was dead;
-  none that goes on for long after that;
+- at most one execution, unless the operation is idempotent; none that began after the deadline, nor after its caller
+  had given up or died and nothing kept the news of that; none that goes on for long after that;
 - `ok` only for what was executed to its end, with that execution's own answer; no execution at all of a call that is
   said never to have begun; nobody hears an answer that is not awaited;
 - no failure without a cause: outside the times when something was broken a call ends as it was meant to.
@@ -40,7 +40,7 @@ NEVER_BEGUN = frozenset({"unknown_service", "unknown_operation", "unavailable", 
 class Outcome:
     """How a call ended for its caller: `ok` or the error's code; `answer` is the id that the answer was made for.
 
-    `lag` is how late the caller's own loop was while it waited, in seconds.
+    `lag` is how late the caller's own loop was in all while it waited, in seconds.
     """
 
     at: float
@@ -164,12 +164,19 @@ def _executions(call: Call, runs: list[Execution], around: Circumstances) -> Ite
     if gone is None:
         return
     for run in runs:
-        if run.began > gone + NEWS + around.slack:
-            yield "nothing for nobody", f"an execution began {run.began - gone:.3f} s after its caller had given up"
+        late = run.began - NEWS - around.slack
+        if late > call.deadline or (late > gone and not around.broken(gone, run.began)):
+            yield "nothing for nobody", (f"an execution began {run.began - min(gone, call.deadline):.3f} s after its "
+                                         f"caller had given up ({_code(call)})")
         ended = run.ended if run.ended is not None else around.deaths.get(run.by, around.over)
         latest = max(gone, run.began) + CLEANUP + around.slack
         if ended > latest and not around.broken(gone, latest):
-            yield "cancelled", f"its execution went on for {ended - gone:.3f} s after its caller had given up"
+            yield "cancelled", (f"its execution went on for {ended - gone:.3f} s after its caller had given up "
+                                f"({_code(call)})")
+
+
+def _code(call: Call) -> str:
+    return call.outcome.code if call.outcome is not None else "it had died"
 
 
 def _given_up(call: Call, around: Circumstances) -> float | None:

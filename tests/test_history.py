@@ -86,9 +86,17 @@ def test_each_promise_that_is_broken_is_named(
      replace(AROUND, deaths={CALLEE: 11.0})),
     (ended("deadline_exceeded", 12.0), [RUN], replace(AROUND, troubles=((10.3, 10.6),))),
     (ended("remote_failure", meant=frozenset({"remote_failure"})), [replace(RUN, how="raised")], AROUND),
+    (ended("cancelled", meant=frozenset({"cancelled"})), [replace(RUN, began=11.0, ended=11.1)],
+     replace(AROUND, troubles=((10.4, 10.9),))),
 ])
 def test_what_has_an_excuse_is_no_case(call: Call, runs: list[Execution], around: Circumstances) -> None:
     assert promises(call, *runs, around=around) == []
+
+
+def test_no_trouble_excuses_an_execution_that_began_after_the_deadline() -> None:
+    call = ended("deadline_exceeded", 12.0)
+    around = replace(AROUND, troubles=((9.0, 20.0),))
+    assert promises(call, replace(RUN, began=12.2, ended=12.3), around=around) == ["nothing for nobody"]
 
 
 def test_what_runs_for_a_dead_caller_is_found() -> None:

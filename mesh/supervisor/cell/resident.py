@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable, Mapping
+from functools import wraps
 from typing import Any
 
 from mesh.address import nearest
@@ -16,6 +17,7 @@ from mesh.agent.settings import read_settings, settings_schema
 from mesh.client import CURRENT
 from mesh.config import AgentSpec
 from mesh.errors import (
+    DeadlineExceeded,
     InvalidArgument,
     InvalidResult,
     MeshError,
@@ -181,12 +183,32 @@ class Resident:
                     lambda before: runner.generate(method, arguments, before), self._caught, self._spec.limits.stop_s,
                 ))
             if operation.sync:
-                result = await runner.blocking(lambda: method(**arguments))
-            else:
+                result = await runner.blocking(lambda: self._begun(request) and method(**arguments))
+            elif runner.at_home:
                 result = await runner.call(method, arguments)
+            else:
+                result = await runner.call(self._in_time(request, method), arguments)
             return Reply(operation.encode_result(result), None, self._quarters.name)
         except Exception as error:
             return Reply(error=await self._caught(error, request))
+
+    def _begun(self, request: Request) -> bool:
+        """Raise `DeadlineExceeded` if the time of a request passed while it waited for its thread, else be true."""
+        if request.deadline <= self._quarters.clock.monotonic():
+            raise DeadlineExceeded(
+                f"{request.target} was not begun: its deadline had passed when its thread came to it", began="no"
+            )
+        return True
+
+    def _in_time(self, request: Request, method: Callable[..., Any]) -> Callable[..., Any]:
+        """Return a method that is begun in time, or not at all, under its own name."""
+
+        @wraps(method)
+        async def begin(**arguments: Any) -> Any:
+            self._begun(request)
+            return await method(**arguments)
+
+        return begin
 
     def _unknown(self, name: str) -> UnknownOperation:
         like = nearest(name, self._operations)

@@ -60,6 +60,16 @@ class Stubborn(Plain):
         return "done"
 
     @operation
+    async def hold(self) -> None:
+        """Block the loop that this agent runs on."""
+        self.journal.append("held")
+        self.released.wait(LIMIT)
+
+    @operation
+    async def note(self) -> None:
+        self.journal.append("noted")
+
+    @operation
     async def items(self) -> AsyncIterator[int]:
         try:
             yield 1
@@ -196,6 +206,22 @@ async def test_a_function_in_a_thread_is_named_for_as_long_as_it_runs_for_nobody
     assert len(cell.stragglers) == 1 and cell.inbox.running == 0
     agent.released.set()
     await eventually(lambda: len(cell.stragglers) == 0)
+
+
+@in_mesh
+async def test_what_waited_for_its_thread_beyond_its_deadline_is_not_begun(mesh: InMemoryMesh) -> None:
+    agent = stubborn()
+    await mesh.add("plain", agent, isolation="thread")
+    holding = asyncio.ensure_future(mesh.request("plain.hold", timeout=30.0))
+    await eventually(lambda: agent.journal == ["held"])
+    late = asyncio.ensure_future(mesh.request("plain.note", timeout=1.0))
+    await settle()
+    mesh.clock._go_to(mesh.clock.monotonic() + 2)  # the host's loop stands still too, so nobody is told of it
+    agent.released.set()
+    with pytest.raises(DeadlineExceeded, match="not begun: its deadline had passed when its thread came to it"):
+        await late
+    assert agent.journal == ["held"]
+    await holding
 
 
 @in_mesh
