@@ -85,7 +85,7 @@ def write_project(
     folder: Path, security: str, isolation: str = "coroutine", echo_host: str = "pc2", sample: float = 0.01
 ) -> None:
     """Write a project of two hosts on free ports with the benchmark's agents."""
-    ports = iter(_free_ports(8))
+    ports = iter(free_ports(8))
     hosts = "\n".join(
         f"  {name}: {{address: 127.0.0.1, port: {next(ports)}, events_port: {next(ports)}, "
         f"metrics_port: {next(ports)}}}" for name in ("mainpc", "pc2")
@@ -106,7 +106,8 @@ def write_project(
         )
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
+    """Return ports that were free a moment ago."""
     with contextlib.ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
         for each in sockets:

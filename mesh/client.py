@@ -160,7 +160,7 @@ class Client:
                     reply.error.asked = target
                 edge.failed(_ended(reply) or "")
                 self._keep(request, now, reply)
-            elif request.trace.sampled:
+            elif request.trace.sampled or reply.fallback:
                 if reply.items is None:
                     self._keep(request, now, reply)
                 else:  # the caller's span lasts as long as the stream
@@ -181,7 +181,7 @@ class Client:
         self._spans.add(Span(
             trace.trace_id, trace.span_id, trace.parent_id, request.service, request.operation, self._host,
             self._clock.time() - duration, duration, _ended(reply), "call", request.caller, sampled=trace.sampled,
-            attempts=1 if reply is None else reply.attempts,
+            attempts=1 if reply is None else reply.attempts, fallback="" if reply is None else reply.fallback,
         ))
 
 

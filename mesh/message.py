@@ -118,7 +118,8 @@ class Items(ABC):
 class Reply(NamedTuple):
     """The one answer to a request: an encoded value, the error that took its place, or the items of a stream.
 
-    `attempts` says how often the callee, or one after the other, was asked for it.
+    `attempts` says how often the callee, or one after the other, was asked for it, `fallback` what answered in place
+    of the operation, which had failed: `value`, or another `service.operation`.
     """
 
     body: bytes = b""
@@ -126,6 +127,7 @@ class Reply(NamedTuple):
     host: str = ""
     items: Items | None = None
     attempts: int = 1
+    fallback: str = ""
 
     def value(self) -> Any:
         """Return the decoded value; raises the error if there is one."""

@@ -74,8 +74,9 @@ class Span(NamedTuple):
     """One piece of a trace on one host; `started` is wall-clock seconds of that host, `duration` and `waited` seconds.
 
     `service` and `operation` are what was called, also in the span of the caller, whose `host` is the caller's.
-    `waited` is the part of an answer that passed before its method was begun, `attempts` how often a call was made. A
-    `cache` span stands in the place of the answer where a host gave one that it had kept.
+    `waited` is the part of an answer that passed before its method was begun, `attempts` how often a call was made,
+    `fallback` what answered it in place of the operation. A `cache` span stands in the place of the answer where a host
+    gave one that it had kept.
     """
 
     trace_id: bytes
@@ -92,6 +93,7 @@ class Span(NamedTuple):
     waited: float = 0.0
     sampled: bool = True
     attempts: int = 1
+    fallback: str = ""
 
     def row(self) -> dict[str, Any]:
         """Return the fields with the ids as hexadecimal digits."""

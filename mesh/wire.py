@@ -288,7 +288,7 @@ def reply(number: int, answer: Reply) -> bytes:
     error = answer.error
     if error is None:
         if len(answer.body) <= MAX_BODY:
-            return _pack((REPLY, number, answer.host, answer.attempts, answer.body))
+            return _pack((REPLY, number, answer.host, answer.attempts, answer.fallback or None, answer.body))
         error = MessageTooLarge(f"the result is {len(answer.body)} bytes, the limit is {MAX_BODY}",
                                 size=len(answer.body), limit=MAX_BODY)
     return _pack_once((ERROR, number, answer.host, error.code or RemoteFailure.code, answer.attempts,
@@ -324,8 +324,8 @@ def _read_error(code: str, body: bytes) -> MeshError:
 def read_reply(envelope: Envelope) -> tuple[int, Reply]:
     """Return number and reply of a REPLY or ERROR; the body of an ERROR that does not decode is an error as well."""
     if envelope[0] == REPLY:
-        _, number, host, attempts, body = envelope
-        return number, Reply(body, None, host, None, attempts)
+        _, number, host, attempts, fallback, body = envelope
+        return number, Reply(body, None, host, None, attempts, fallback or "")
     _, number, host, code, attempts, body = envelope
     return number, Reply(b"", _read_error(code, body), host, None, attempts)
 
@@ -417,7 +417,7 @@ _FIELDS: Mapping[int, tuple[int, ...]] = {
     RESET: (_BODY,),
     LEAVING: (_BODY,),
     CALL: (_NUMBER, _NUMBER, _TEXT, _TEXT, _NAME_OR_NIL, _TEXT, _PATH, _TRACE, _BIN, _BODY),
-    REPLY: (_NUMBER, _TEXT, _NUMBER, _BODY),
+    REPLY: (_NUMBER, _TEXT, _NUMBER, _NAME_OR_NIL, _BODY),
     ERROR: (_NUMBER, _TEXT, _TEXT, _NUMBER, _BODY),
     CANCEL: (_NUMBER, _BODY),
     EVENT: (_TEXT, _TEXT, _REAL, _TRACE_OR_NIL, _BODY),
@@ -452,9 +452,9 @@ def _check(envelope: Any) -> None:
                 return
     elif envelope[0] == REPLY:
         if (
-            len(envelope) == 5 and type(envelope[1]) is int and 0 <= envelope[1] < 1 << 62
+            len(envelope) == 6 and type(envelope[1]) is int and 0 <= envelope[1] < 1 << 62
             and type(envelope[2]) is str and type(envelope[3]) is int and 0 <= envelope[3] < 1 << 62
-            and type(envelope[4]) is bytes
+            and (envelope[4] is None or type(envelope[4]) is str) and type(envelope[5]) is bytes
         ):
             return
     elif envelope[0] == ITEM:

@@ -168,7 +168,7 @@ class Client:
     def _handle(self, envelope: list[Any]) -> None:
         kind, *fields = envelope
         if kind == REPLY:
-            self._answers[fields[0]] = msgpack.unpackb(fields[3])
+            self._answers[fields[0]] = msgpack.unpackb(fields[4])
         elif kind == ERROR:
             self._answers[fields[0]] = CallFailed(fields[2], msgpack.unpackb(fields[4]))
         elif kind == ITEM and fields[0] in self._items:

@@ -134,7 +134,7 @@ class Member:
         self.key: str | None = "k" * 40
         send = Outgoing(
             NO_RULES, Resolver(self.directory, "pc2", self.clock, settling=lambda: False, changed=self._never), "pc2",
-            local=office.handle, remote=lambda request, _: office.handle(request),
+            local=office.handle, remote=lambda request, _: office.handle(request), clock=self.clock,
         )
         self.membership = Membership(
             config, "pc2", incarnation=7, directory=self.directory, pool=cast(Pool, self.pool),
@@ -551,7 +551,7 @@ async def linked_member(
         raise AssertionError(request)
 
     send = Outgoing(NO_RULES, Resolver(directory, "pc2", clock, settling=lambda: False, changed=never), "pc2",
-                    local=nobody, remote=pool.exchange)
+                    local=nobody, remote=pool.exchange, clock=clock)
     membership = Membership(
         config, "pc2", incarnation=7, directory=directory, pool=pool, client=Client("supervisor@pc2", send, clock),
         clock=clock, key_of=lambda row: None, me=lambda: me, inventory=lambda: cells("nlu"),

@@ -169,10 +169,12 @@ def test_the_end_of_a_stream_arrives_with_its_error_or_without() -> None:
     assert type(wire.read_end(through(wire.end(3, 0, errors.StoreError("full"))))[2]) is RemoteFailure
 
 
-@given(NUMBERS, BODIES, NAMES, st.integers(1, 100))
+@given(NUMBERS, BODIES, NAMES, st.integers(1, 100), st.sampled_from(["", "value", "kb.find"]))
 @settings(deadline=None)
-def test_a_reply_arrives_as_it_was_sent(number: int, body: bytes, host: str, attempts: int) -> None:
-    answer = Reply(body, None, host, None, attempts)
+def test_a_reply_arrives_as_it_was_sent(
+    number: int, body: bytes, host: str, attempts: int, fallback: str
+) -> None:
+    answer = Reply(body, None, host, None, attempts, fallback)
     assert wire.read_reply(through(wire.reply(number, answer))) == (number, answer)
 
 
@@ -393,7 +395,7 @@ def test_what_is_no_frame_is_refused(items: Any) -> None:
 
 
 @pytest.mark.parametrize("envelope", [
-    [7, 1, "x" * 2049, 1, b""], [7, 1, "x", 1, bytes(65_537)], [10, "a", "b", 1.0, None, bytes(65_537)],
+    [7, 1, "x" * 2049, 1, None, b""], [7, 1, "x", 1, None, bytes(65_537)], [10, "a", "b", 1.0, None, bytes(65_537)],
 ])
 def test_what_is_too_long_for_a_frame_is_refused(envelope: list[Any]) -> None:
     with pytest.raises(ProtocolError, match="exceeds max_"):

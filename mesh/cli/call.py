@@ -38,6 +38,8 @@ def call(
         document({"ok": True, **outcome})
     else:
         say(readable(outcome["result"]))
+        if outcome["fallback"]:
+            note(f"{target} failed; this is its fallback: {outcome['fallback']}")
         if sampled:
             note(f"`mesh trace {outcome['trace_id'][:12]}` shows its way")
     return 0
@@ -77,7 +79,8 @@ async def _called(
         trace = Trace.new(sampled=sampled)
         reply, elapsed = await operator.timed(target, arguments, trace=trace, options=options)
     try:
-        return {"result": reply.value(), "host": reply.host, "attempts": reply.attempts, "elapsed_ms": elapsed,
+        return {"result": reply.value(), "host": reply.host, "attempts": reply.attempts,
+                "fallback": reply.fallback or None, "elapsed_ms": elapsed,
                 "trace_id": trace.trace_id.hex()}
     except MeshError as error:
         return Failure(error, target, reply.host or None, elapsed, trace.trace_id.hex(),

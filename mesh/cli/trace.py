@@ -110,6 +110,8 @@ def _remarks(step: Step) -> Iterable[str]:
         yield step.hole
     if step.attempts > 1:
         yield f"{step.attempts} attempts"
+    if step.fallback:
+        yield f"it failed; its fallback answered: {step.fallback}"
     if step.waited > 0.0:
         yield f"waited {_ms(step.waited)} for its turn"
 
@@ -133,7 +135,8 @@ def _plain(fall: Waterfall, missing: Mapping[str, str]) -> Row:
             "span_id": step.span_id, "parent_id": step.parent_id, "depth": step.depth, "service": step.service,
             "operation": step.operation, "host": step.host, "kind": step.kind, "start_ms": after(step.started),
             "duration_ms": ms(step.duration), "work_start_ms": after(step.work_started), "work_ms": ms(step.work),
-            "waited_ms": ms(step.waited), "attempts": step.attempts, "error": step.error, "hole": step.hole,
+            "waited_ms": ms(step.waited), "attempts": step.attempts,
+            "fallback": step.fallback or None, "error": step.error, "hole": step.hole,
         } for step in fall.steps],
     }
 

@@ -45,6 +45,7 @@ class Step:
     work: float | None = None
     waited: float = 0.0
     attempts: int = 1
+    fallback: str = ""
     error: str | None = None
     hole: str | None = None
 
@@ -126,7 +127,7 @@ class _Builder:
                     None if work is None else work["host"], told["kind"], depth,
                     error=told["error"] or (call["error"] if call else None))
         if call is not None:
-            step.attempts = call.get("attempts", 1)
+            step.attempts, step.fallback = call.get("attempts", 1), call.get("fallback", "")
             if step.attempts > 1 and call["error"] is None:
                 step.error = None  # that of an earlier attempt
             step.started, step.duration = call["started"] + shift, call["duration"]

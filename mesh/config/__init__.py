@@ -24,7 +24,7 @@ from mesh.config.model import (
     StateConfig,
 )
 from mesh.config.overrides import ISOLATION, apply_overrides, config_key, override_key
-from mesh.config.policies import Balance, Policies, Rules, rules_of
+from mesh.config.policies import Balance, FallbackRule, Policies, Rules, rules_of
 from mesh.config.project import find_root
 
 __all__ = [
@@ -35,6 +35,7 @@ __all__ = [
     "Budget",
     "ConnectionsConfig",
     "Dependency",
+    "FallbackRule",
     "Finding",
     "HostConfig",
     "HttpConfig",

@@ -7,11 +7,18 @@ The service that is called has the say: `policies:` of its agent file lies over 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
 Balance = Literal["two_choices", "round_robin", "least_outstanding", "random", "local_first", "hash"]
+
+
+Failure = Literal[
+    "unavailable", "unreachable", "overloaded", "rate_limited", "circuit_open", "deadline_exceeded", "remote_failure",
+    "invalid_result", "engine_missing",
+]
+"""Errors that another answer may stand in for; what the caller did wrong or may not do is never among them."""
 
 
 class Rule(BaseModel):
@@ -59,7 +66,13 @@ class RateRule(Rule):
 class ShedRule(Rule):
     """When calls are refused because the host does not keep up."""
 
-    wait_s: float = Field(default=1.0, gt=0, description="Seconds calls may have waited all the while before some go.")
+    wait_s: float = Field(default=0.1, gt=0, description="Seconds a call may wait in a queue that does not empty.")
+
+
+class PauseRule(Rule):
+    """Whether a callee that says when to come again is left alone until then."""
+
+    most_s: float = Field(default=1.0, gt=0, description="Seconds after which it is asked again in any case.")
 
 
 class FallbackRule(Rule):
@@ -67,6 +80,9 @@ class FallbackRule(Rule):
 
     service: str | None = Field(default=None, description="Another `service` or `service.operation` to ask.")
     value: Any = Field(default=None, description="The value to answer with, where no service is named.")
+    on: list[Failure] = Field(
+        default=list(get_args(Failure)), description="Errors after which it answers, by their code.",
+    )
 
 
 class CacheRule(Rule):
@@ -87,6 +103,7 @@ class Rules(Rule):
     hash_by: str | None = Field(default=None, description="Argument whose value chooses, for `balance: hash`.")
     breaker: BreakerRule | None = Field(default=BreakerRule(), description="Leaves instances alone that fail.")
     bulkhead: BulkheadRule | None = Field(default=BulkheadRule(), description="Bounds the calls under way.")
+    pause: PauseRule | None = Field(default=PauseRule(), description="Leaves alone who said when to come again.")
     rate: RateRule | None = Field(default=None, description="Bounds how often one caller may call.")
     shed: ShedRule | None = Field(default=ShedRule(), description="Refuses calls while the host does not keep up.")
 

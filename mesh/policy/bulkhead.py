@@ -37,14 +37,28 @@ class Bulkhead:
         """Give a place back."""
         self.outstanding -= 1
 
-    def samples(self, service: str) -> Iterator[Sample]:
-        """Yield how many calls are outstanding, and how many were refused."""
-        yield OUTSTANDING.sample(self.outstanding, service)
-        yield REFUSED.sample(self.refused, service)
 
-    def row(self) -> dict[str, int]:
-        """Return what it does now, for `mesh describe`."""
-        return {"outstanding": self.outstanding, "refused": self.refused}
+class Bulkheads:
+    """The bulkheads of a host by called service; an operation with a rule of its own has one of its own with it."""
+
+    def __init__(self) -> None:
+        self._of: dict[str, dict[int, Bulkhead]] = {}
+
+    def of(self, service: str, calls: int) -> Bulkhead:
+        """Return the one for calls whose rule allows so many."""
+        return self._of.setdefault(service, {}).setdefault(calls, Bulkhead(calls))
+
+    def samples(self) -> Iterator[Sample]:
+        """Yield the figures of every service."""
+        for service, places in self._of.items():
+            yield OUTSTANDING.sample(sum(place.outstanding for place in places.values()), service)
+            yield REFUSED.sample(sum(place.refused for place in places.values()), service)
+
+    def row(self, service: str) -> dict[str, int]:
+        """Return what those of a service do now, for `mesh describe`."""
+        places = self._of.get(service, {}).values()
+        return {"outstanding": sum(place.outstanding for place in places),
+                "refused": sum(place.refused for place in places)}
 
 
 def bulkhead(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from mesh.clock import Clock
 from mesh.errors import Overloaded
@@ -32,6 +32,7 @@ FULL = counter("mesh_inbox_refused_total", "Calls refused because the inbox, or 
                "service")
 
 Place = asyncio.Future[None]
+Patience = Callable[[str], float | None]
 
 
 class Inbox:
@@ -39,17 +40,19 @@ class Inbox:
 
     A stream has a place until it is open; as many as may wait may be open.
     While it is held, nothing more begins: what comes waits, until it is released. With `turn` no more begins in a turn
-    of the loop than that has time for, with `shed` nobody is let in who would wait in vain.
+    of the loop than that has time for; `patience` says how many seconds calls of an operation may wait in a queue that
+    stands, None for as long as it takes.
     """
 
     def __init__(
         self, *, waiting: int, concurrency: int, clock: Clock | None = None, turn: Turn | None = None,
-        shed: Shed | None = None,
+        patience: Patience | None = None,
     ) -> None:
         self.running = 0
         self.streams = 0
         self.turn = turn
-        self.shed = shed
+        self.shed = Shed()
+        self.patience = patience
         self.refused = 0
         self._clock = clock or Clock()
         self._waited: Latency | None = None
@@ -70,7 +73,7 @@ class Inbox:
         yield RUNNING.sample(self.running, service)
         yield HELD.sample(self._bytes, service)
         yield FULL.sample(self.refused, service)
-        if self.shed is not None:
+        if self.patience is not None:
             yield SHED.sample(self.shed.refused, service)
         if self._waited is not None:
             yield WAIT.spread(self._waited, service)
@@ -97,7 +100,7 @@ class Inbox:
                         self._opened(reply.items)
                     return reply
                 finally:
-                    if took is not None and self.shed is not None:
+                    if took is not None:
                         self.shed.ended(self._clock.monotonic() - took)
                     if not self._given_back or not self._has_given_back():
                         self._release()
@@ -127,6 +130,10 @@ class Inbox:
     def _closed(self, _: object) -> None:
         self.streams -= 1
 
+    def row(self) -> dict[str, float]:
+        """Return what it does now, for `mesh describe`."""
+        return {"waiting": self._count, "running": self.running, "full": self.refused, **self.shed.row()}
+
     # -- who is let in
 
     def refusal(self, request: Request) -> Overloaded | None:
@@ -146,11 +153,12 @@ class Inbox:
             own = len(self._lanes.get(caller, ()))
             if own >= SHARE * (self._most_waiting - count):
                 found = f"{own} calls of {caller} wait already"
-            elif self.shed is None or self._held:
-                return None
             else:
+                wait_s = None if self.patience is None or self._held else self.patience(request.operation)
+                if wait_s is None:
+                    return None
                 ahead = min(count, (own + 1) * len(self._lanes))
-                retry_after = self.shed.refuses(ahead, self._clock.monotonic(), request.deadline)
+                retry_after = self.shed.refuses(ahead, self._clock.monotonic(), request.deadline, wait_s)
                 if not retry_after:
                     return None
                 return Overloaded(f"{request.service} takes no more calls now: {ahead} go first, this one would wait "
@@ -193,7 +201,7 @@ class Inbox:
 
     def _join(self, caller: str, place: Place) -> float:
         now = self._clock.monotonic()
-        if not self._count and self.shed is not None:
+        if not self._count:
             self.shed.begins(now)
         lane = self._lanes.get(caller)
         if lane is None:
@@ -226,8 +234,7 @@ class Inbox:
         return None
 
     def _hand(self, place: Place) -> None:
-        if self.shed is not None:
-            self.shed.turn(self._clock.monotonic())
+        self.shed.turn(self._clock.monotonic())
         place.set_result(None)
 
     # -- places

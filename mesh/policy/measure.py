@@ -71,6 +71,12 @@ class CallStats:
         name = operation if self.known is None or operation in self.known else OTHER
         return self.operations.setdefault(name, Outcomes())
 
+    def refused(self, operation: str, code: str) -> None:
+        """Count a call that was refused at the door, in no time; whoever made it keeps a span of it."""
+        outcomes = self.operations.get(operation) or self.of(operation)
+        outcomes.latency.observe(0.0)
+        outcomes.errors[code] = outcomes.errors.get(code, 0) + 1
+
     def samples(self, service: str) -> Iterator[Sample]:
         """Yield the figures of a service's calls."""
         for name, one in self.operations.items():

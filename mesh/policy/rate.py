@@ -13,7 +13,9 @@ from mesh.clock import Clock
 from mesh.errors import RateLimited
 from mesh.message import Handler, Reply, Request
 from mesh.metrics import Sample, counter, gauge
+from mesh.policy.measure import OTHER
 from mesh.policy.origin import identity
+from mesh.policy.rules import OPERATIONS
 
 MOST_CALLERS = 4096
 FIRST_LOOK = 64
@@ -76,6 +78,30 @@ class Buckets:
     def row(self) -> dict[str, int]:
         """Return what they do now, for `mesh describe`."""
         return {"callers": len(self._full_at), "refused": self.refused}
+
+
+class Rates:
+    """The buckets of a service's operations; they outlive everything but a change of their rule."""
+
+    def __init__(self) -> None:
+        self._of: dict[str, Buckets] = {}
+
+    def of(self, operation: str, calls: float, per_s: float) -> Buckets:
+        """Return the buckets of an operation; names on top of 512 share theirs, for callers can make them up."""
+        name = operation if operation in self._of or len(self._of) < OPERATIONS else OTHER
+        buckets = self._of.get(name)
+        if buckets is None or buckets.rule != (calls, per_s):
+            buckets = self._of[name] = Buckets(calls, per_s)
+        return buckets
+
+    def samples(self, service: str) -> Iterator[Sample]:
+        """Yield the figures of every operation that has a limit."""
+        for operation, buckets in self._of.items():
+            yield from buckets.samples(service, operation)
+
+    def rows(self) -> dict[str, dict[str, int]]:
+        """Return what each does now, for `mesh describe`."""
+        return {operation: buckets.row() for operation, buckets in self._of.items()}
 
 
 def rate(buckets: Buckets, clock: Clock, inner: Handler) -> Handler:

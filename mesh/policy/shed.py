@@ -18,7 +18,6 @@ from __future__ import annotations
 
 from mesh.metrics import counter
 
-WAIT = 0.1
 SLOW = 4.0
 STANDING = 10.0
 WINDOW = 0.1
@@ -34,10 +33,9 @@ SHED = counter("mesh_shed_total", "Calls refused because they would have waited 
 class Shed:
     """Watches one queue: since when it stands, how fast turns come up, how long calls take."""
 
-    __slots__ = ("_since", "_turns", "_window", "gap", "refused", "took", "wait_s")
+    __slots__ = ("_since", "_turns", "_window", "gap", "refused", "took")
 
-    def __init__(self, wait_s: float = WAIT) -> None:
-        self.wait_s = wait_s
+    def __init__(self) -> None:
         self.refused = 0
         self.gap = 0.0
         self.took = 0.0
@@ -68,24 +66,31 @@ class Shed:
 
     # -- what follows
 
-    @property
-    def patience(self) -> float:
-        """How many seconds a call may wait while the queue stands."""
-        return max(self.wait_s, SLOW * self.took)
+    def patience(self, wait_s: float) -> float:
+        """Return how many seconds a call may wait while the queue stands."""
+        return max(wait_s, SLOW * self.took)
 
-    def standing(self, now: float) -> bool:
+    def standing(self, now: float, wait_s: float) -> bool:
         """Tell whether a queue that is not empty has not been so for too long to be a burst."""
-        return now - self._since > STANDING * self.patience
+        return now - self._since > STANDING * self.patience(wait_s)
 
-    def refuses(self, ahead: int, now: float, deadline: float) -> float:
-        """Return 0 to let a call in that has `ahead` others before it; else after how many seconds to try again."""
+    def refuses(self, ahead: int, now: float, deadline: float, wait_s: float) -> float:
+        """Return 0 to let a call in that has `ahead` others before it; else after how many seconds to try again.
+
+        By then the queue is half as long as it may be: who came back the moment there is one place would mostly be
+        refused again, and a queue that has run empty would leave the callee idle.
+        """
         wait = self.gap * (ahead + 1)
         if not wait:
             return 0.0
         over = wait + self.took - (deadline - now)
-        if self.standing(now):
-            over = max(over, wait - self.patience)
+        if self.standing(now, wait_s):
+            over = max(over, wait - self.patience(wait_s))
         if over <= 0:
             return 0.0
         self.refused += 1
-        return min(max(over, LEAST_RETRY), MOST_RETRY)
+        return min(max(over + self.patience(wait_s) / 2, LEAST_RETRY), MOST_RETRY)
+
+    def row(self) -> dict[str, float]:
+        """Return what it does now, for `mesh describe`."""
+        return {"refused": self.refused, "gap_ms": round(self.gap * 1000, 3), "took_ms": round(self.took * 1000, 3)}

@@ -6,15 +6,20 @@ the state of breakers, is kept beside.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 
 from mesh.clock import Clock
 from mesh.message import Handler, Reply, Request
+from mesh.metrics import Sample
+from mesh.policy.bulkhead import Bulkheads, bulkhead
 from mesh.policy.deadline import DeadlineGuard
+from mesh.policy.fallback import Fallbacks, fallback
 from mesh.policy.hops import hops
 from mesh.policy.inbox import Inbox
 from mesh.policy.measure import CallStats, measure
-from mesh.policy.resolve import CONTROL, Resolver
+from mesh.policy.pause import Pauses, pause
+from mesh.policy.rate import Rates, rate
+from mesh.policy.resolve import CONTROL, Resolver, Send
 from mesh.policy.rules import OPERATIONS, RuleBook
 from mesh.records import InstanceRecord
 from mesh.tracing import SpanRing
@@ -28,7 +33,13 @@ class Outgoing:
     `local` answers the calls of this host to itself, `remote` takes the others to the host named.
     """
 
-    def __init__(self, rules: RuleBook, resolver: Resolver, local_host: str, *, local: Handler, remote: Carry) -> None:
+    def __init__(
+        self, rules: RuleBook, resolver: Resolver, local_host: str, *, local: Handler, remote: Carry, clock: Clock
+    ) -> None:
+        self.fallbacks = Fallbacks()
+        self.bulkheads = Bulkheads()
+        self.pauses = Pauses()
+        self._clock = clock
         self._rules = rules
         self._resolver = resolver
         self._host = local_host
@@ -59,8 +70,21 @@ class Outgoing:
         if service in CONTROL:
             return hops(self._resolver.in_front_of_control(self._carry))
         rules = self._rules.of(service, operation)
-        handler = self._resolver.in_front_of(self._send, rules)
+        send: Send = self._send
+        if rules.pause is not None:
+            send = pause(self.pauses, rules.pause.most_s, self._clock, send)
+        if rules.bulkhead is not None:
+            send = bulkhead(self.bulkheads.of(service, rules.bulkhead.calls), send)
+        handler = self._resolver.in_front_of(send, rules)
+        if rules.fallback is not None:
+            handler = fallback(rules.fallback, self.fallbacks, self, handler)
         return hops(handler)
+
+    def samples(self) -> Iterator[Sample]:
+        """Yield the figures of the policies that keep some."""
+        yield from self.fallbacks.samples()
+        yield from self.bulkheads.samples()
+        yield from self.pauses.samples()
 
     def _send(self, request: Request, row: InstanceRecord) -> Awaitable[Reply]:
         """Take a request to the host of the instance that was chosen."""
@@ -74,7 +98,7 @@ class Outgoing:
 
 def incoming(
     method: Handler, *, service: str, rules: RuleBook, stats: CallStats, spans: SpanRing, host: str, inbox: Inbox,
-    guard: DeadlineGuard, clock: Clock,
+    guard: DeadlineGuard, clock: Clock, rates: Rates,
 ) -> Handler:
     """Return what a request passes on its way to a cell's method."""
     behind = inbox.in_front_of(guard.in_front_of(method))
@@ -95,6 +119,9 @@ def incoming(
 
     def compose(operation: str) -> Handler:
         """Put the onion together, from the method outward."""
-        return behind
+        limit = rules.of(service, operation).rate
+        if limit is None:
+            return behind
+        return rate(rates.of(operation, limit.calls, limit.per_s), clock, behind)
 
     return measure(stats, spans, host, clock, by_operation)

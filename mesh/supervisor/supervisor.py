@@ -35,6 +35,7 @@ from mesh.models import Shelf
 from mesh.policy.resolve import REGISTRY, SUPERVISOR, Resolver
 from mesh.policy.rules import RuleBook
 from mesh.policy.stack import Outgoing
+from mesh.policy.turn import Turn
 from mesh.port import ensure_free
 from mesh.records import HostRecord
 from mesh.state import states_of
@@ -142,7 +143,7 @@ class Supervisor:
             ListenerCallbacks(self._session, lambda *_: None, self.report.trouble,
                               lambda hello: self._nursery.authorize(hello),
                               lambda session, event: self._nursery.heard(session, event)),
-            self.clock, self.traffic, pending,
+            self.clock, self.traffic, pending, self._gate,
         )
         self._outside = Outside(self._context, own=own, host=name, boot=self._incarnation, clock=self.clock,
                                 on_refused=self._news.of_refused_reader)
@@ -161,7 +162,7 @@ class Supervisor:
         self.outgoing = Outgoing(
             self.rules, Resolver(self.directory, name, self.clock, settling=lambda: self._membership.settling(),
                                  changed=self._bell.wait),
-            name, local=self._loopback.exchange, remote=self._pool.exchange,
+            name, local=self._loopback.exchange, remote=self._pool.exchange, clock=self.clock,
         )
         client = Client(f"{SUPERVISOR}@{name}", self.outgoing, self.clock)
         self._nursery = Nursery(config, name, self.clock, outgoing=self.outgoing,
@@ -204,7 +205,7 @@ class Supervisor:
             publish=self.publish,
             changed=self._cell_changed, missing=self._cells.missing, dependencies_ready=self._cells.dependencies_ready,
             next_incarnation=counting(self.clock), overran=self._looptime.overran, calls=self._calls,
-            nursery=self._nursery, crashed=self._auto.crashed,
+            nursery=self._nursery, turn=Turn(self.clock), crashed=self._auto.crashed,
         )
 
     # -- from start to stop
@@ -256,6 +257,7 @@ class Supervisor:
         """Have the figures of every part read at each scrape."""
         self.metrics.read(
             self._samples, self.traffic.samples, self._listener.samples, self._pool.samples,
+            self.outgoing.samples,
             self._outside.samples, self._bus.samples, self._cells.samples, self.directory.samples,
             self._membership.samples, self.report.samples, self._connections.samples,
             self._looptime.samples,
@@ -371,6 +373,11 @@ class Supervisor:
         if request.via == "operator" and not (request.service == SUPERVISOR and request.to_host in (None, self.name)):
             return self.outgoing(request)
         return self._answer(request)
+
+    def _gate(self, request: Request) -> Reply | None:
+        """Answer another host's request at once if its cell does not let it in."""
+        cell = self.cells.get(request.service)
+        return None if cell is None else cell.refusal(request)
 
     def _answer(self, request: Request) -> Awaitable[Reply]:
         """Answer a request that is for this host."""

@@ -27,6 +27,7 @@ from mesh.models import Shelf
 from mesh.policy.resolve import Resolver
 from mesh.policy.rules import RuleBook
 from mesh.policy.stack import Outgoing
+from mesh.policy.turn import Turn
 from mesh.records import HostRecord, InstanceRecord
 from mesh.state import SqliteStates
 from mesh.stream import Stream
@@ -314,6 +315,7 @@ class _Host:
         self.outgoing = Outgoing(
             mesh.rules, Resolver(mesh._directory, name, mesh.clock, settling=lambda: False, changed=mesh._wait),
             name, local=self.loopback.exchange, remote=functools.partial(mesh._carry, name),
+            clock=mesh.clock,
         )
         self.house = House(
             name=name, folder=folder, clock=mesh.clock, state=self.state, spans=mesh.spans,
@@ -321,7 +323,7 @@ class _Host:
             deadlines=mesh._deadlines, outgoing=self.outgoing, rules=mesh.rules,
             report=functools.partial(mesh._report, self),
             publish=self.bus.publish, changed=self._cell_changed, missing=lambda spec: None,
-            dependencies_ready=self._at_once, next_incarnation=mesh._next_incarnation,
+            dependencies_ready=self._at_once, next_incarnation=mesh._next_incarnation, turn=Turn(mesh.clock),
         )
 
     def _connection_changed(self, target: Target) -> None:

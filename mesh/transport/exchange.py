@@ -8,6 +8,7 @@ send, in how they greet, and in whom they let call.
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Callable
 
 from mesh import wire
 from mesh.clock import Clock
@@ -25,15 +26,21 @@ from mesh.wire import ITEM, Envelope
 REMEMBERED = 65_536
 
 
+Gate = Callable[[Request], Reply | None]
+"""Returns the answer to a call that is not let in, None for one that is; makes no task, for there may be many."""
+
+
 class Exchange(Channel):
     """A channel that carries calls. Without `pending` this end cannot call, without `handler` it answers none.
 
     Each call is answered once, also one that was given up. An answer to nobody's question is counted: it is a second
-    one, or another call's.
+    one, or another call's. What `gate` answers never gets to the handler; `hasty` says that such an answer has yet to
+    leave.
     """
 
     def __init__(
-        self, peer: str, clock: Clock, traffic: Traffic, *, pending: Pending | None, handler: Handler | None
+        self, peer: str, clock: Clock, traffic: Traffic, *, pending: Pending | None, handler: Handler | None,
+        gate: Gate | None = None,
     ) -> None:
         super().__init__(peer, clock, traffic)
         self.via = peer
@@ -42,7 +49,9 @@ class Exchange(Channel):
         self.waiters: dict[int, Waiter] = {}
         self.inflows = Inflows(self, None if pending is None else pending.deadlines)
         self.pace = Pace(clock, lambda: self.outbox.crowded)
+        self.hasty = False
         self._pending = pending
+        self._gate = gate
         self._running = None if handler is None else Running(handler, self._answer, self)
         self._given_up: dict[int, None] = {}
 
@@ -135,6 +144,9 @@ class Exchange(Channel):
             self._answer(number, request, Reply(error=Overloaded(
                 f"{self.peer} leaves 16 MiB of replies unread; nothing more is begun for it", retry_after=1.0
             )))
+        elif self._gate is not None and (refused := self._gate(request)) is not None:
+            self.hasty = True
+            self._answer(number, request, refused)
         else:
             self._running.start(number, request)
 

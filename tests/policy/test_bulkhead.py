@@ -10,7 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from mesh.errors import MeshError, Overloaded, RemoteFailure
 from mesh.message import Items, Reply, Request
-from mesh.policy.bulkhead import Bulkhead, bulkhead
+from mesh.policy.bulkhead import Bulkhead, Bulkheads, bulkhead
 from mesh.testing.clock import settle
 from tests.figures import read
 from tests.policy.calls import Callee, ask, code, on_a_loop
@@ -21,7 +21,8 @@ class Outside:
 
     def __init__(self, calls: int) -> None:
         self.callee = Callee()
-        self.place = Bulkhead(calls)
+        self.places = Bulkheads()
+        self.place = self.places.of("kb", calls)
         self._handle = bulkhead(self.place, self._send)
         self.calls: dict[object, asyncio.Task[Reply]] = {}
 
@@ -50,9 +51,11 @@ async def test_who_finds_no_place_is_told_before_anything_is_sent() -> None:
     await outside.callee.answer(1)
     await outside.call(4)
     assert outside.callee.running == [2, 4]
-    shown = read(outside.place.samples("kb"))
+    shown = read(outside.places.samples())
     assert (shown["mesh_bulkhead_outstanding", "kb"], shown["mesh_bulkhead_refused_total", "kb"]) == (2, 1)
-    assert outside.place.row() == {"outstanding": 2, "refused": 1}
+    assert outside.places.row("kb") == {"outstanding": 2, "refused": 1}
+    assert outside.places.row("nlu") == {"outstanding": 0, "refused": 0}
+    assert outside.places.of("kb", 2) is outside.place and outside.places.of("kb", 3) is not outside.place
     await outside.callee.answer(2, Reply(error=RemoteFailure("no")))
     outside.calls[4].cancel()
     await settle()

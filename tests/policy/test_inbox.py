@@ -13,7 +13,6 @@ from mesh.errors import Overloaded
 from mesh.message import Reply, encode
 from mesh.policy import inbox as module
 from mesh.policy.inbox import Inbox
-from mesh.policy.shed import Shed
 from mesh.testing import FakeClock
 from mesh.testing.clock import settle
 from tests.figures import read
@@ -300,7 +299,7 @@ async def test_a_flood_of_one_caller_leaves_places_for_others() -> None:
 @on_a_loop
 async def test_a_queue_that_stands_is_shed_and_one_that_is_empty_is_not() -> None:
     queue = Queue(waiting=1000, concurrency=1)
-    queue.inbox.shed = Shed()
+    queue.inbox.patience = lambda operation: 0.1
     await queue.call("running")
     await queue.call(*range(120))
     for number in range(100):

@@ -33,7 +33,8 @@ class Routing:
             self.directory, "pc2", self.clock, settling=lambda: self.settles, changed=self._wait,
         )
         rules = RuleBook(Policies(), lambda _: None)
-        self.send = Outgoing(rules, self.resolver, "pc2", local=self._local, remote=self._remote)
+        self.send = Outgoing(rules, self.resolver, "pc2", local=self._local, remote=self._remote,
+                             clock=self.clock)
 
     def table(self, *instances: tuple[str, str, str], hosts: tuple[str, ...] = ("mainpc", "pc2")) -> None:
         """Let the directory hold these (service, place, state)."""

@@ -6,10 +6,12 @@ import asyncio
 
 from mesh.config import Policies
 from mesh.directory import Directory
+from mesh.errors import MeshError, Overloaded, Unavailable
 from mesh.message import Reply, Request
 from mesh.policy.deadline import DeadlineGuard
 from mesh.policy.inbox import Inbox
 from mesh.policy.measure import CallStats
+from mesh.policy.rate import Rates
 from mesh.policy.resolve import Resolver
 from mesh.policy.rules import RuleBook
 from mesh.policy.stack import Outgoing, incoming
@@ -18,6 +20,7 @@ from mesh.testing import FakeClock
 from mesh.testing.clock import settle
 from mesh.tracing import SpanRing
 from mesh.transport.deadlines import Deadlines
+from tests.figures import read
 from tests.policy.calls import Callee, ask, code, on_a_loop
 
 
@@ -28,11 +31,14 @@ class Cell:
         self.clock = FakeClock()
         self.callee = Callee()
         self.stats = CallStats()
+        self.rates = Rates()
+        self.policies = Policies()
+        self.rules = RuleBook(Policies(), lambda _: self.policies)
         self.inbox = Inbox(waiting=1, concurrency=1)
         self._handle = incoming(
-            self.callee, service="kb", rules=RuleBook(Policies(), lambda _: None),
+            self.callee, service="kb", rules=self.rules,
             stats=self.stats, spans=SpanRing(), host="pc2", inbox=self.inbox,
-            guard=DeadlineGuard(Deadlines(self.clock), self.clock), clock=self.clock,
+            guard=DeadlineGuard(Deadlines(self.clock), self.clock), clock=self.clock, rates=self.rates,
         )
 
     async def call(self, request: Request) -> asyncio.Task[Reply]:
@@ -82,13 +88,42 @@ async def test_refused_calls_are_measured_too() -> None:
     assert (cell.stats.calls, cell.stats.errors) == (3, 1)
 
 
+@on_a_loop
+async def test_a_rate_is_looked_at_before_the_inbox_and_what_was_used_up_outlives_a_change_of_other_rules() -> None:
+    cell = Cell()
+    await cell.call(ask(1))
+    cell.policies = Policies.model_validate({"operations": {"find": {"rate": {"calls": 1, "per_s": 60.0}}}})
+    cell.rules.forget("kb")
+    await cell.call(ask(2))
+    limited = await cell.call(ask(3))
+    assert code(await limited) == "rate_limited", "the inbox would have said overloaded"
+    assert code(await (await cell.call(ask(4, target="kb.add")))) == "overloaded"
+    cell.policies = Policies.model_validate({"operations": {"find": {"rate": {"calls": 1, "per_s": 60.0}}},
+                                             "shed": None})
+    cell.rules.forget("kb")
+    assert code(await (await cell.call(ask(5)))) == "rate_limited"
+    assert cell.rates.rows() == {"find": {"callers": 1, "refused": 2}}
+    cell.policies = Policies()
+    cell.rules.forget("kb")
+    await cell.callee.answer(1)
+    again = await cell.call(ask(6))
+    await cell.callee.answer(2)
+    await cell.callee.answer(6)
+    assert code(await again) == ""
+
+
 class Caller:
     """The way out of mainpc, with kb on pc2 in two instances and nlu here; `went` says where calls came."""
 
     def __init__(self, policies: Policies | None = None) -> None:
         self.clock = FakeClock()
         self.policies = policies or Policies()
-        self.rules = RuleBook(Policies(), lambda service: self.policies if service == "kb" else None)
+        self.policies_of: dict[str, Policies] = {}
+        self.fails: dict[str, MeshError] = {}
+        self.answers: asyncio.Future[None] | None = None
+        self.rules = RuleBook(
+            Policies(), lambda service: self.policies if service == "kb" else self.policies_of.get(service)
+        )
         self.went: list[tuple[str, str | None]] = []
         directory = Directory(clock=self.clock)
         directory.replace(1, 1, {
@@ -99,17 +134,20 @@ class Caller:
                           InstanceRecord("nlu", "mainpc", 3, "ready").to_wire()],
         })
         resolver = Resolver(directory, "mainpc", self.clock, settling=lambda: False, changed=self.clock.sleep)
-        self.send = Outgoing(self.rules, resolver, "mainpc", local=self._local, remote=self._remote)
+        self.send = Outgoing(self.rules, resolver, "mainpc", local=self._local, remote=self._remote,
+                             clock=self.clock)
 
     async def _local(self, request: Request) -> Reply:
         assert not request.options
         self.went.append(("mainpc", request.to_host))
-        return Reply(request.body)
+        return Reply(request.body, self.fails.get(request.service))
 
     async def _remote(self, request: Request, host: str) -> Reply:
         assert not request.options
         self.went.append((host, request.to_host))
-        return Reply(request.body)
+        if self.answers is not None:
+            await self.answers
+        return Reply(request.body, self.fails.get(request.service))
 
 
 @on_a_loop
@@ -141,3 +179,47 @@ async def test_rules_that_change_count_from_the_next_call_on() -> None:
     rules = caller.rules.of("kb", "find")
     assert rules.retry is not None and rules.retry.attempts == 7 and rules.breaker is None
     assert caller.rules.of("kb", "add").breaker is not None
+
+
+@on_a_loop
+async def test_a_callee_that_says_when_to_come_again_is_left_alone_until_then_and_a_fallback_answers() -> None:
+    caller = Caller(Policies.model_validate({"retry": None, "fallback": {"value": "later"}}))
+    caller.fails["kb"] = Overloaded("full", retry_after=0.4)
+    for _ in range(3):
+        reply = await caller.send(ask("x"))
+        assert (reply.value(), reply.fallback) == ("later", "value")
+    assert len(caller.went) == 1
+    caller.fails.clear()
+    await caller.clock.advance(0.4)
+    assert (await caller.send(ask("x"))).fallback == "" and len(caller.went) == 2
+    shown = read(caller.send.samples())
+    assert shown["mesh_fallbacks_total", "kb", "overloaded"] == 3 and shown["mesh_paused_total", "kb"] == 2
+    assert shown["mesh_bulkhead_outstanding", "kb"] == 0
+
+
+@on_a_loop
+async def test_places_of_a_bulkhead_outlive_a_change_of_other_rules() -> None:
+    caller = Caller(Policies.model_validate({"retry": None, "bulkhead": {"calls": 1}}))
+    caller.answers = asyncio.get_running_loop().create_future()
+    first = asyncio.ensure_future(_sent(caller, ask(1)))
+    await settle()
+    caller.policies = Policies.model_validate({"retry": {"attempts": 1}, "bulkhead": {"calls": 1}})
+    caller.rules.forget("kb")
+    assert code(await caller.send(ask(2))) == "overloaded" and len(caller.went) == 1
+    caller.answers.set_result(None)
+    assert code(await first) == ""
+    assert code(await caller.send(ask(3))) == ""
+
+
+@on_a_loop
+async def test_policies_that_are_off_are_not_in_the_way() -> None:
+    off = dict.fromkeys(("fallback", "cache", "retry", "breaker", "bulkhead", "pause", "rate", "shed"))
+    caller = Caller(Policies.model_validate(off))
+    caller.fails["kb"] = Unavailable("away", retry_after=5.0)
+    for _ in range(20):
+        assert code(await caller.send(ask(1))) == "unavailable"
+    assert len(caller.went) == 20 and list(caller.send.samples()) == []
+
+
+async def _sent(caller: Caller, request: Request) -> Reply:
+    return await caller.send(request)

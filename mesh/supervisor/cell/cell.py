@@ -14,6 +14,7 @@ from mesh.errorbus import kind_of
 from mesh.errors import Unavailable
 from mesh.message import Event, Reply, Request
 from mesh.metrics import Sample, counter, gauge
+from mesh.policy.rate import Rates
 from mesh.policy.stack import incoming
 from mesh.supervisor.cell.house import House
 from mesh.supervisor.cell.life import Life
@@ -51,13 +52,14 @@ class Cell:
         self.renewal = Renewal(self.tenure, self.life, house)
         self.stats = self.tenure.stats
         self.inbox = self.tenure.inbox
+        self.rates = Rates()
         self.lifecycle = self.life.lifecycle
         self.settled = self.life.settled
         self.history = self.life.history
         self._house = house
         self._answer = incoming(self._execute, service=self.service, rules=house.rules, stats=self.stats,
                                 spans=house.spans, host=house.name,
-                                inbox=self.inbox, guard=self.tenure.guard, clock=house.clock)
+                                inbox=self.inbox, guard=self.tenure.guard, clock=house.clock, rates=self.rates)
 
     # -- what it is
 
@@ -144,6 +146,7 @@ class Cell:
         yield from self.stats.samples(self.service)
         yield from self.inbox.samples(self.service)
         yield from self.stragglers.samples()
+        yield from self.rates.samples(self.service)
 
     # -- what is asked of it
 
@@ -189,6 +192,14 @@ class Cell:
         await self.renewal.isolate(isolation, reason)
 
     # -- calls and events
+
+    def refusal(self, request: Request) -> Reply | None:
+        """Return the answer to a request that is not let in now, counted, or None; what is let in goes to `handle`."""
+        error = self.inbox.refusal(request) if self.inbox else None
+        if error is None:
+            return None
+        self.stats.refused(request.operation, error.code)
+        return Reply(error=error, host=self._house.name)
 
     def handle(self, request: Request) -> Awaitable[Reply]:
         """Answer a request; while the cell starts it waits for it, at most 2 s."""

@@ -14,6 +14,7 @@ from mesh.connections import Connections
 from mesh.message import Handler
 from mesh.models import Shelf
 from mesh.policy.rules import RuleBook
+from mesh.policy.turn import Turn
 from mesh.state import StateStore
 from mesh.supervisor.cell.runner import Overran
 from mesh.supervisor.errors.notice import Occasion
@@ -68,7 +69,7 @@ class House(Quarters):
 
     `changed` is told of the service that has a new state, `crashed` of one that crashed while it ran; `missing` says
     which soft dependency is away, or None; `dependencies_ready` waits for the hard ones; `nursery` is where processes
-    of cells come in, None where none can.
+    of cells come in, None where none can; `turn` is what one turn of the loop has time for, shared by its cells.
     """
 
     deadlines: Deadlines
@@ -79,4 +80,5 @@ class House(Quarters):
     dependencies_ready: Callable[[AgentSpec], Awaitable[None]]
     next_incarnation: Callable[[], int]
     nursery: Nursery | None = None
+    turn: Turn | None = None
     crashed: Callable[[str], None] = lambda service: None

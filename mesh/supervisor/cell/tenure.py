@@ -46,7 +46,8 @@ class Tenure:
         self.incarnation = 0
         self.offer = Offer()
         self.stats = CallStats()
-        self.inbox = Inbox(waiting=spec.limits.inbox, concurrency=spec.limits.concurrency, clock=house.clock)
+        self.inbox = Inbox(waiting=spec.limits.inbox, concurrency=spec.limits.concurrency, clock=house.clock,
+                           patience=self._patience)
         self.guard = DeadlineGuard(house.deadlines, house.clock)
         self.load = load
         self.tenancy: Tenancy | None = None
@@ -58,6 +59,10 @@ class Tenure:
         self._house = house
         self._landlord = landlord
         self._unheard: deque[Event] = deque()
+
+    def _patience(self, operation: str) -> float | None:
+        rule = self._house.rules.of(self.service, operation).shed
+        return None if rule is None else rule.wait_s
 
     @property
     def isolation(self) -> Rung:
@@ -95,7 +100,7 @@ class Tenure:
     async def come_up(self, incarnation: int) -> None:
         """Load, bind and set up the agent, each within `start_s`, and ask it how it is; raises what it raises."""
         self.incarnation = incarnation
-        self.runs_as = self.isolation
+        self._settle_in()
         tenancy = self.tenancy = self.make(self.spec, incarnation)
         async with self.within(self.spec.limits.start_s, "loading"):
             self.offer = await tenancy.load()
@@ -122,7 +127,7 @@ class Tenure:
             await tenancy.close()
             raise
         self.tenancy, self.offer, self.spec, self.incarnation = tenancy, offer, spec, incarnation
-        self.runs_as = self.isolation
+        self._settle_in()
         self.stats.known = offer.operations
         await self.examine()
 
@@ -137,6 +142,11 @@ class Tenure:
             if not limit.expired():
                 raise
             raise Unavailable(f"{step} of {self.service} did not end within {seconds:g} s (limits: start_s)") from None
+
+    def _settle_in(self) -> None:
+        """Note where the agent runs; one on the host's loop begins its calls as that has time for them."""
+        self.runs_as = self.isolation
+        self.inbox.turn = self._house.turn if self.runs_as == "coroutine" else None
 
     # -- while it is there
 

@@ -245,6 +245,7 @@ async def test_bodies_that_wait_are_bounded_by_their_bytes_too(
         await mesh.request("plain.work", name="y")
     agent.go.set()
     assert len(await alone) == 2000
+    await mesh.clock.advance(0.2)  # as it was told to wait
     assert await mesh.request("plain.work", name="y") == "y"
 
 
