@@ -26,6 +26,8 @@ from mesh.clock import Clock
 from mesh.errors import Unavailable, UnknownService
 from mesh.metrics import Sample, gauge
 from mesh.records import (
+    GROUP,
+    HEARS,
     HOST_STATES,
     LISTED_STATES,
     USABLE_STATES,
@@ -35,6 +37,7 @@ from mesh.records import (
     pack_snapshot,
     unpack_snapshot,
 )
+from mesh.topics import matches
 from mesh.view import Difference, Draft, View
 
 __all__ = [
@@ -58,6 +61,12 @@ RETRY_LATER = 2.0
 """Seconds for what needs another host to come back: its redial and its announcement fit in."""
 RETRY_OPERATOR = 30.0
 """Seconds for what only a person changes: stopped or quarantined."""
+
+COMING_STATES = frozenset({"starting", "failed", "backoff", "draining"})
+"""States of an instance that may soon take events of its groups, itself or as the one that takes its place."""
+
+REMEMBERED = 10_000
+"""Topics whose members are kept."""
 
 SUGGESTED_FROM = 1000
 """Names compared to find the nearest; comparing 10^5 would take a second, an unknown name fails within 50 ms."""
@@ -83,6 +92,8 @@ class Directory:
         self._own_name = ""
         self._own_instances: dict[str, tuple[InstanceRecord, ...]] = {}
         self._left: set[str] = set()
+        self._grouped: set[str] = set()
+        self._members: dict[str, dict[str, Classes]] = {}
         hosts = known_names if isinstance(known_names, Mapping) else dict.fromkeys(known_names, ())
         self._configured: dict[str, frozenset[str]] = {name: frozenset(hosts[name]) for name in hosts}
         self._served: dict[str, set[str]] = {name: set() for name in hosts}
@@ -171,6 +182,16 @@ class Directory:
             raise self.refusal(service, place)
         return classes
 
+    def groups(self, topic: str) -> Mapping[str, bool]:
+        """Return the groups that hear a topic, each with whether a member takes events now or soon."""
+        if not self._grouped:
+            return {}
+        return {group: bool(classes) or self._is_coming(group) for group, classes in self._hearing(topic).items()}
+
+    def members(self, group: str, topic: str) -> Classes:
+        """Return the instances that hear a topic in a group, in classes as `candidates` does; maybe none."""
+        return self._hearing(topic).get(group, ())
+
     # writing
 
     def apply(self, epoch: int, revision: int, changes: Iterable[Any]) -> Difference:
@@ -208,6 +229,7 @@ class Directory:
         for service, number in sorted(after):
             self._own_instances[service] = (*self._own_instances.get(service, ()), after[service, number])
             self._served.setdefault(service, set()).add(host.name)
+            self._note_groups(after[service, number])
         self._rank()
         changed = tuple((before.get(key), after.get(key)) for key in sorted({*before, *after})
                         if before.get(key) != after.get(key))
@@ -245,26 +267,59 @@ class Directory:
         if after is not None:
             self._served.setdefault(after.service, set()).add(after.host)
             self._classes.pop(after.service, None)
+            self._note_groups(after)
         elif before is not None:
             self._classes.pop(before.service, None)
+            self._members.clear()
             host = self._view.hosts.get(before.host)
             if host is not None and host.state in LISTED_STATES:
                 self._served[before.service].discard(before.host)
 
     def _classify(self, service: str) -> Classes:
         """Derive the classes of a service from its rows; kept for as long as the rows stand."""
-        ranks, found = self._ranks, defaultdict[tuple[int, bool], list[InstanceRecord]](list)
-        for row in self.instances(service):
-            if row.state in USABLE_STATES and row.host in ranks:
-                found[ranks[row.host], row.state == "degraded"].append(row)
-        classes = tuple(tuple(found[rank]) for rank in sorted(found))
+        classes = self._ranked(self.instances(service))
         if service in self._served:  # whatever strangers ask for is not worth keeping
             self._classes[service] = classes
         return classes
 
+    def _ranked(self, rows: Iterable[InstanceRecord]) -> Classes:
+        ranks, found = self._ranks, defaultdict[tuple[int, bool], list[InstanceRecord]](list)
+        for row in rows:
+            if row.state in USABLE_STATES and row.host in ranks:
+                found[ranks[row.host], row.state == "degraded"].append(row)
+        return tuple(tuple(found[rank]) for rank in sorted(found))
+
+    def _note_groups(self, row: InstanceRecord) -> None:
+        """Note a service that hears events in a group; few do, so what they hear is looked up again as they change."""
+        if any(name[:1] == GROUP for name in row.traits):
+            self._grouped.add(row.service)
+        if self._grouped:
+            self._members.clear()
+
+    def _hearing(self, topic: str) -> dict[str, Classes]:
+        """Return the members of each group that hears a topic; kept for as long as the rows stand."""
+        known = self._members.get(topic)
+        if known is None:
+            found: dict[str, list[InstanceRecord]] = {}
+            for row in self._all_grouped():
+                for group in _groups_of(row, topic):
+                    found.setdefault(group, []).append(row)
+            if len(self._members) >= REMEMBERED:
+                self._members.clear()
+            known = self._members[topic] = {group: self._ranked(rows) for group, rows in found.items()}
+        return known
+
+    def _is_coming(self, group: str) -> bool:
+        return any(f"{GROUP}{group}" in row.traits and row.state in COMING_STATES for row in self._all_grouped())
+
+    def _all_grouped(self) -> Iterator[InstanceRecord]:
+        for service in sorted(self._grouped):
+            yield from self.instances(service)
+
     def _rank(self) -> None:
         """Rank the listed hosts: 0 for one that is well, 1 for a doubtful one, 2 for one out of reach from here."""
         self._classes = {}
+        self._members = {}
         self._ranks = {
             name: 2 if self._unreachable.get(name) == record.incarnation else int(record.state != "ok")
             for name, record in self._view.hosts.items() if record.state in LISTED_STATES
@@ -346,6 +401,14 @@ def _at(place: str, classes: Classes) -> Classes:
     """Return what of the classes is at a place: all instances of a host, or the one it names."""
     there = (tuple(row for row in rows if _is_at(row, place)) for rows in classes)
     return tuple(rows for rows in there if rows)
+
+
+def _groups_of(row: InstanceRecord, topic: str) -> Iterator[str]:
+    """Yield the groups in which an instance hears a topic."""
+    for name, trait in row.traits.items():
+        patterns = trait.get(HEARS) if name[:1] == GROUP else None
+        if type(patterns) is list and any(type(one) is str and matches(one, topic) for one in patterns):
+            yield name[1:]
 
 
 def _is_at(row: InstanceRecord, place: str) -> bool:

@@ -31,6 +31,11 @@ LISTED_STATES = frozenset({"ok", "busy", "suspect"})
 USABLE_STATES = frozenset({"ready", "degraded"})
 """States of an instance that takes calls."""
 
+GROUP = "#"
+"""What the name of a group begins with where an operation is meant: events come as calls of `#workers`."""
+HEARS = "hears"
+"""The trait of such an operation: the topic patterns that this member of the group hears."""
+
 MAX_SNAPSHOT = 64 * 1024 * 1024
 """Bytes of an unpacked snapshot: 10^5 instances need about 20 MiB; a bomb is cut off here."""
 

@@ -67,11 +67,11 @@ class Load:
 
 
 class Turns:
-    """Who had a call when, of one service; those that are gone are forgotten."""
+    """Who had a call when, among those that take turns; who is gone is forgotten."""
 
     def __init__(self) -> None:
         self._turn = 0
-        self._last: dict[tuple[str, int], int] = {}
+        self._last: dict[Key, int] = {}
 
     def __len__(self) -> int:
         return len(self._last)
@@ -79,12 +79,12 @@ class Turns:
     def next(self, rows: Rows) -> InstanceRecord:
         """Return the row whose turn was longest ago; who has just come is the next."""
         last = self._last
-        chosen = min(rows, key=lambda row: last.get((row.host, row.number), 0))
+        chosen = min(rows, key=lambda row: last.get((row.service, row.host, row.number), 0))
         self._turn += 1
-        last[chosen.host, chosen.number] = self._turn
+        last[chosen.service, chosen.host, chosen.number] = self._turn
         if len(last) > 2 * len(rows) + 8:
-            there = {(row.host, row.number) for row in rows}
-            self._last = {place: turn for place, turn in last.items() if place in there}
+            there = {(row.service, row.host, row.number) for row in rows}
+            self._last = {key: turn for key, turn in last.items() if key in there}
         return chosen
 
 

@@ -68,7 +68,7 @@ class Outgoing:
     def _compose(self, service: str, operation: str) -> Handler:
         """Put the onion together, from the wire outward."""
         if service in CONTROL:
-            return hops(self._resolver.in_front_of_control(self._carry))
+            return hops(self._resolver.in_front_of_control(self.carry))
         rules = self._rules.of(service, operation)
         send: Send = self._send
         if rules.pause is not None:
@@ -88,9 +88,10 @@ class Outgoing:
 
     def _send(self, request: Request, row: InstanceRecord) -> Awaitable[Reply]:
         """Take a request to the host of the instance that was chosen."""
-        return self._carry(request, row.host)
+        return self.carry(request, row.host)
 
-    def _carry(self, request: Request, host: str) -> Awaitable[Reply]:
+    def carry(self, request: Request, host: str) -> Awaitable[Reply]:
+        """Take a request to a host, past every policy."""
         if request.options:  # they were for this host
             request = request._replace(options=b"")
         return self._local(request) if host == self._host else self._remote(request, host)

@@ -1,5 +1,7 @@
 """Events on this host: from a publisher to the cells that listen, to the other hosts, to readers outside the mesh.
 
+Subscriptions of a group are not among those: whose turn it is decides the host of the publisher (`groups.py`).
+
 A body is encoded once; each cell decodes its own copy. An event from another host goes to this host's cells and
 operators only, so none goes in circles.
 """
@@ -30,7 +32,8 @@ class EventBus:
     """Who listens to what on this host."""
 
     def __init__(
-        self, host: str, clock: Clock, *, to_sessions: Send, to_operators: Send, outside: Callable[[Event], None]
+        self, host: str, clock: Clock, *, to_sessions: Send, to_operators: Send, outside: Callable[[Event], None],
+        to_groups: Callable[[Event], None],
     ) -> None:
         self.published = 0
         self.received = 0
@@ -40,6 +43,7 @@ class EventBus:
         self._to_sessions = to_sessions
         self._to_operators = to_operators
         self._outside = outside
+        self._to_groups = to_groups
         self._patterns: dict[str, tuple[str, ...]] = {}
         self._ears: dict[str, Hear] = {}
         self._listeners: dict[str, tuple[Hear, ...]] = {}
@@ -77,6 +81,7 @@ class EventBus:
         self._deliver(event)
         self._to_sessions(event.topic, wire.event(event))
         self._outside(event)
+        self._to_groups(event)
 
     def arrived(self, event: Event, host: str) -> bool:
         """Take an event from another host; returns False for one that claims to come from elsewhere."""

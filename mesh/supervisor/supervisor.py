@@ -51,6 +51,7 @@ from mesh.supervisor.control.control import Control
 from mesh.supervisor.errors.errorlog import ErrorLog
 from mesh.supervisor.errors.notify import Notifier
 from mesh.supervisor.errors.reporter import Reporter
+from mesh.supervisor.groups import Groups
 from mesh.supervisor.incarnation import counting, host_incarnation
 from mesh.supervisor.loop.auto import Auto
 from mesh.supervisor.loop.looptime import LoopTime
@@ -150,7 +151,7 @@ class Supervisor:
         self._bus = EventBus(
             name, self.clock, to_sessions=self._listener.publish,
             to_operators=lambda topic, data: self._listener.publish(topic, data, only="operator"),
-            outside=self._outside.publish,
+            outside=self._outside.publish, to_groups=lambda event: self._groups.deliver(event),
         )
         self._pool = Pool(
             self._context, own, self._identity, pending,
@@ -164,6 +165,7 @@ class Supervisor:
                                  changed=self._bell.wait),
             name, local=self._loopback.exchange, remote=self._pool.exchange, clock=self.clock,
         )
+        self._groups = Groups(self.directory, self.outgoing.carry, self.clock, self.report.trouble)
         client = Client(f"{SUPERVISOR}@{name}", self.outgoing, self.clock)
         self._nursery = Nursery(config, name, self.clock, outgoing=self.outgoing,
                                 publish=self._bus.send, calls=self._calls, spans=self.spans)
@@ -258,7 +260,7 @@ class Supervisor:
         self.metrics.read(
             self._samples, self.traffic.samples, self._listener.samples, self._pool.samples,
             self.outgoing.samples,
-            self._outside.samples, self._bus.samples, self._cells.samples, self.directory.samples,
+            self._outside.samples, self._bus.samples, self._groups.samples, self._cells.samples, self.directory.samples,
             self._membership.samples, self.report.samples, self._connections.samples,
             self._looptime.samples,
             self._models.samples,
@@ -332,6 +334,7 @@ class Supervisor:
         until = self.clock.monotonic() + PASSED_ON_SECONDS
         while self._listener.busy and self.clock.monotonic() < until:  # calls that this host passed on for operators
             await self.clock.sleep(TICK)
+        self._groups.close()
         self._loopback.cancel_all()
         for task in self._tasks:
             task.cancel()

@@ -37,6 +37,7 @@ from mesh.supervisor.cell.house import House
 from mesh.supervisor.cell.loader import load_agent_class
 from mesh.supervisor.cell.resident import Resident
 from mesh.supervisor.errors.notice import Occasion
+from mesh.supervisor.groups import Groups
 from mesh.supervisor.incarnation import counting
 from mesh.testing.clock import FakeClock, settle
 from mesh.testing.peer import FakePeer
@@ -311,12 +312,14 @@ class _Host:
         self.connections.start()
         self.loopback = Loopback(self._answer, mesh._pending)
         self.bus = EventBus(name, mesh.clock, to_sessions=lambda topic, data: None,
-                            to_operators=lambda topic, data: None, outside=lambda event: mesh._spread(name, event))
+                            to_operators=lambda topic, data: None, outside=lambda event: mesh._spread(name, event),
+                            to_groups=lambda event: self.groups.deliver(event))
         self.outgoing = Outgoing(
             mesh.rules, Resolver(mesh._directory, name, mesh.clock, settling=lambda: False, changed=mesh._wait),
             name, local=self.loopback.exchange, remote=functools.partial(mesh._carry, name),
             clock=mesh.clock,
         )
+        self.groups = Groups(mesh._directory, self.outgoing.carry, mesh.clock, self._trouble)
         self.house = House(
             name=name, folder=folder, clock=mesh.clock, state=self.state, spans=mesh.spans,
             connections=self.connections, models=Shelf(mesh.budget, mesh.clock),
@@ -325,6 +328,9 @@ class _Host:
             publish=self.bus.publish, changed=self._cell_changed, missing=lambda spec: None,
             dependencies_ready=self._at_once, next_incarnation=mesh._next_incarnation, turn=Turn(mesh.clock),
         )
+
+    def _trouble(self, kind: str, text: str) -> None:
+        self._mesh._report(self, text, severity="warning", service="supervisor")
 
     def _connection_changed(self, target: Target) -> None:
         for cell in self.cells.values():
@@ -362,6 +368,7 @@ class _Host:
     async def close(self) -> None:
         for cell in self.cells.values():
             await self._mesh._stop(cell, "the test is over")
+        self.groups.close()
         self.loopback.cancel_all()
         await self.connections.close()
         await self.state.close()

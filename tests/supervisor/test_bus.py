@@ -27,9 +27,11 @@ class Wires:
         self.sessions: list[Event] = []
         self.operators: list[Event] = []
         self.outside: list[Event] = []
+        self.grouped: list[Event] = []
         self.heard: list[Event] = []
         self.bus = EventBus("mainpc", FakeClock(wall=500.0), to_sessions=self._into(self.sessions),
-                            to_operators=self._into(self.operators), outside=self.outside.append)
+                            to_operators=self._into(self.operators), outside=self.outside.append,
+                            to_groups=self.grouped.append)
 
     def listen(self, *patterns: str, service: str = "ears") -> bool:
         return self.bus.listen(service, patterns, self.heard.append)

@@ -21,7 +21,7 @@ class Hearing:
     """One subscription of one cell: its events wait here, are handled one after the other, the oldest make room."""
 
     def __init__(
-        self, subscription: Subscription, handle: Callable[[Subscription, Event], Awaitable[None]],
+        self, subscription: Subscription, handle: Callable[[Subscription, Event], Awaitable[object]],
         dropped: Callable[[Subscription, int], Awaitable[None]],
     ) -> None:
         self.subscription = subscription

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable, Mapping
+from contextvars import Context
 from functools import wraps
 from typing import Any
 
@@ -28,9 +29,11 @@ from mesh.errors import (
     UnknownOperation,
     raised_by,
 )
-from mesh.message import Event, Reply, Request, decode
+from mesh.message import Event, Reply, Request, decode, encode
 from mesh.policy.measure import CallStats
+from mesh.records import GROUP, HEARS
 from mesh.supervisor.cell.generated import Generated
+from mesh.supervisor.cell.groupcall import event_of, group_of
 from mesh.supervisor.cell.house import Quarters
 from mesh.supervisor.cell.reactions import Hearing, Ticking
 from mesh.supervisor.cell.runner import LoopRunner, Runner, ThreadRunner
@@ -58,6 +61,8 @@ class Resident:
         self._runner: Runner | None = None
         self._operations: dict[str, Operation] = {}
         self._hearings: list[Hearing] = []
+        self._members: list[Subscription] = []
+        self._taken: set[asyncio.Task[str | None]] = set()
         self._timers: tuple[Timer, ...] = ()
         self._tickings: list[Ticking] = []
 
@@ -77,14 +82,23 @@ class Resident:
         self._class = found
         subscriptions = compile_subscriptions(found)
         self._operations = compile_operations(found)
-        self._hearings = [Hearing(one, self._heard, self._events_dropped) for one in subscriptions]
+        self._hearings = [Hearing(one, self._heard, self._events_dropped) for one in subscriptions if not one.group]
+        self._members = [one for one in subscriptions if one.group]
         self._timers = compile_timers(found)
         return Offer(
             (found.__doc__ or "").strip().partition("\n")[0], self._operations, subscriptions, self._timers,
-            tuple(one.pattern for one in subscriptions), settings_schema(found),
-            _version(code, self._operations),
-            {name: {"idempotent": True} for name, one in self._operations.items() if one.idempotent},
+            tuple(one.subscription.pattern for one in self._hearings), settings_schema(found),
+            _version(code, self._operations), self._traits(),
         )
+
+    def _traits(self) -> dict[str, dict[str, Any]]:
+        """Return what callers must know of operations that are not plain, and what is heard in groups."""
+        traits: dict[str, dict[str, Any]] = {
+            name: {"idempotent": True} for name, one in self._operations.items() if one.idempotent
+        }
+        for one in self._members:
+            traits.setdefault(f"{GROUP}{one.group}", {HEARS: []})[HEARS].append(one.pattern)
+        return traits
 
     def _read(self) -> tuple[type[Agent], bytes]:
         """Load the class; returns it and the code it was loaded from."""
@@ -132,6 +146,8 @@ class Resident:
             ticking.close()
         for hearing in self._hearings:
             hearing.close()
+        for task in self._taken:
+            task.cancel()
         self._tickings, self._hearings = [], []
         agent, self._agent = self._agent, None
         runner, self._runner = self._runner, None
@@ -151,7 +167,10 @@ class Resident:
     # -- calls
 
     async def execute(self, request: Request) -> Reply:
-        """Run the method a request names."""
+        """Run the method a request names, or have the event handled that it brings to a member of a group."""
+        group = group_of(request)
+        if group is not None:
+            return await self._take(group, request)
         operation = self._operations.get(request.operation)
         agent, runner = self._agent, self._runner
         if operation is None:
@@ -233,10 +252,36 @@ class Resident:
             if matches(hearing.subscription.pattern, event.topic):
                 hearing.hear(event)
 
-    async def _heard(self, subscription: Subscription, event: Event) -> None:
-        """Handle one event; whatever the handler raises is reported."""
+    async def _take(self, group: str, request: Request) -> Reply:
+        """Handle an event that this member was chosen for; it is handled to its end, also when nobody waits for it."""
+        try:
+            event = event_of(request)
+        except ProtocolError as error:
+            return Reply(error=InvalidArgument(f"{request.target}: {error}", path="arguments"))
+        fitting = [one for one in self._members if one.group == group and matches(one.pattern, event.topic)]
+        if self._agent is None or not fitting:
+            return Reply(error=Unavailable(f"{self._service} hears no {event.topic} in group {group} now",
+                                           retry_after=1.0))
+        task = asyncio.get_running_loop().create_task(self._heard_by(fitting, event), context=Context())
+        self._taken.add(task)
+        task.add_done_callback(self._taken.discard)
+        failed = await asyncio.shield(task)
+        if failed is None:
+            return Reply(encode(None), None, self._quarters.name)
+        return Reply(error=RemoteFailure(f"{self._service} did not handle {event.topic}: its handler raised",
+                                         type="Event", error_id=failed))
+
+    async def _heard_by(self, subscriptions: list[Subscription], event: Event) -> str | None:
+        """Have each handle the event; returns the id of the last failure, None if there was none."""
+        failed = None
+        for subscription in subscriptions:
+            failed = await self._heard(subscription, event) or failed
+        return failed
+
+    async def _heard(self, subscription: Subscription, event: Event) -> str | None:
+        """Handle one event; whatever the handler raises is reported, under the id that is returned."""
         method = subscription.method
-        await self._guarded(
+        return await self._guarded(
             f"{method} on {event.topic}", method, "event", event.trace,
             lambda agent, runner: _invoke(
                 runner, getattr(agent, method), subscription.bind(event.topic, event.value()), subscription.sync
@@ -252,16 +297,17 @@ class Resident:
     async def _guarded(
         self, what: str, method: str, kind: Kind, cause: Trace | None,
         run: Callable[[Agent, Runner], Awaitable[Any]],
-    ) -> None:
+    ) -> str | None:
         agent, runner, around = self._agent, self._runner, self._quarters
         if agent is None or runner is None:
-            return
+            return None
         trace = around.spans.root() if cause is None else cause.child()
         try:
             with reacting(self._service, method, trace, kind, host=around.name, spans=around.spans, clock=around.clock):
                 await run(agent, runner)
         except Exception as error:
-            await self._landlord.failed(error, what, trace.trace_id.hex())
+            return await self._landlord.failed(error, what, trace.trace_id.hex())
+        return None
 
     async def _events_dropped(self, subscription: Subscription, count: int) -> None:
         self._stats.events_lost += count

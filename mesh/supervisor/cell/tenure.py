@@ -104,7 +104,7 @@ class Tenure:
         tenancy = self.tenancy = self.make(self.spec, incarnation)
         async with self.within(self.spec.limits.start_s, "loading"):
             self.offer = await tenancy.load()
-        self.stats.known = self.offer.operations
+        self.stats.known = {*self.offer.operations, *self.offer.traits}
         async with self.within(self.spec.limits.start_s, "setup()"):
             await tenancy.set_up()
         await self.examine()
@@ -128,7 +128,7 @@ class Tenure:
             raise
         self.tenancy, self.offer, self.spec, self.incarnation = tenancy, offer, spec, incarnation
         self._settle_in()
-        self.stats.known = offer.operations
+        self.stats.known = {*offer.operations, *offer.traits}
         await self.examine()
 
     @contextlib.asynccontextmanager
