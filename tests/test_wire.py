@@ -76,7 +76,7 @@ def meant(value: Any) -> Any:
 
 
 def test_every_kind_has_its_golden_file() -> None:
-    assert sorted(path.stem for path in GOLDEN.glob("*.json")) == sorted([*ENVELOPES, "frame"])
+    assert sorted(path.stem for path in GOLDEN.glob("*.json")) == sorted([*ENVELOPES, "frame", "group"])
     assert sorted(ENVELOPES) == sorted(kind.name.lower() for kind in wire.Kind)
 
 

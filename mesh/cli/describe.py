@@ -48,7 +48,10 @@ def _print(told: Row) -> None:
     for name in sorted({*told["configured_on"]} - {row["host"] for row in told["instances"]}):
         say(f"  on {name}: configured, not there now")
     _print_operations(told["operations"])
-    _print_rows("listens to", [f"{row['pattern']} → {row['method']}" for row in told["subscriptions"]])
+    _print_rows("listens to", [
+        f"{row['pattern']} → {row['method']}" + (f", one of group {row['group']}" if row["group"] else "")
+        for row in told["subscriptions"]
+    ])
     _print_rows("by the clock", [f"{row['method']} every {row['seconds']:g} s" for row in told["timers"]])
     _print_rows("depends on", [row["service"] + (" (soft)" if row["soft"] else "") for row in told["depends_on"]])
     _print_rows("connections", [f"{row['name']} at {row['address']}: {state(row['state'])}"

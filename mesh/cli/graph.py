@@ -84,22 +84,22 @@ def _subscriptions(config: MeshConfig) -> Iterator[Row]:
     for service, spec in config.agents.items():
         with contextlib.suppress(LoadError), contextlib.redirect_stdout(sys.stderr):
             for one in compile_subscriptions(load_agent_class(spec)):
-                yield {"service": service, "host": None, "pattern": one.pattern}
+                yield {"service": service, "host": None, "pattern": one.pattern, "group": one.group}
 
 
 # --- for people
 
 
 def _print(related: Relations) -> None:
-    shown = [node for node in related.nodes if related.of(node.service) or node.hears]
+    shown = [node for node in related.nodes if related.of(node.service) or node.heard]
     width = max((len(one.target) for one in related.relations), default=0)
     for node in shown:
         say(_head(node))
         for one in related.of(node.service):
             text = clean(f"  → {one.target:{width}}  {told(one)}")
             say(coloured(text, "red" if one.errors else None if one.calls else "dim"))
-        if node.hears:
-            say(clean(f"  hears {', '.join(node.hears)}"))
+        if node.heard:
+            say(clean(f"  hears {', '.join(node.heard)}"))
     called = {one.target for one in related.relations}
     alone = [node.service for node in related.nodes if node not in shown and node.service not in called]
     if alone:

@@ -190,7 +190,7 @@ def _box(node: Node, place: Place, fills: dict[str, str]) -> str:
 def _about(node: Node) -> str:
     words = [node.service + (f" on {', '.join(node.hosts)}" if node.hosts else "")]
     words += [node.state] if node.state else []
-    words += [f"hears {', '.join(node.hears)}"] if node.hears else []
+    words += [f"hears {', '.join(node.heard)}"] if node.heard else []
     return "; ".join(words if node.known else [*words, "nobody configures it"])
 
 

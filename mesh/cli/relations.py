@@ -31,19 +31,26 @@ class Relation:
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """A service, the hosts it is for, its state as far as known, and the topics it hears; `known` is False for a name
-    that nobody configures."""
+    """A service, the hosts it is for, its state as far as known, and the topics it hears, by group those that it shares
+    with other members; `known` is False for a name that nobody configures."""
 
     service: str
     hosts: tuple[str, ...] = ()
     state: str | None = None
     hears: tuple[str, ...] = ()
     known: bool = True
+    groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    @property
+    def heard(self) -> list[str]:
+        """Every topic it hears, in words."""
+        shared = [f"{topic} in group {group}" for group, topics in self.groups.items() for topic in topics]
+        return [*self.hears, *shared]
 
     def row(self) -> Row:
         """Return it as `--json` has it."""
         return {"service": self.service, "hosts": list(self.hosts), "state": self.state, "hears": list(self.hears),
-                "known": self.known}
+                "known": self.known, "groups": {group: list(topics) for group, topics in self.groups.items()}}
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,9 +80,9 @@ def relate(
         _count(found.setdefault((row["caller"], row["service"]), Relation(row["caller"], row["service"])), row)
     if not declared:
         found = {pair: relation for pair, relation in found.items() if relation.calls}
-    topics: dict[str, set[str]] = {}
+    topics: dict[str, set[tuple[str, str]]] = {}
     for row in hears:
-        topics.setdefault(row["service"], set()).add(row["pattern"])
+        topics.setdefault(row["service"], set()).add((row["group"] or "", row["pattern"]))
     names = {*config.agents, *states, *(name for pair in found for name in pair)}
     nodes = (_node(config, name, states, topics) for name in sorted(names))
     return Relations(tuple(nodes), tuple(found[pair] for pair in sorted(found)))
@@ -89,7 +96,10 @@ def _count(relation: Relation, row: Row) -> None:
         relation.operations.append(row["operation"])
 
 
-def _node(config: MeshConfig, name: str, states: Mapping[str, str], topics: Mapping[str, set[str]]) -> Node:
+def _node(config: MeshConfig, name: str, states: Mapping[str, str], topics: Mapping[str, set[tuple[str, str]]]) -> Node:
     spec = config.agents.get(name)
-    return Node(name, spec.hosts if spec else (), states.get(name), tuple(sorted(topics.get(name, ()))),
-                spec is not None or name in states or name in ("supervisor", "registry"))
+    by_group: dict[str, tuple[str, ...]] = {}
+    for group, topic in sorted(topics.get(name, ())):
+        by_group[group] = (*by_group.get(group, ()), topic)
+    return Node(name, spec.hosts if spec else (), states.get(name), by_group.pop("", ()),
+                spec is not None or name in states or name in ("supervisor", "registry"), by_group)

@@ -35,7 +35,8 @@ def call(caller: str, service: str, **fields: Any) -> dict[str, Any]:
 
 def seen(config: MeshConfig, *calls: dict[str, Any], declared: bool = True) -> Relations:
     return relate(config, declared=declared, calls=calls, states={"lamp": "degraded"},
-                  hears=[{"service": "torch", "pattern": "lamp.switch"}])
+                  hears=[{"service": "torch", "pattern": "lamp.switch", "group": None},
+                         {"service": "torch", "pattern": "lamp.*", "group": "dark"}])
 
 
 def test_what_is_declared_and_what_is_seen_are_one_relation(config: MeshConfig) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from mesh.message import Event, Reply, Request
+from mesh.records import GROUP, HEARS
 from mesh.supervisor.cell.stragglers import Stragglers
 
 
@@ -30,8 +31,8 @@ class Told:
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """What an agent's class offers, known once it is loaded: `patterns` are the topics it hears, `config` is the JSON
-    schema of its settings; `version` and `traits` are those of an `InstanceRecord`."""
+    """What an agent's class offers, known once it is loaded: `patterns` are the topics it hears in no group, `config`
+    is the JSON schema of its settings; `version` and `traits` are those of an `InstanceRecord`."""
 
     purpose: str = ""
     operations: Mapping[str, Described] = field(default_factory=dict)
@@ -41,6 +42,12 @@ class Offer:
     config: Mapping[str, Any] = field(default_factory=dict)
     version: str = ""
     traits: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    def heard(self) -> Iterator[tuple[str | None, str]]:
+        """Yield the patterns that are heard, each with its group, None for those that everybody hears."""
+        yield from ((None, pattern) for pattern in self.patterns)
+        for name, trait in self.traits.items():
+            yield from ((name.removeprefix(GROUP), pattern) for pattern in trait.get(HEARS, ()))
 
     def to_wire(self) -> dict[str, Any]:
         """Return the offer as plain values."""

@@ -128,8 +128,8 @@ class Board:
                 for caller, made in sorted(calls.items()) for _, edge in sorted(made.edges.items()) if edge.calls
             ],
             "uncounted": {caller: made.uncounted for caller, made in sorted(calls.items()) if made.uncounted},
-            "hears": [{"service": service, "host": self._name, "pattern": pattern}
-                      for service, cell in sorted(self._cells.items()) for pattern in cell.offer.patterns],
+            "hears": [{"service": service, "host": self._name, "pattern": pattern, "group": group}
+                      for service, cell in sorted(self._cells.items()) for group, pattern in cell.offer.heard()],
         }
 
     def describe(self, cell: Cell) -> dict[str, Any]:
