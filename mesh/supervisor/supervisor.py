@@ -54,6 +54,7 @@ from mesh.supervisor.errors.reporter import Reporter
 from mesh.supervisor.groups import Groups
 from mesh.supervisor.incarnation import counting, host_incarnation
 from mesh.supervisor.loop.auto import Auto
+from mesh.supervisor.loop.doubt import Watcher
 from mesh.supervisor.loop.looptime import LoopTime
 from mesh.supervisor.loop.vitals import Pulse, process_samples
 from mesh.supervisor.news import News
@@ -115,7 +116,7 @@ class Supervisor:
         self._incarnation = host_incarnation(self._folder / "incarnation", self.clock)
         self._loop = asyncio.get_running_loop()
         self._keys: Keys | None = None if config.security == "none" else ensure_for(config, name)
-        self._pulse = Pulse(self.clock)
+        self._pulse = Pulse(self.clock, self._stood_still)
         self._bell = Bell()
         self._failure: StartError | None = None
         self._calls: dict[str, Calls] = {}
@@ -168,7 +169,8 @@ class Supervisor:
         self._groups = Groups(self.directory, self.outgoing.carry, self.clock, self.report.trouble)
         client = Client(f"{SUPERVISOR}@{name}", self.outgoing, self.clock)
         self._nursery = Nursery(config, name, self.clock, outgoing=self.outgoing,
-                                publish=self._bus.send, calls=self._calls, spans=self.spans)
+                                publish=self._bus.send, calls=self._calls, spans=self.spans,
+                                watcher=Watcher(self.clock, self._pulse.stood, self._doubted))
         self._cells = Cells(config, name, self.directory, self.rules, self._bell, self._spawn,
                             lambda: self._membership.inventory_changed())
         self.cells = self._cells.by_service
@@ -535,6 +537,14 @@ class Supervisor:
                 self._loop.call_soon(self._interest_changed)
 
     # -- trouble
+
+    def _stood_still(self, seconds: float) -> None:
+        """Say that this host did not turn; whoever it watches is not to blame for what was not answered meanwhile."""
+        self._doubted(f"this host stood still for {seconds:.1f} s (it was stopped, the machine slept, or its loop was "
+                      "held): what was not answered meanwhile is held against nobody")
+
+    def _doubted(self, text: str) -> None:
+        self.report.trouble("watchdog", text)
 
     def _not_told(self, text: str) -> None:
         """Report that nobody outside could be told; comes from the thread that tried."""

@@ -107,6 +107,8 @@ class Link(Exchange):
             return
         self._stop_timer()
         socket = profile.dealer(self._context, own=self._own, server_key=self.at.key)
+        if self.at.endpoint.startswith("ipc://"):
+            profile.still(socket)
         self._monitor = LoopSocket(profile.monitor(socket, _MONITORED), self._drain_monitor)
         self._socket = LoopSocket(socket, self._drain)
         self.state = "connecting"

@@ -101,7 +101,9 @@ class Listener:
         monitor = profile.monitor(socket, _MONITORED)
         try:
             if cells:
+                profile.still(socket)
                 socket.bind(f"ipc://{cells}")
+                profile.still(socket, False)
             if self._own is not None:
                 profile.lock(socket, self._own)  # counts for what is bound from here on
             socket.bind(endpoint)

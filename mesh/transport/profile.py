@@ -37,13 +37,12 @@ MAX_SOCKETS = 4096
 MAX_FRAME = 1024 * 1024
 MAX_SUBSCRIPTION = 1024
 
+_BEATING: Mapping[int, int] = {zmq.HEARTBEAT_IVL: 500, zmq.HEARTBEAT_TIMEOUT: 2000, zmq.HEARTBEAT_TTL: 2000}
 _EVERY: Mapping[int, int] = {
     zmq.LINGER: 0,
     zmq.SNDHWM: 64,
     zmq.RCVHWM: 0,
-    zmq.HEARTBEAT_IVL: 500,
-    zmq.HEARTBEAT_TIMEOUT: 2000,
-    zmq.HEARTBEAT_TTL: 2000,
+    **_BEATING,
     zmq.TCP_KEEPALIVE: 1,
     zmq.TCP_KEEPALIVE_IDLE: 30,
     zmq.TCP_KEEPALIVE_INTVL: 5,
@@ -98,6 +97,16 @@ def apply(socket: Socket, kind: Kind) -> None:
         socket.setsockopt(zmq.ROUTING_ID, new_routing_id())
     if isinstance(socket, WatchableSocket):
         socket.exposed = True
+
+
+def still(socket: Socket, silent: bool = True) -> None:
+    """Have what a socket binds or connects from here on do without heartbeats, or with them again.
+
+    Between processes of one machine the kernel tells of an end at once; a heartbeat could only take one that was
+    stopped for a while, or a machine that slept, for dead.
+    """
+    for option, value in _BEATING.items():
+        socket.setsockopt(option, 0 if silent else value)
 
 
 def new_routing_id() -> bytes:

@@ -22,6 +22,7 @@ from mesh.policy.measure import CallStats
 from mesh.supervisor.cell.house import House
 from mesh.supervisor.cell.resident import Resident
 from mesh.supervisor.cell.tenancy import Landlord, Offer, Tenancy
+from mesh.supervisor.loop.patience import patience
 from mesh.supervisor.process.proxy import Proxy
 
 CHECK_LIMIT = 5.0
@@ -134,9 +135,8 @@ class Tenure:
     @contextlib.asynccontextmanager
     async def within(self, seconds: float, step: str) -> AsyncIterator[None]:
         """Give the agent's code a time limit, whose end is told apart from a TimeoutError of its own."""
-        limit = asyncio.timeout(seconds)
         try:
-            async with limit:
+            async with patience(seconds) as limit:
                 yield
         except TimeoutError:
             if not limit.expired():
@@ -158,7 +158,7 @@ class Tenure:
         if self.tenancy is None:
             return None
         try:
-            async with asyncio.timeout(CHECK_LIMIT):
+            async with patience(CHECK_LIMIT):
                 return await self.tenancy.check()
         except TimeoutError:
             return f"check() did not answer within {CHECK_LIMIT:g} s"

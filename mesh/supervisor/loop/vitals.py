@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
 
 from mesh.clock import Clock, Timer
 from mesh.metrics import Sample, gauge
+from mesh.supervisor.loop.doubt import LONG, Stood
 
 TICK = 0.25
 FADES = 0.25
@@ -22,11 +23,16 @@ CONTEXTS = gauge("mesh_zmq_contexts", "ZeroMQ contexts of this process.")
 
 
 class Pulse:
-    """A timer that shows whether the loop turns; `turned` may be read from any thread."""
+    """A timer that shows whether the loop turns; `turned` may be read from any thread.
 
-    def __init__(self, clock: Clock) -> None:
+    `still` is told when the loop turns again after more than two seconds, and how many they were.
+    """
+
+    def __init__(self, clock: Clock, still: Callable[[float], object] = lambda seconds: None) -> None:
         self.turned = clock.monotonic()
         self.lag = 0.0
+        self._still = still
+        self._stood = (self.turned, 0.0)
         self._clock = clock
         self._timer: Timer | None = None
 
@@ -40,6 +46,12 @@ class Pulse:
         if self._timer is not None:
             self._timer.cancel()
 
+    def stood(self) -> Stood:
+        """Return until when the loop last stood still for long, and for how many seconds; now, if it does still."""
+        now = self._clock.monotonic()
+        late = now - self.turned - TICK
+        return (now, late) if late > LONG else self._stood
+
     def samples(self) -> Iterator[Sample]:
         """Yield how the loop turns; may be called in any thread."""
         yield LAG.sample(self.lag)
@@ -50,6 +62,9 @@ class Pulse:
         late = max(0.0, now - self.turned - TICK)
         self.lag = late if late > self.lag else self.lag * (1 - FADES) + late * FADES
         self.turned = now
+        if late > LONG:
+            self._stood = now, late
+            self._still(late)
         self._timer = self._clock.call_later(TICK, self._tick)
 
 

@@ -24,6 +24,7 @@ from mesh.errorbus import ErrorDetail, Passed
 from mesh.errors import MeshError, PermissionDenied, StartError
 from mesh.message import Event, Handler, Reply, Request, decode, encode
 from mesh.supervisor.cell.tenancy import Landlord
+from mesh.supervisor.loop.doubt import Watcher
 from mesh.supervisor.process.papers import Papers
 from mesh.tracing import Span, SpanRing
 from mesh.transport.session import OF_CELL, Session
@@ -53,14 +54,15 @@ class Expected(Protocol):
 class Nursery:
     """One host's processes by the incarnation they were started for, so a service may have several at a time.
 
-    `publish` takes an event of one, `outgoing` its calls, which `calls` counts.
+    `publish` takes an event of one, `outgoing` its calls, which `calls` counts; `watcher` doubts what they look like.
     """
 
     def __init__(
         self, config: MeshConfig, host: str, clock: Clock, *, outgoing: Handler, publish: Callable[[Event], None],
-        calls: dict[str, Calls], spans: SpanRing,
+        calls: dict[str, Calls], spans: SpanRing, watcher: Watcher,
     ) -> None:
         self.host = host
+        self.watcher = watcher
         self.clock = clock
         self.logs = config.home / host / "logs"
         self._config = config
@@ -110,6 +112,10 @@ class Nursery:
             one.arrived(session)
 
     # -- inside
+
+    def doubts(self) -> bool:
+        """Tell whether those of them who look dead may only look so."""
+        return self.watcher.doubts(len(self._inside))
 
     def heard(self, session: Session, event: Event) -> None:
         """Publish what an agent publishes, in its own name."""

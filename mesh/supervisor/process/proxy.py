@@ -16,11 +16,12 @@ from mesh import wire
 from mesh.client import Client
 from mesh.config import AgentSpec
 from mesh.errorbus import ErrorDetail, Passed
-from mesh.errors import ConfigError, DeadlineExceeded, MeshError, Unavailable, Unreachable
+from mesh.errors import ConfigError, MeshError, Unavailable, Unreachable
 from mesh.message import Event, Reply, Request, decode
 from mesh.policy.measure import CallStats
 from mesh.supervisor.cell.runner import AgentExit
 from mesh.supervisor.cell.tenancy import Landlord, Offer
+from mesh.supervisor.loop.doubt import Sight, Silence
 from mesh.supervisor.process.nursery import SUPERVISOR, Nursery
 from mesh.supervisor.process.output import Output
 from mesh.supervisor.process.process import Process, words
@@ -31,6 +32,7 @@ GRACE = 1.0
 LOOK = 1.0
 WARN_SHARE = 0.8
 CHECK_PATIENCE = 5.0
+PING_SECONDS = 86400.0
 
 
 class Proxy:
@@ -201,14 +203,20 @@ class Proxy:
 
     async def _watch(self) -> None:
         """Look after a running process until it ends, and tell the cell of the end that it did not ask for."""
-        asked = asyncio.ensure_future(self._ask("ping", self._spec.limits.stuck_s))
+        silence = Silence(self._spec.limits.stuck_s, LOOK, self._clock.monotonic())
+        asked = self._ping()
         try:
             while not self._process.ended.done():
                 await asyncio.wait([self._process.ended], timeout=LOOK)
                 await self._look_at_memory()
-                if asked.done() and not self._process.ended.done():
-                    await self._judge(asked)
-                    asked = asyncio.ensure_future(self._ask("ping", self._spec.limits.stuck_s))
+                if self._process.ended.done():
+                    break
+                if not asked.done():
+                    await self._judge(silence.look(self._clock.monotonic()))
+                    continue
+                silence.answered(self._clock.monotonic())
+                await self._heed(asked)
+                asked = self._ping()
         finally:
             asked.cancel()
             with contextlib.suppress(MeshError, asyncio.CancelledError):
@@ -216,23 +224,33 @@ class Proxy:
         if not self._closing and not self._told:
             self.landlord.gone(self._exit())
 
-    async def _judge(self, asked: asyncio.Future[Any]) -> None:
-        """Take what an answer says; end a process whose loop gave none for `stuck_s`, or whose connection is lost."""
+    def _ping(self) -> asyncio.Future[Any]:
+        """Ask whether its loop turns; how long the answer may take is decided by looks, not by a deadline."""
+        return asyncio.ensure_future(self._ask("ping", PING_SECONDS))
+
+    async def _judge(self, sight: Sight) -> None:
+        """Follow what it means that there is no answer; end a process whose loop gave none for `stuck_s`."""
+        if sight is Sight.LOOKS_DEAD:
+            self._nursery.watcher.looks_dead(self.service)
+        elif sight is Sight.DEAD or (sight is Sight.IN_QUESTION and not self._nursery.doubts()):
+            await self._end_for("its loop did not turn for "
+                                f"{self._spec.limits.stuck_s:g} s (limits: stuck_s)")
+
+    async def _heed(self, asked: asyncio.Future[Any]) -> None:
+        """Take what an answer says; end a process whose connection is lost."""
         error = asked.exception()
-        if error is None:
-            told = asked.result()
-            self.landlord.stragglers.reported(told["stragglers"])
-            used = float(told["loop_s"])
-            self._stats.loop_seconds += used - self._billed
-            self._billed = used
+        if error is not None:
+            await self._end_for(str(error))
             return
+        told = asked.result()
+        self.landlord.stragglers.reported(told["stragglers"])
+        used = float(told["loop_s"])
+        self._stats.loop_seconds += used - self._billed
+        self._billed = used
+
+    async def _end_for(self, why: str) -> None:
         self._stacks = await self._process.stacks()
-        if isinstance(error, DeadlineExceeded):
-            why = f"ended by its host, because its loop did not turn for {self._spec.limits.stuck_s:g} s " \
-                  "(limits: stuck_s)"
-        else:
-            why = f"ended by its host, because {error}"
-        await self._process.kill(why)
+        await self._process.kill(f"ended by its host, because {why}")
 
     async def _look_at_memory(self) -> None:
         used = self._memory_mb = await self._process.memory_mb()

@@ -18,6 +18,7 @@ from mesh.config import AgentSpec, MeshConfig, RegistryConfig
 from mesh.errorbus import Passed, describe
 from mesh.errors import PermissionDenied, StartError, Unavailable
 from mesh.message import Event, Reply, Request, decode, encode
+from mesh.supervisor.loop.doubt import Watcher
 from mesh.supervisor.process.nursery import Nursery, door_in
 from mesh.tracing import Span, SpanRing, Trace
 from mesh.transport.session import Session
@@ -34,13 +35,15 @@ class Rig:
     def __init__(self, folder: Path) -> None:
         self.passed_on: list[Request] = []
         self.published: list[Event] = []
+        self.told: list[str] = []
         self.answer = Reply(encode("answer"))
         self.calls: dict[str, Calls] = {}
         self.spans = SpanRing()
         config = MeshConfig(mesh="home", registry=RegistryConfig(host="mainpc", port=1), hosts={}, root=folder,
                             home=folder / ".mesh", agents={"lamp": SPEC, "safe": OTHER})
         self.nursery = Nursery(config, "mainpc", Clock(), outgoing=self._pass_on, publish=self.published.append,
-                               calls=self.calls, spans=self.spans)
+                               calls=self.calls, spans=self.spans,
+                               watcher=Watcher(Clock(), lambda: (0.0, 0.0), self.told.append))
 
     async def _pass_on(self, request: Request) -> Reply:
         self.passed_on.append(request)
