@@ -17,6 +17,7 @@ from mesh.address import nearest
 from mesh.agent.caller import Caller, P, Peer
 from mesh.agent.context import AgentContext
 from mesh.agent.settings import AgentConfig, read_settings
+from mesh.cache.terms import INVALIDATED, LONGEST_TAG
 from mesh.clock import Clock
 from mesh.connections import AgentConnections
 from mesh.errorbus import Severity
@@ -146,6 +147,14 @@ class Agent:
         """Send an event to whoever listens to `topic`; nobody's answer is waited for."""
         check_topic(topic)
         await bound(self).context.publish(topic, payload)
+
+    async def invalidate_cache(self, *tags: str) -> None:
+        """Say on every host that answers kept under these tags no longer hold; also `service` or `service.operation`.
+        """
+        if not tags or not all(type(tag) is str and 0 < len(tag) <= LONGEST_TAG for tag in tags):
+            raise InvalidArgument(f"tags are {tags!r:.80}; give one or more names, as invalidate_cache(\"facts\")",
+                                  path="tags")
+        await self.publish(INVALIDATED, {"tags": list(tags)})
 
     async def report(self, error: BaseException | str, severity: str = "error", **context: Any) -> None:
         """Put an error, or a text, on the error bus; `context` is kept with it.

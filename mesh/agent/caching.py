@@ -9,11 +9,11 @@ from typing import Any
 
 from mesh.address import split_target
 from mesh.agent.misfit import misfit
+from mesh.cache.terms import LONGEST_TAG
 from mesh.errors import InvalidArgument, LoadError
 from mesh.topics import check_pattern
 
 SHOWN = '@operation(idempotent=True, cache=60), or cache=Cache(ttl=60, stale=30, tags=("facts",))'
-MOST_TAG = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,4 +86,4 @@ def _seconds(value: Any) -> bool:
 
 
 def _are_names(values: Any) -> bool:
-    return isinstance(values, tuple) and all(type(name) is str and 0 < len(name) <= MOST_TAG for name in values)
+    return isinstance(values, tuple) and all(type(name) is str and 0 < len(name) <= LONGEST_TAG for name in values)

@@ -96,6 +96,13 @@ class Operation:
             "max_body": self.max_body, "arguments": self.arguments_schema, "result": self.result_schema,
         }
 
+    def traits(self) -> dict[str, Any]:
+        """Return what a caller's host must know of it; empty for a plain one."""
+        told: dict[str, Any] = {"idempotent": True} if self.idempotent else {}
+        if self.cache is not None:
+            told["cache"] = self.cache.trait()
+        return told
+
     @property
     def _gave(self) -> str:
         return "yielded" if self.streams else "returned"

@@ -12,11 +12,13 @@ class Group:
     """One operation's keys in memory and its figures since the host started.
 
     Every call is a hit, stale (a hit whose time was over), coalesced (it waited for another one's), shared (from Redis)
-    or a miss; `fills` are the answers that were kept, `invalidated` those that were let go because they no longer held.
+    or a miss; `invalidated` are the answers that were let go because they no longer held. One that is not `on` keeps
+    nothing any more.
     """
 
     terms: Terms
     labels: frozenset[str]
+    on: bool = True
     keys: set[bytes] = field(default_factory=set)
     size: int = 0
     hits: int = 0

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 import msgpack
 
 from mesh.clock import Clock
+from mesh.connections import Connections
 from mesh.errors import MeshError
 from mesh.message import Reply
 
@@ -166,6 +167,11 @@ class Shared:
         task = asyncio.get_running_loop().create_task(work, context=Context())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+def shared_in(connections: Connections, mesh: str, clock: Clock) -> Shared:
+    """Return the cache's part of the Redis that config names."""
+    return Shared(lambda: connections.redis, mesh, clock)
 
 
 def _delete(names: list[str], pipeline: Any) -> None:

@@ -8,6 +8,11 @@ from typing import Any
 
 SERVICE_OF = "."
 
+INVALIDATED = "cache.invalidated"
+"""The event that says which answers no longer hold, on every host: `{"tags": ["facts"]}`."""
+MOST_TAGS = 64
+LONGEST_TAG = 200
+
 
 @dataclass(frozen=True, slots=True)
 class Terms:

@@ -24,7 +24,7 @@ from mesh.config.model import (
     StateConfig,
 )
 from mesh.config.overrides import ISOLATION, apply_overrides, config_key, override_key
-from mesh.config.policies import Balance, FallbackRule, Policies, Rules, rules_of
+from mesh.config.policies import Balance, CacheRule, FallbackRule, Policies, Rules, rules_of
 from mesh.config.project import find_root
 
 __all__ = [
@@ -33,6 +33,7 @@ __all__ = [
     "AgentSpec",
     "Balance",
     "Budget",
+    "CacheRule",
     "ConnectionsConfig",
     "Dependency",
     "FallbackRule",

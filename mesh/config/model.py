@@ -126,12 +126,14 @@ class ConnectionsConfig(Frozen):
 
 
 class Budget(Frozen):
-    """What the models of one host may take; without a figure they take what they want."""
+    """What one host's models and kept results may take; without a figure models take what they want."""
 
     memory_mb: float | None = Field(default=None, gt=0, description="MiB of memory for models on the device `cpu`.")
     devices: dict[str, float] = Field(
         default_factory=dict, description="MiB of each other device, as `{\"cuda:0\": 8192}`."
     )
+    cache_mb: float = Field(default=64.0, ge=0, description="MiB of memory for results kept by `policies.cache`.")
+    cache_entries: int = Field(default=20_000, ge=0, description="Results kept by `policies.cache`.")
 
 
 class StateConfig(Frozen):

@@ -89,6 +89,13 @@ class CacheRule(Rule):
     """How long results are kept on the caller's host."""
 
     ttl_s: float | None = Field(default=None, gt=0, description="Seconds a result is good for; else the operation's.")
+    stale_s: float | None = Field(
+        default=None, ge=0, description="Seconds after that in which it is still given while a new one is fetched."
+    )
+    redis: bool = Field(default=True, description="Shares results in `connections.redis`, where there is one.")
+    undeclared: bool = Field(
+        default=False, description="Keeps results of idempotent operations that declare no `cache` too; needs `ttl_s`."
+    )
 
 
 class Rules(Rule):

@@ -15,37 +15,35 @@ again, or events were lost on it, everything in this memory goes; until then the
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextvars import Context
 from typing import Any
 
-from mesh.cache.dependencies import Dependencies, Pair
+from mesh.cache.dependencies import Dependencies
 from mesh.cache.group import Group
 from mesh.cache.key import key_of, prefix_of
 from mesh.cache.memory import Entry, Memory
 from mesh.cache.shared import EVERYTHING, Found, Shared
-from mesh.cache.terms import Terms
+from mesh.cache.terms import INVALIDATED, LONGEST_TAG, MOST_TAGS, Terms, terms_of
 from mesh.clock import Clock
+from mesh.config import CacheRule
 from mesh.errors import ProtocolError
 from mesh.message import Event, Handler, Reply, Request
 from mesh.metrics import Sample, counter, gauge
 from mesh.policy.flight import Flight
+from mesh.policy.invalidate import invalidate
+from mesh.records import InstanceRecord
 from mesh.topics import matches
 from mesh.tracing import Span, SpanRing
 from mesh.transport.deadlines import Deadlines
 
-TOPIC = "cache.invalidated"
-"""The event that says which answers no longer hold, on every host: `{"tags": ["facts"]}`."""
-
-MOST_TAGS = 64
-LONGEST_TAG = 200
 REFRESH_S = 30.0
 """Seconds that the call has that fetches a new answer while the old one is given."""
 
 CALLS = counter("mesh_cache_calls_total", "Calls to operations whose answers are kept, by what came of them: `hit`, "
                 "`stale` (given while a new answer was fetched), `shared` (from Redis), `coalesced` (waited for the "
                 "call of another) or `miss`.", "service", "outcome")
-INVALIDATED = counter("mesh_cache_invalidated_total", "Kept answers let go because they no longer held.", "service")
+LET_GO = counter("mesh_cache_invalidated_total", "Kept answers let go because they no longer held.", "service")
 EVICTED = counter("mesh_cache_evicted_total", "Kept answers that made room for others.", "service")
 ENTRIES = gauge("mesh_cache_entries", "Answers in this host's memory.", "service")
 BYTES = gauge("mesh_cache_bytes", "Memory that kept answers take, by estimate.", "service")
@@ -53,14 +51,26 @@ REDIS_FAILED = counter("mesh_cache_redis_failures_total", "What Redis failed to 
                        "failed for it.")
 
 
+Announced = tuple[str, Mapping[str, Mapping[str, Any]]]
+"""Version and traits of a service, as all its instances have them."""
+
+
 class HostCache:
-    """The answers that one host keeps for its callers; `publish` sends an event to all hosts, this one included."""
+    """The answers that one host keeps for its callers.
+
+    `publish` sends an event to all hosts, this one included; `instances` returns the rows of a service; `changed` is
+    told of a service whose operations announce something else.
+    """
 
     def __init__(
         self, host: str, clock: Clock, deadlines: Deadlines, spans: SpanRing, *, entries: int, size: int,
-        publish: Callable[[str, Any, str], None], shared: Shared | None = None,
+        publish: Callable[[str, Any, str], None], instances: Callable[[str], Sequence[InstanceRecord]],
+        changed: Callable[[str], None], shared: Shared | None = None,
     ) -> None:
-        self.dependencies = Dependencies()
+        self._instances = instances
+        self._changed = changed
+        self._announced: dict[str, Announced] = {}
+        self._dependencies = Dependencies()
         self._host = host
         self._clock = clock
         self._deadlines = deadlines
@@ -74,6 +84,22 @@ class HostCache:
         self._tasks: set[asyncio.Task[Reply]] = set()
 
     # -- calls
+
+    def over(self, service: str, operation: str, rule: CacheRule | None, inner: Handler) -> Handler:
+        """Return `inner` behind the kept answers of an operation, `inner` itself where none are to be kept."""
+        version, traits = self._announced.get(service, ("", {}))
+        trait = traits.get(operation, {})
+        terms = None
+        if rule is not None and trait.get("idempotent") and ("cache" in trait or rule.undeclared):
+            terms = terms_of(service, operation, trait.get("cache"), ttl_s=rule.ttl_s, stale_s=rule.stale_s,
+                             redis=rule.redis)
+        if terms is not None:
+            return self.in_front_of(terms, version, inner)
+        group = self._groups.get(f"{service}.{operation}")
+        if group is not None and group.on:
+            group.on = False
+            self._spoil(group)
+        return inner
 
     def in_front_of(self, terms: Terms, version: str, inner: Handler) -> Handler:
         """Return `inner` behind the kept answers of one operation, given by code of that `version`."""
@@ -191,26 +217,42 @@ class HostCache:
 
     # -- what no longer holds
 
-    def learn(self, changes: Iterable[Pair]) -> bool:
-        """Take how rows of the table have changed; tells whether other topics are to be heard now."""
-        before = self.dependencies.topics
-        return self.dependencies.take(changes) and self.dependencies.topics != before
+    def learn(self, services: Iterable[str]) -> bool:
+        """Take what services announce whose rows have changed; tells whether other topics are to be heard now.
+
+        What a service has announced counts on while no host lists it.
+        """
+        before = self._dependencies.topics
+        for service in services:
+            rows = [row for row in self._instances(service) if row.operations]  # others are not loaded yet
+            announced = _announced(rows)
+            if rows and announced != self._announced.get(service, ("", {})):
+                self._announced[service] = announced
+                self._dependencies.take(service, announced[1])
+                self._changed(service)
+        return self._dependencies.topics != before
 
     def patterns(self) -> tuple[str, ...]:
         """Return what is to be heard."""
-        return (TOPIC, *sorted(self.dependencies.topics))
+        return (INVALIDATED, *sorted(self._dependencies.topics))
+
+    def watching(self, request: Request, inner: Handler) -> Awaitable[Reply]:
+        """Have a request answered on this host; if it is one after which answers no longer hold, every host is told."""
+        operations = self._dependencies.operations.get(request.service)
+        if operations is None or request.operation not in operations:
+            return inner(request)
+        return invalidate(request, inner, self._ran)
+
+    def _ran(self, request: Request) -> None:
+        self._publish(INVALIDATED, {"tags": [request.target]}, f"supervisor@{self._host}")
 
     def hear(self, event: Event) -> None:
         """Take an event that says, or means, that answers no longer hold; one that does not read says nothing."""
-        labels = {pattern for pattern in self.dependencies.topics if matches(pattern, event.topic)}
-        if event.topic == TOPIC:
+        labels = {pattern for pattern in self._dependencies.topics if matches(pattern, event.topic)}
+        if event.topic == INVALIDATED:
             labels.update(_tags(event))
         if labels:
             self.invalidate(labels)
-
-    def ran(self, request: Request) -> None:
-        """Tell every host that an operation has run that answers depend on."""
-        self._publish(TOPIC, {"tags": [request.target]}, f"supervisor@{self._host}")
 
     def invalidate(self, labels: Iterable[str]) -> int:
         """Let go of every answer that has one of these labels, here and in Redis; returns how many were in memory."""
@@ -245,7 +287,7 @@ class HostCache:
             group = self._groups[terms.target] = Group(terms, labels)
         elif group.labels != labels or self._versions[terms.target] != version:
             self._spoil(group)
-        group.terms, group.labels = terms, labels
+        group.terms, group.labels, group.on = terms, labels, True
         self._versions[terms.target] = version
         return group
 
@@ -263,7 +305,7 @@ class HostCache:
     def rows(self, service: str | None = None) -> list[dict[str, Any]]:
         """Return terms and figures of each operation whose answers are kept, of one service or of all."""
         return [self.row(group.terms.target) for _, group in sorted(self._groups.items())
-                if service in (None, group.terms.service)]
+                if group.on and service in (None, group.terms.service)]
 
     def row(self, target: str) -> dict[str, Any]:
         """Return terms and figures of one operation whose answers are kept; empty for any other."""
@@ -286,7 +328,7 @@ class HostCache:
             for outcome in ("hit", "stale", "shared", "coalesced", "miss"):
                 name = _FIELDS.get(outcome, outcome)
                 yield CALLS.sample(sum(getattr(group, name) for group in groups), service, outcome)
-            yield INVALIDATED.sample(sum(group.invalidated for group in groups), service)
+            yield LET_GO.sample(sum(group.invalidated for group in groups), service)
             yield EVICTED.sample(sum(group.evicted for group in groups), service)
             yield ENTRIES.sample(sum(len(group.keys) for group in groups), service)
             yield BYTES.sample(sum(group.size for group in groups), service)
@@ -295,6 +337,16 @@ class HostCache:
 
 
 _FIELDS = {"hit": "hits", "miss": "misses"}
+
+
+def _announced(rows: Sequence[InstanceRecord]) -> Announced:
+    """Return what stands for the code of all instances, and the traits on which all of them agree."""
+    traits = dict(rows[0].traits) if rows else {}
+    for row in rows[1:]:
+        for operation in [name for name in traits if row.traits.get(name) != traits[name]]:
+            del traits[operation]
+    cached = {name: trait for name, trait in traits.items() if trait.get("idempotent")}
+    return "+".join(sorted({row.version for row in rows})), cached
 
 
 def _tags(event: Event) -> Iterator[str]:

@@ -12,6 +12,7 @@ from mesh.clock import Clock
 from mesh.message import Handler, Reply, Request
 from mesh.metrics import Sample
 from mesh.policy.bulkhead import Bulkheads, bulkhead
+from mesh.policy.cache import HostCache
 from mesh.policy.deadline import DeadlineGuard
 from mesh.policy.fallback import Fallbacks, fallback
 from mesh.policy.hops import hops
@@ -30,11 +31,13 @@ Carry = Callable[[Request, str], Awaitable[Reply]]
 class Outgoing:
     """What a caller's request passes on its way out; calling it makes the call.
 
-    `local` answers the calls of this host to itself, `remote` takes the others to the host named.
+    `local` answers the calls of this host to itself, `remote` takes the others to the host named; `cache` keeps
+    answers.
     """
 
     def __init__(
-        self, rules: RuleBook, resolver: Resolver, local_host: str, *, local: Handler, remote: Carry, clock: Clock
+        self, rules: RuleBook, resolver: Resolver, local_host: str, *, local: Handler, remote: Carry, clock: Clock,
+        cache: HostCache | None = None,
     ) -> None:
         self.fallbacks = Fallbacks()
         self.bulkheads = Bulkheads()
@@ -45,6 +48,7 @@ class Outgoing:
         self._host = local_host
         self._local = local
         self._remote = remote
+        self._cache = cache
         self._handlers: dict[str, dict[str, Handler]] = {}
         self._changes = rules.changes
 
@@ -76,6 +80,8 @@ class Outgoing:
         if rules.bulkhead is not None:
             send = bulkhead(self.bulkheads.of(service, rules.bulkhead.calls), send)
         handler = self._resolver.in_front_of(send, rules)
+        if self._cache is not None:
+            handler = self._cache.over(service, operation, rules.cache, handler)
         if rules.fallback is not None:
             handler = fallback(rules.fallback, self.fallbacks, self, handler)
         return hops(handler)

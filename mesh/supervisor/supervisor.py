@@ -10,11 +10,12 @@ import asyncio
 import contextlib
 import logging
 import os
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from typing import Any
 
 from mesh import __version__, wire
 from mesh.address import endpoint
+from mesh.cache.shared import shared_in
 from mesh.client import Calls, Client, failures
 from mesh.clock import Clock
 from mesh.config import MeshConfig
@@ -32,6 +33,7 @@ from mesh.membership import Membership, checked_trouble
 from mesh.message import Event, Reply, Request
 from mesh.metrics import Metrics, Sample, Traffic, gauge
 from mesh.models import Shelf
+from mesh.policy.cache import HostCache
 from mesh.policy.resolve import REGISTRY, SUPERVISOR, Resolver
 from mesh.policy.rules import RuleBook
 from mesh.policy.stack import Outgoing
@@ -90,6 +92,8 @@ REGISTRY_PATIENCE = 1.0
 FLUSH_SECONDS = 0.2
 PASSED_ON_SECONDS = 3.0
 TICK = 0.01
+NO_SERVICE = ""
+"""The host itself, as one that listens to events."""
 
 Tell = Callable[[dict[str, Any]], None]
 
@@ -156,15 +160,22 @@ class Supervisor:
         )
         self._pool = Pool(
             self._context, own, self._identity, pending,
-            LinkCallbacks(self._linked, self._event_arrived, self._news.of_lost_events, self.report.trouble),
+            LinkCallbacks(self._linked, self._event_arrived, self._events_lost, self.report.trouble),
             self.clock, self.traffic,
         )
         self._loopback = Loopback(self._answer, pending)
         self.rules = RuleBook(config.policies, lambda service: self._cells.policies(service))
+        self.cache = HostCache(
+            name, self.clock, self._deadlines, self.spans, entries=self._at.budget.cache_entries,
+            size=int(self._at.budget.cache_mb * 2**20), publish=self.publish, instances=self.directory.instances,
+            changed=self.rules.forget,
+            shared=shared_in(self._connections, config.mesh, self.clock) if config.connections.redis else None,
+        )
+        self._bus.listen(NO_SERVICE, self.cache.patterns(), self.cache.hear)
         self.outgoing = Outgoing(
             self.rules, Resolver(self.directory, name, self.clock, settling=lambda: self._membership.settling(),
                                  changed=self._bell.wait),
-            name, local=self._loopback.exchange, remote=self._pool.exchange, clock=self.clock,
+            name, local=self._loopback.exchange, remote=self._pool.exchange, clock=self.clock, cache=self.cache,
         )
         self._groups = Groups(self.directory, self.outgoing.carry, self.clock, self.report.trouble)
         client = Client(f"{SUPERVISOR}@{name}", self.outgoing, self.clock)
@@ -265,7 +276,7 @@ class Supervisor:
             self._outside.samples, self._bus.samples, self._groups.samples, self._cells.samples, self.directory.samples,
             self._membership.samples, self.report.samples, self._connections.samples,
             self._looptime.samples,
-            self._models.samples,
+            self._models.samples, self.cache.samples,
         )
         self.metrics.read(self._notifier.samples, lambda: otlp.samples(self._otlp))
         self.metrics.read_anywhere(self._pulse.samples, self._heartbeat.samples, process_samples)
@@ -355,6 +366,7 @@ class Supervisor:
         self._pulse.stop()
         self._context.term()
         await self._state.close()
+        await self.cache.close()
         await self._connections.close()
         if self._otlp is not None:
             await asyncio.to_thread(self._otlp.close)
@@ -388,7 +400,7 @@ class Supervisor:
         """Answer a request that is for this host."""
         cell = self.cells.get(request.service)
         if cell is not None:
-            return cell.handle(request)
+            return self.cache.watching(request, cell.handle)
         return self._control.handle(request) if request.service == SUPERVISOR else self._not_here(request)
 
     async def _not_here(self, request: Request) -> Reply:
@@ -404,6 +416,7 @@ class Supervisor:
         if self._bus.listen(service, cell.offer.patterns if cell.state.serving else (), cell.hear):
             self._interest_changed()
         self._membership.inventory_changed()
+        self._learn([service])
         self._bell.ring()
         self._cells.look_soon()
         self.publish("agent.health", {"service": service, "host": self.name, "state": cell.state.value,
@@ -429,8 +442,15 @@ class Supervisor:
             self._cells.reset(service)
         for before, after in difference.hosts:
             self._news.of_host(before, after)
+        self._learn({row.service for pair in difference.instances for row in pair if row is not None and row.traits})
         self._bell.ring()
         self._cells.look_soon()
+
+    def _learn(self, services: Iterable[str]) -> None:
+        """Have the cache see what these services announce now, and listen to what that depends on."""
+        if self.cache.learn(services):
+            self._bus.listen(NO_SERVICE, self.cache.patterns(), self.cache.hear)
+            self._interest_changed()
 
     def _refused_by_registry(self, error: MeshError) -> None:
         """Stop if the registry says that another supervisor has this host's name; anything else is only reported."""
@@ -519,8 +539,14 @@ class Supervisor:
         elif not self._bus.arrived(event, host):
             self.report.trouble("event_origin", f"{host} sent an event that claims to come from {event.origin}")
 
+    def _events_lost(self, host: str, count: int) -> None:
+        self.cache.clear()  # one of them may have said what no longer holds
+        self._news.of_lost_events(host, count)
+
     def _linked(self, host: str, up: bool, reason: str) -> None:
         self._membership.linked(host, up, reason)
+        if up and host != REGISTRY:
+            self.cache.clear()  # nobody could tell this host what no longer held meanwhile
         link = self._pool.links.get(host)
         if host == REGISTRY and link is not None and isinstance(link.refusal, PermissionDenied):
             self._refused_by_registry(link.refusal)

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from mesh.agent.agent import Agent
+from mesh.cache.shared import shared_in
 from mesh.client import Client
 from mesh.config import AgentSpec, Budget, ConnectionsConfig, Limits, Policies, RestartsConfig, find_root, load
 from mesh.connections import Connections, Target
@@ -24,6 +25,7 @@ from mesh.errorbus import ErrorDetail, Severity, describe, make_id, topic_of
 from mesh.errors import InvalidArgument, Unavailable, Unreachable
 from mesh.message import Event, Reply, Request
 from mesh.models import Shelf
+from mesh.policy.cache import HostCache
 from mesh.policy.resolve import Resolver
 from mesh.policy.rules import RuleBook
 from mesh.policy.stack import Outgoing
@@ -202,6 +204,8 @@ class InMemoryMesh:
     def mend(self, host: str) -> None:
         """Connect a host again."""
         self._cut.discard(host)
+        for one in self._hosts.values():  # what no longer holds could not be told
+            one.cache.clear()
 
     # -- what a test does
 
@@ -243,6 +247,8 @@ class InMemoryMesh:
             "hosts": [HostRecord(name, 1, "127.0.0.1", 0, 0, "", "", "ok", 0).to_wire() for name in self._hosts],
             "instances": [row.to_wire() for host in self._hosts.values() for row in host.inventory()],
         })
+        for host in self._hosts.values():
+            host.learn()
         self._changed.set()
         self._changed = asyncio.Event()
 
@@ -314,10 +320,16 @@ class _Host:
         self.bus = EventBus(name, mesh.clock, to_sessions=lambda topic, data: None,
                             to_operators=lambda topic, data: None, outside=lambda event: mesh._spread(name, event),
                             to_groups=lambda event: self.groups.deliver(event))
+        self.cache = HostCache(
+            name, mesh.clock, mesh._deadlines, mesh.spans, entries=mesh.budget.cache_entries,
+            size=int(mesh.budget.cache_mb * 2**20), publish=self.bus.publish, instances=mesh._directory.instances,
+            changed=mesh.rules.forget,
+            shared=shared_in(self.connections, "test", mesh.clock) if mesh.connections.redis else None,
+        )
         self.outgoing = Outgoing(
             mesh.rules, Resolver(mesh._directory, name, mesh.clock, settling=lambda: False, changed=mesh._wait),
             name, local=self.loopback.exchange, remote=functools.partial(mesh._carry, name),
-            clock=mesh.clock,
+            clock=mesh.clock, cache=self.cache,
         )
         self.groups = Groups(mesh._directory, self.outgoing.carry, mesh.clock, self._trouble)
         self.house = House(
@@ -348,6 +360,11 @@ class _Host:
             self.bus.listen(service, cell.offer.patterns if cell.state.serving else (), cell.hear)
         self._mesh._publish_table()
 
+    def learn(self) -> None:
+        """Have the cache see what services announce now, and listen to what that depends on."""
+        self.cache.learn(list(self._mesh._directory.services()))
+        self.bus.listen("", self.cache.patterns(), self.cache.hear)
+
     def inventory(self) -> list[InstanceRecord]:
         """Return the rows of this host's cells and fakes."""
         rows = [InstanceRecord(cell.service, self.name, cell.incarnation, cell.state.value, cell.lifecycle.reason,
@@ -356,7 +373,10 @@ class _Host:
                 for cell in self.cells.values() if cell.service not in self.fakes]
         return rows + [InstanceRecord(name, self.name, 1, "ready") for name in self.fakes]
 
-    async def _answer(self, request: Request) -> Reply:
+    def _answer(self, request: Request) -> Awaitable[Reply]:
+        return self.cache.watching(request, self._answered)
+
+    async def _answered(self, request: Request) -> Reply:
         fake = self.fakes.get(request.service)
         if fake is not None:
             return await fake.handle(request)
@@ -370,6 +390,7 @@ class _Host:
             await self._mesh._stop(cell, "the test is over")
         self.groups.close()
         self.loopback.cancel_all()
+        await self.cache.close()
         await self.connections.close()
         await self.state.close()
 

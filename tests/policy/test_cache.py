@@ -5,20 +5,23 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import pytest
 from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from mesh.cache import Terms
-from mesh.errors import DeadlineExceeded, RemoteFailure
+from mesh.cache.terms import INVALIDATED
+from mesh.config import CacheRule
+from mesh.errors import DeadlineExceeded, InvalidArgument, Overloaded, RemoteFailure
 from mesh.message import Event, Items, Reply, Request, encode
-from mesh.policy.cache import TOPIC, HostCache
+from mesh.policy.cache import HostCache
 from mesh.records import InstanceRecord
 from mesh.testing import FakeClock
 from mesh.testing.clock import settle
 from mesh.tracing import SpanRing, Trace
 from mesh.transport.deadlines import Deadlines
-from tests.policy.calls import code, on_a_loop
+from tests.policy.calls import ask, code, on_a_loop
 
 FIND = Terms("kb", "find", 60.0, tags=("facts",), depends_on=("kb.add", "memory.add"), topics=("facts.*",))
 COUNT = Terms("kb", "count", 60.0)
@@ -60,8 +63,11 @@ class Host:
         self.spans = SpanRing()
         self.source = Source(self.clock)
         self.published: list[tuple[str, Any, str]] = []
+        self.rows: dict[str, list[InstanceRecord]] = {}
+        self.changed: list[str] = []
         self.cache = HostCache("mainpc", self.clock, Deadlines(self.clock), self.spans, entries=entries, size=size,
-                               publish=lambda *event: self.published.append(event))
+                               publish=lambda *event: self.published.append(event),
+                               instances=lambda service: self.rows.get(service, []), changed=self.changed.append)
         self.handle = self.cache.in_front_of(terms, "v1", self.source)
 
     async def call(self, question: object = "q", *, timeout: float = 500.0, **fields: Any) -> asyncio.Task[Reply]:
@@ -371,8 +377,12 @@ def event(topic: str, payload: object) -> Event:
     return Event(topic, encode(payload), "kb@pc2", 0.0)
 
 
-def announced(traits: dict[str, Any], host: str = "pc2") -> InstanceRecord:
-    return InstanceRecord("kb", host, 1, "ready", traits=traits)
+def announced(traits: dict[str, Any], host: str = "pc2", version: str = "v1") -> InstanceRecord:
+    return InstanceRecord("kb", host, 1, "ready", operations=("add", "find"), version=version, traits=traits)
+
+
+def kept(**cache: Any) -> dict[str, Any]:
+    return {"find": {"idempotent": True, "cache": {"ttl_s": 60, **cache}}}
 
 
 @on_a_loop
@@ -381,10 +391,10 @@ async def test_the_event_of_another_host_invalidates_and_one_that_does_not_read_
     await host.filled()
     unreadable: tuple[Any, ...] = (None, [], {"tags": "facts"}, {"tags": [7, "", "x" * 300]}, {"labels": ["facts"]})
     for payload in unreadable:
-        host.cache.hear(event(TOPIC, payload))
-    host.cache.hear(Event(TOPIC, b"\xc1", "kb@pc2", 0.0))
+        host.cache.hear(event(INVALIDATED, payload))
+    host.cache.hear(Event(INVALIDATED, b"\xc1", "kb@pc2", 0.0))
     assert await host.asked() == "a"
-    host.cache.hear(event(TOPIC, {"tags": ["others", "facts"]}))
+    host.cache.hear(event(INVALIDATED, {"tags": ["others", "facts"]}))
     assert await host.asked() is None
 
 
@@ -392,28 +402,111 @@ async def test_the_event_of_another_host_invalidates_and_one_that_does_not_read_
 async def test_events_that_answers_depend_on_are_heard_and_let_them_go() -> None:
     host = Host()
     await host.filled()
-    row = announced({"find": {"idempotent": True, "cache": {"ttl_s": 60, "topics": ["facts.*"]}}})
-    assert host.cache.learn([(None, row)])
-    assert host.cache.patterns() == (TOPIC, "facts.*")
+    host.rows["kb"] = [announced(kept(topics=["facts.*"]))]
+    assert host.cache.learn(["kb"])
+    assert host.cache.patterns() == (INVALIDATED, "facts.*")
     host.cache.hear(event("facts.all.new", None))
     assert await host.asked() == "a"
     host.cache.hear(event("facts.new", None))
     assert await host.asked() is None
-    assert host.cache.learn([(row, None)])
-    assert host.cache.patterns() == (TOPIC,)
+    host.rows["kb"] = [announced(kept())]
+    assert host.cache.learn(["kb"])
+    assert host.cache.patterns() == (INVALIDATED,)
 
 
-def test_operations_that_answers_depend_on_are_known_for_as_long_as_a_row_says_so() -> None:
-    dependencies = Host().cache.dependencies
-    first, second = [announced({"find": {"cache": {"ttl_s": 60, "depends_on": ["add", "memory.add"]}}}, host)
-                     for host in ("pc2", "mainpc")]
-    assert dependencies.take([(None, first), (None, second)])
-    assert dependencies.operations == {"kb": {"add"}, "memory": {"add"}}
-    assert dependencies.take([(first, None)])
-    assert dependencies.operations == {"kb": {"add"}, "memory": {"add"}}
-    assert dependencies.take([(second, announced({"find": {"cache": 7}}))])
-    assert dependencies.operations == {}
-    assert not dependencies.take([(None, announced({"find": {"idempotent": True}})), (None, None)])
+@on_a_loop
+async def test_every_host_is_told_when_an_operation_has_run_that_answers_depend_on() -> None:
+    for reply, told in (
+        (Reply(encode(1)), True),
+        (Reply(error=RemoteFailure("broken", type="ValueError")), True),
+        (Reply(error=DeadlineExceeded("stopped", began="yes")), True),
+        (Reply(error=DeadlineExceeded("too late", began="no")), False),
+        (Reply(error=InvalidArgument("no fact", path="fact")), False),
+        (Reply(error=Overloaded("full", retry_after=1.0)), False),
+    ):
+        host = Host()
+        host.rows["kb"] = [announced(kept(depends_on=["add"]))]
+        host.cache.learn(["kb"])
+        for operation in ("add", "find"):
+            async def run(request: Request, reply: Reply = reply) -> Reply:
+                return reply
+
+            assert await host.cache.watching(ask(target=f"kb.{operation}"), run) is reply
+        expected = [(INVALIDATED, {"tags": ["kb.add"]}, "supervisor@mainpc")] if told else []
+        assert host.published == expected, code(reply)
+
+
+@on_a_loop
+async def test_a_cancelled_operation_may_have_changed_something() -> None:
+    host = Host()
+    host.rows["kb"] = [announced(kept(depends_on=["add"]))]
+    host.cache.learn(["kb"])
+    task = asyncio.ensure_future(host.cache.watching(ask(target="kb.add"), host.source))
+    await settle()
+    task.cancel()
+    await settle()
+    assert [topic for topic, _, _ in host.published] == [INVALIDATED]
+
+
+def test_what_a_service_announces_counts_until_it_announces_something_else() -> None:
+    host = Host()
+    host.rows["kb"] = [announced(kept(depends_on=["add", "memory.add"]))]
+    host.cache.learn(["kb"])
+    watched = host.cache._dependencies
+    assert watched.operations == {"kb": {"add"}, "memory": {"add"}}
+    host.rows["kb"] = []
+    host.cache.learn(["kb"])
+    assert watched.operations == {"kb": {"add"}, "memory": {"add"}}
+    host.rows["kb"] = [announced(kept())]
+    host.cache.learn(["kb"])
+    assert watched.operations == {}
+    assert host.changed == ["kb", "kb"]
+
+
+RULE = CacheRule()
+
+
+@pytest.mark.parametrize(("traits", "rule", "ttl"), [
+    (kept(), RULE, 60.0),
+    (kept(), None, None),
+    (kept(), CacheRule(ttl_s=5.0), 5.0),
+    ({"find": {"idempotent": True}}, RULE, None),
+    ({"find": {"idempotent": True}}, CacheRule(ttl_s=5.0), None),
+    ({"find": {"idempotent": True}}, CacheRule(ttl_s=5.0, undeclared=True), 5.0),
+    ({"find": {"cache": {"ttl_s": 60}}}, CacheRule(ttl_s=5.0, undeclared=True), None),
+    ({}, CacheRule(ttl_s=5.0, undeclared=True), None),
+])
+def test_what_is_kept_is_declared_or_configured_and_idempotent(
+    traits: dict[str, Any], rule: CacheRule | None, ttl: float | None
+) -> None:
+    host = Host()
+    host.rows["kb"] = [announced(traits)]
+    host.cache.learn(["kb"])
+    handler = host.cache.over("kb", "find", rule, host.source)
+    assert (handler is host.source) == (ttl is None), "a policy that is off is not there"
+    assert [row["ttl_s"] for row in host.cache.rows("kb") if ttl is not None] == ([] if ttl is None else [ttl])
+
+
+def test_instances_that_do_not_agree_keep_nothing_and_other_code_is_another_version() -> None:
+    host = Host()
+    host.rows["kb"] = [announced(kept(), "pc2", "v1"), announced({}, "mainpc", "v2")]
+    host.cache.learn(["kb"])
+    assert host.cache.over("kb", "find", RULE, host.source) is host.source
+    host.rows["kb"] = [announced(kept(), "pc2", "v1"), announced(kept(), "mainpc", "v2")]
+    host.cache.learn(["kb"])
+    assert host.cache.over("kb", "find", RULE, host.source) is not host.source
+    assert host.cache._announced["kb"][0] == "v1+v2"
+
+
+@on_a_loop
+async def test_a_rule_that_is_turned_off_lets_the_answers_go() -> None:
+    host = Host()
+    host.rows["kb"] = [announced(kept())]
+    host.cache.learn(["kb"])
+    host.handle = host.cache.over("kb", "find", RULE, host.source)
+    await host.filled()
+    host.cache.over("kb", "find", None, host.source)
+    assert (len(host.cache._memory), host.cache.rows()) == (0, [])
 
 
 @on_a_loop

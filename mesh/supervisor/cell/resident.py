@@ -93,9 +93,7 @@ class Resident:
 
     def _traits(self) -> dict[str, dict[str, Any]]:
         """Return what callers must know of operations that are not plain, and what is heard in groups."""
-        traits: dict[str, dict[str, Any]] = {
-            name: {"idempotent": True} for name, one in self._operations.items() if one.idempotent
-        }
+        traits = {name: one.traits() for name, one in self._operations.items() if one.idempotent}
         for one in self._members:
             traits.setdefault(f"{GROUP}{one.group}", {HEARS: []})[HEARS].append(one.pattern)
         return traits
