@@ -206,7 +206,8 @@ def _write(folder: Path, seed: int) -> None:
         about = {"class": "worker.py:Worker"} if service in WORKERS else {
             "class": "asker.py:Asker", "settings": {"workers": list(WORKERS), "seed": seed}}
         limits = {"inbox": 48, "concurrency": 48, "stop_s": 0.5}
-        told = {**about, "hosts": [HOST_OF[service]], "isolation": isolation, "limits": limits}
+        told = {**about, "hosts": [HOST_OF[service]], "isolation": isolation, "limits": limits,
+                "policies": {"breaker": {"open_s": 0.5}}}  # as soon as a fault is over, its calls shall show it
         (folder / "config" / "agents" / f"{service}.yaml").write_text(
             "".join(f"{key}: {json.dumps(value)}\n" for key, value in told.items()))
 

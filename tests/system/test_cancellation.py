@@ -146,9 +146,10 @@ def start(made: Project, verb: str, ways: Sequence[tuple[str, ...]], name: str, 
     operation = "flow" if verb == "stream" else "relay"
     started: list[Started] = []
     for way in ways:
-        asked = {"way": [f"{service}.{operation}" for service in way[1:]], "call": f"{name}-{way[0]}"}
-        started.append((way, asked["call"], made.spawn(
-            "mesh.cli", verb, f"{way[0]}.{operation}", "--data", json.dumps(asked), "--json", *options)))
+        call = f"{name}-{way[0]}"
+        asked = json.dumps({"way": [f"{service}.{operation}" for service in way[1:]], "call": call})
+        process = made.spawn("mesh.cli", verb, f"{way[0]}.{operation}", "--data", asked, "--json", *options)
+        started.append((way, call, process))
     for way, call, process in started:
         wait_until(lambda: begun(made, way, call) or process.poll() is not None, 30)  # noqa: B023 - waited for at once
         assert process.poll() is None, made.output(process)
