@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.history import Circumstances, check, lateness, summary
-from benchmarks.trial import ASKERS, TICK, Trial, running
+from benchmarks.trial import ASKERS, TICK, WORKERS, Trial, running
 from mesh.cli.operator import Operator
 from mesh.config import load
 from mesh.errors import MeshError, Overloaded, UnknownService
@@ -109,7 +109,7 @@ class Measured:
         killed = self.trial.kill("callee")
         again = await self._until(lambda: self._started_after("worker_apart", killed)) - killed
         self._row("an agent's process is killed: until the agent runs again", 1.0, again)
-        self._in_flight(killed, "worker_apart", "the same")
+        self._in_flight(killed, ("worker_apart.",))
 
     async def _started_after(self, service: str, moment: float) -> bool:
         self.trial.read()
@@ -134,12 +134,13 @@ class Measured:
         known = await self._until(lambda: self._not_seen("pc2")) - killed
         self._row("a host is killed: until the other one knows", 0.5, known)
         await self.trial.well(time.monotonic())
-        self._in_flight(killed, "worker", "the same")
+        self._in_flight(killed, tuple(f"{worker}." for worker in WORKERS))
 
-    def _in_flight(self, killed: float, service: str, what: str) -> None:
+    def _in_flight(self, killed: float, targets: tuple[str, ...]) -> None:
         ends = [call.outcome.at - killed for call in self.trial.calls() if call.outcome is not None
-                and call.target.startswith(f"{service}.") and call.began < killed < call.outcome.at]
-        self._row(f"{what}: until calls in flight to it have ended (slowest of {len(ends)})", 0.5, max(ends, default=0))
+                and call.target.startswith(targets) and call.began < killed < call.outcome.at]
+        self._row(f"the same: until calls in flight to it have ended (slowest of {len(ends)})", 0.5,
+                  max(ends, default=0.0))
 
     async def _judged(self) -> bool:
         await asyncio.gather(*(self.trial.ask(f"{asker}.rest") for asker in ASKERS))

@@ -19,7 +19,7 @@ import os
 import time
 from collections.abc import AsyncIterator
 
-from mesh import Agent, operation
+from mesh import Agent, MeshError, operation
 
 
 class It(Agent):
@@ -90,6 +90,27 @@ class It(Agent):
             except asyncio.CancelledError:
                 self.note("swallowed", call)
         self.note("end", call, "returned")
+
+    @operation
+    async def hold(self, seconds: float) -> None:
+        time.sleep(seconds)
+
+    @operation
+    async def note_it(self, call: str) -> None:
+        self.note("begin", call)
+
+    @operation
+    async def behind(self, service: str, call: str) -> str:
+        """Have a service hold its loop, and ask it something else in the same moment, with too little time for it."""
+        holding = asyncio.ensure_future(self.request(f"{service}.hold", seconds=0.6, timeout=5.0))
+        await asyncio.sleep(0)
+        try:
+            await self.request(f"{service}.note_it", call=call, timeout=0.2)
+        except MeshError as error:
+            return error.code
+        finally:
+            await holding
+        return "ok"
 
     @operation
     async def one(self, way: list[str], call: str) -> list[str]:
@@ -223,6 +244,12 @@ def test_what_does_not_end_is_named_everywhere_until_it_ends(mesh: Project) -> N
         (mesh.home / "pc2" / "state" / service / "go").touch()
         wait_until(lambda: ends(mesh, (service,), "stubborn") == ["returned"], LIMIT)  # noqa: B023
     wait_until(lambda: not any(row["stragglers"] for row in mesh.json("agents")), 10)
+
+
+@pytest.mark.parametrize("service", ["b", "b_threaded", "b_apart"])
+def test_what_waited_behind_a_held_loop_beyond_its_deadline_is_not_begun(mesh: Project, service: str) -> None:
+    assert mesh.call("a.behind", service=service, call="late")["result"] == "deadline_exceeded"
+    assert not begun(mesh, (service,), "late")
 
 
 @pytest.mark.parametrize("way", [("a", "b", "a"), ("a_apart", "b_apart", "c", "a_apart")], ids="-".join)

@@ -15,7 +15,7 @@ from mesh import __version__
 from mesh.clock import Clock
 from mesh.config import MeshConfig
 from mesh.connections import Connections
-from mesh.errors import InvalidArgument
+from mesh.errors import DeadlineExceeded, InvalidArgument
 from mesh.message import Event, Reply, Request, decode, encode
 from mesh.metrics import Traffic
 from mesh.models import Shelf
@@ -97,9 +97,11 @@ class Tenant:
 
     def handle(self, request: Request) -> Coroutine[Any, Any, Reply]:
         """Answer the host: the agent's operations, and what the cell asks of its tenancy."""
-        if request.service == self._service:
-            return self._resident.execute(request)
-        return self._answer(request)
+        if request.service != self._service:
+            return self._answer(request)
+        if request.deadline <= self._clock.monotonic():  # this loop stood still after the call had arrived
+            return _too_late(request)
+        return self._resident.execute(request)
 
     async def _answer(self, request: Request) -> Reply:
         asked = self._asked.get(request.operation) if request.service == SUPERVISOR else None
@@ -154,3 +156,9 @@ class Tenant:
         if not up:
             log.warning("the connection to %s is lost (%s); this process ends", host, reason)
             self._over(LOST)
+
+
+async def _too_late(request: Request) -> Reply:
+    return Reply(error=DeadlineExceeded(
+        f"{request.target} was not begun: its deadline had passed when its process came to it", began="no"
+    ))
