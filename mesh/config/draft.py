@@ -33,7 +33,7 @@ from mesh.config.variables import read as read_variables
 CLASS = re.compile(r"(?P<file>.+\.py):(?P<name>[^\W\d]\w*)\Z")
 
 _DEFAULTS: Mapping[str, str] = {
-    **dict.fromkeys(("hosts", "required", "depends_on", "isolation", "restart"), "default"),
+    **dict.fromkeys(("hosts", "required", "depends_on", "isolation", "restart", "reload"), "default"),
     **{f"restarts.{name}": "default" for name in RestartsConfig.model_fields},
     **{f"limits.{name}": "default" for name in Limits.model_fields},
 }
@@ -127,6 +127,7 @@ def _spec(root: Path, service: str, section: AgentSection, layers: Layers) -> Ag
         isolation=section.isolation,
         restart=section.restart,
         restarts=section.restarts,
+        reload=section.reload,
         limits=section.limits,
         policies=section.policies,
         settings=section.settings,

@@ -16,6 +16,7 @@ Rung = Literal["coroutine", "thread", "process"]
 Isolation = Literal["coroutine", "thread", "process", "auto"]
 Restart = Literal["permanent", "transient", "temporary"]
 Strategy = Literal["one_for_one", "one_for_all", "rest_for_one"]
+Reload = Literal["auto", "beside", "after"]
 
 DEFAULT_ENVIRONMENT = "development"
 
@@ -222,6 +223,7 @@ class AgentSpec(Frozen):
     isolation: Isolation = "coroutine"
     restart: Restart = "permanent"
     restarts: RestartsConfig = RestartsConfig()
+    reload: Reload = "auto"
     limits: Limits = Limits()
     policies: Policies = Policies()
     settings: dict[str, Any] = Field(default_factory=dict)

@@ -18,6 +18,7 @@ from mesh.config.model import (
     Limits,
     Logs,
     Notify,
+    Reload,
     Restart,
     RestartsConfig,
     Security,
@@ -136,6 +137,11 @@ class AgentSection(Section):
     )
     restarts: RestartsConfig = Field(
         default=RestartsConfig(), description="How soon and how often it is started again after a failure."
+    )
+    reload: Reload = Field(
+        default="auto", description="How a new agent takes its place: `beside`, set up while the old one serves; "
+        "`after`, when the old one has ended, for what cannot be there twice (a port, a device, what `teardown()` "
+        "hands over); `auto` is `after` for agents with a `teardown()` or with models, `beside` for all others."
     )
     limits: Limits = Field(default=Limits(), description="What its cell may take up.")
     policies: Policies = Field(default=Policies(), description="What is wrapped around calls of it, by whomever.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
@@ -31,6 +32,7 @@ class Connections:
     ) -> None:
         self.config = config
         self.clock = clock
+        self.guests: Counter[str] = Counter()
         self._changed = changed
         self._targets: dict[str, Target] = {}
         self._looking = False
@@ -105,7 +107,10 @@ class Connections:
 
 
 class AgentConnections:
-    """`self.connections` of one agent: the shared targets, under the deadline of the call being answered."""
+    """`self.connections` of one agent: the shared targets, under the deadline of the call being answered.
+
+    While an agent is replaced there are two of one service, which counts as a user until the last has left.
+    """
 
     def __init__(
         self, connections: Connections, service: str, carry: Carry | None, remaining: Callable[[], float | None]
@@ -117,6 +122,7 @@ class AgentConnections:
         self._redis: RedisClient | None = None
         self._http: HttpClient | None = None
         self._missing: str | None = None
+        self._entered = False
 
     @property
     def redis(self) -> RedisClient:
@@ -125,7 +131,7 @@ class AgentConnections:
             target = self._connections.redis
             from mesh.connections.redis import RedisClient  # loaded with its target
 
-            target.users.add(self._service)
+            self._enter(target)
             self._redis = RedisClient(target, self._carry, self._remaining)
         return self._redis
 
@@ -140,7 +146,7 @@ class AgentConnections:
                 raise
             from mesh.connections.http import HttpClient  # loaded with its pool
 
-            pool.users.add(self._service)
+            self._enter(pool)
             self._http = HttpClient(pool, self._service, self._carry, self._remaining)
         return self._http
 
@@ -151,5 +157,16 @@ class AgentConnections:
 
     def leave(self) -> None:
         """Be no user of anything any more."""
-        for target in self._connections.targets():
-            target.users.discard(self._service)
+        guests = self._connections.guests
+        if self._entered:
+            self._entered = False
+            guests[self._service] -= 1
+        if not guests[self._service]:
+            for target in self._connections.targets():
+                target.users.discard(self._service)
+
+    def _enter(self, target: Target) -> None:
+        if not self._entered:
+            self._entered = True
+            self._connections.guests[self._service] += 1
+        target.users.add(self._service)

@@ -28,6 +28,10 @@ class _Limit:
         self.task.cancel()
 
 
+Batch = frozenset[_Limit]
+"""The requests that ran at one moment."""
+
+
 class DeadlineGuard:
     """The requests that run behind it, each in a task of its own that its deadline ends; of a stream, its opening."""
 
@@ -44,10 +48,21 @@ class DeadlineGuard:
         """Tell whether `task` runs one of the requests."""
         return any(limit.task is task for limit in self._running)
 
-    def cancel_all(self, end: Callable[[Request], MeshError] | None = None) -> None:
-        """Cancel every running request but the one that asks for it; `end` makes the error each is answered with."""
+    def running(self) -> Batch:
+        """Return the requests that run now."""
+        return frozenset(self._running)
+
+    def left_of(self, batch: Batch) -> int:
+        """Return how many of a batch still run."""
+        return len(batch & self._running)
+
+    def cancel_all(self, end: Callable[[Request], MeshError] | None = None, among: Batch | None = None) -> None:
+        """Cancel every running request, or those `among` a batch, but the one that asks for it.
+
+        `end` makes the error each is answered with.
+        """
         own = asyncio.current_task()
-        for limit in list(self._running):
+        for limit in self.running() if among is None else self.running() & among:
             if limit.task is not own:
                 limit.end = end
                 if limit.stream is not None and end is not None:

@@ -12,7 +12,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator
 
 from mesh.clock import Clock
-from mesh.errors import Overloaded
+from mesh.errors import MeshError, Overloaded
 from mesh.message import Handler, Items, Reply, Request
 from mesh.metrics import Latency, Sample, counter, gauge, histogram
 from mesh.policy.origin import identity
@@ -92,7 +92,10 @@ class Inbox:
                     self.running += 1
                     took = None
                 else:
-                    waited, took = await self._wait_for_turn(request)
+                    try:
+                        waited, took = await self._wait_for_turn(request)
+                    except MeshError as error:
+                        return Reply(error=error)
                     WAITED.set((request.trace.span_id, waited))
                 try:
                     reply = await inner(request)
@@ -187,7 +190,7 @@ class Inbox:
         try:
             await place
         except asyncio.CancelledError:
-            if place.done() and not place.cancelled():
+            if place.done() and not place.cancelled() and place.exception() is None:
                 self._release()  # the place was given just before the caller gave up
             else:
                 self._leave(caller, place)
@@ -252,6 +255,11 @@ class Inbox:
         """Let begin what waits, and what comes."""
         self._held = False
         self._fill()
+
+    def refuse(self, why: Callable[[], MeshError]) -> None:
+        """Answer all that wait with an error that `why` makes: their turn will not come."""
+        while (place := self._next()) is not None:
+            place.set_exception(why())
 
     def begin_one(self) -> bool:
         """Let the one whose turn it is begin; returns False if there was none, or no place for it."""

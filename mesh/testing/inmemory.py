@@ -277,9 +277,7 @@ class InMemoryMesh:
         """Stop a cell; while its running calls have their time to end, the clock goes on."""
         stopping = asyncio.create_task(cell.stop(reason))
         await settle()
-        waits = True
-        while waits and not stopping.done():  # once more after the last has ended, for the cell to see it
-            waits = bool(cell.inbox.running or cell.inbox.streams)
+        while not stopping.done():
             await self.clock.advance(STOPPING_STEP)
         await stopping
 

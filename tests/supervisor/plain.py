@@ -37,7 +37,7 @@ async def asleep(clock: FakeClock, seconds: float) -> None:
 
 async def torn_down(cell: Cell) -> None:
     """Wait until a crashed cell has let go of its agent; in a thread of its own that takes real time."""
-    await eventually(lambda: cell.tenure.ending is not None and cell.tenure.ending.done())
+    await eventually(lambda: cell.tenure.tenancy is None and not cell.tenure.endings)
     await settle()
 
 

@@ -10,7 +10,6 @@ import asyncio
 import logging
 import traceback
 from collections.abc import Callable, Iterable
-from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -95,22 +94,23 @@ class Reload:
             began = perf_counter()
             why = ", ".join(sorted(self._below(file) for file in self._sources.of(cell.spec.file) & saved))
             try:
-                if not await self._renewed(cell, partial(forgotten.restore, cell.spec.file)):
+                if not await self._renewed(cell):
                     continue
             except Exception as error:
-                forgotten.restore(cell.spec.file)
                 self._complain(cell, error, why)
             else:
                 self._say(f"{service} was loaded anew in {perf_counter() - began:.2f} s: {why} was saved", service)
         forgotten.keep_importable()
 
-    async def _renewed(self, cell: Cell, undo: Callable[[], None]) -> bool:
+    async def _renewed(self, cell: Cell) -> bool:
         """Have a new agent in the place of the old, or start one that failed; returns False for one that is stopped."""
+        edition = cell.tenure.edition.next()
+        if cell.state.serving:
+            await cell.renew(cell.spec, edition=edition)
+            return True
+        cell.tenure.edition = edition
         if cell.at_rest:
             return False
-        if cell.state.serving:
-            await cell.renew(cell.spec, undo=undo)
-            return True
         await cell.stop("its file was saved")
         cell.launch(by_operator=True)
         await cell.settled.wait()
@@ -177,7 +177,7 @@ class Reload:
                 await cell.renew(fresh)
             else:
                 cell.resize(fresh)
-                await self._renewed(cell, lambda: None)
+                await self._renewed(cell)
         except Exception as error:
             self._complain(cell, error, f"config/agents/{service}.yaml")
         else:

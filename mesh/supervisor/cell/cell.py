@@ -19,8 +19,8 @@ from mesh.policy.stack import incoming
 from mesh.supervisor.cell.house import House
 from mesh.supervisor.cell.life import Life
 from mesh.supervisor.cell.lifecycle import State
-from mesh.supervisor.cell.loader import load_agent_class
-from mesh.supervisor.cell.renewal import Renewal
+from mesh.supervisor.cell.loader import Edition, load_agent_class
+from mesh.supervisor.cell.renewal import Renewal, Renewed
 from mesh.supervisor.cell.runner import AgentExit
 from mesh.supervisor.cell.stragglers import Straggler, Stragglers
 from mesh.supervisor.cell.tenancy import Offer, Tenancy
@@ -183,9 +183,11 @@ class Cell:
         """Hand new settings to the running agent, as `Renewal.reconfigure` does."""
         return await self.renewal.reconfigure(spec)
 
-    async def renew(self, spec: AgentSpec, *, undo: Callable[[], None] = lambda: None) -> None:
+    async def renew(
+        self, spec: AgentSpec, *, edition: Edition | None = None, judge: Callable[[Offer], None] = lambda offer: None
+    ) -> Renewed:
         """Put a new agent in the place of the one that runs, as `Renewal.renew` does."""
-        await self.renewal.renew(spec, undo=undo)
+        return await self.renewal.renew(spec, edition=edition, judge=judge)
 
     async def isolate(self, isolation: Isolation, reason: str) -> None:
         """Have the agent run elsewhere from now on, as `Renewal.isolate` does."""

@@ -17,7 +17,7 @@ import re
 import sys
 import threading
 import traceback
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType
@@ -32,6 +32,8 @@ _DISTRIBUTIONS = {
     "bs4": "beautifulsoup4", "cv2": "opencv-python", "dateutil": "python-dateutil", "PIL": "pillow",
     "serial": "pyserial", "sklearn": "scikit-learn", "yaml": "pyyaml", "zmq": "pyzmq",
 }
+
+Load = Callable[[AgentSpec], type[Agent]]
 
 _modules: dict[Path, ModuleType] = {}
 _loading = threading.RLock()
@@ -50,6 +52,29 @@ def load_agent_class(spec: AgentSpec) -> type[Agent]:
     except LoadError as error:
         raise LoadError(f"{spec.service}: {spec.file} does not fit\n{error.message}", **error.details) from None
     return cls
+
+
+class Edition:
+    """The code of an agent as it was when its cell loaded it first: each later start of the cell takes the same.
+
+    What is saved meanwhile counts for the `next` edition, after `forget` has had the files read anew.
+    """
+
+    def __init__(self, load: Load = load_agent_class) -> None:
+        self._load = load
+        self._named: tuple[Path, str] | None = None
+        self._class: type[Agent] | None = None
+
+    def __call__(self, spec: AgentSpec) -> type[Agent]:
+        """Return the class `spec` names; raises `LoadError` for as long as it cannot be loaded."""
+        named = spec.file, spec.class_name
+        if self._class is None or self._named != named:
+            self._class, self._named = self._load(spec), named
+        return self._class
+
+    def next(self) -> Edition:
+        """Return one that has not loaded anything yet."""
+        return Edition(self._load)
 
 
 def _module_of(spec: AgentSpec) -> ModuleType:
@@ -120,18 +145,10 @@ def _class_in(module: ModuleType, spec: AgentSpec) -> type[Agent]:
 
 
 class Forgotten:
-    """What was taken out of memory so that the next load reads the files anew, and can be put back."""
+    """What was taken out of memory so that the next load reads the files anew."""
 
-    def __init__(self, agents: dict[Path, ModuleType], neighbours: dict[str, ModuleType]) -> None:
-        self._agents = agents
+    def __init__(self, neighbours: dict[str, ModuleType]) -> None:
         self._neighbours = neighbours
-
-    def restore(self, file: Path) -> None:
-        """Let an agent file be loaded from memory again, as it was before."""
-        module = self._agents.get(file.resolve())
-        if module is not None:
-            with _loading:
-                _modules[file.resolve()] = sys.modules[module.__name__] = module
 
     def keep_importable(self) -> None:
         """Put back the neighbours that nobody could import anew: who runs with them may still ask for them."""
@@ -147,16 +164,16 @@ def forget(files: Collection[Path]) -> Forgotten:
         with contextlib.suppress(OSError, ValueError, NotImplementedError):
             Path(importlib.util.cache_from_source(str(file))).unlink(missing_ok=True)
     with _loading:
-        agents = {path: _modules.pop(path) for path in wanted & _modules.keys()}
+        agents = [_modules.pop(path) for path in wanted & _modules.keys()]
         neighbours = {name: module for name, module in list(sys.modules.items()) if name.startswith("agents_")
                       and getattr(module, "__file__", None) and Path(str(module.__file__)).resolve() in wanted}
-        for name in (*neighbours, *(module.__name__ for module in agents.values())):
+        for name in (*neighbours, *(module.__name__ for module in agents)):
             sys.modules.pop(name, None)
         for name in neighbours:
             package, _, last = name.rpartition(".")
             vars(sys.modules.get(package, ModuleType(package))).pop(last, None)
     importlib.invalidate_caches()
-    return Forgotten(agents, neighbours)
+    return Forgotten(neighbours)
 
 
 # --- what is said about a file that does not load

@@ -51,6 +51,11 @@ class Hearing:
         finally:
             self._task = None
 
+    async def finish(self) -> None:
+        """Return when all that it has taken is handled."""
+        while self._task is not None:
+            await asyncio.wait([self._task])
+
     def close(self) -> None:
         """Forget what waits and cancel what is being handled."""
         self._waiting.clear()
@@ -65,12 +70,23 @@ class Ticking:
         self._timer = timer
         self._run = run
         self._clock = clock
+        self._waits = True
+        self._over = False
         self._task = asyncio.get_running_loop().create_task(self._work())
 
     async def _work(self) -> None:
-        while True:
+        while self._waits:
             await self._clock.sleep(self._timer.seconds)
+            self._waits = False
             await self._run(self._timer)
+            self._waits = not self._over
+
+    async def finish(self) -> None:
+        """Tick no more; return when the tick that was begun has ended."""
+        self._over = True
+        if self._waits:
+            self._task.cancel()
+        await asyncio.wait([self._task])
 
     def close(self) -> None:
         """Stop ticking."""

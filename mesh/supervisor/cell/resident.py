@@ -12,6 +12,7 @@ from typing import Any
 from mesh.address import nearest
 from mesh.agent.agent import Agent, examine, finish, reconfigure
 from mesh.agent.context import AgentContext
+from mesh.agent.ml import MLAgent
 from mesh.agent.reaction import Subscription, Timer, compile_subscriptions, compile_timers
 from mesh.agent.schema import Operation, compile_operations
 from mesh.agent.settings import read_settings, settings_schema
@@ -88,7 +89,7 @@ class Resident:
         return Offer(
             (found.__doc__ or "").strip().partition("\n")[0], self._operations, subscriptions, self._timers,
             tuple(one.subscription.pattern for one in self._hearings), settings_schema(found),
-            _version(code, self._operations), self._traits(),
+            _version(code, self._operations), self._traits(), _single(found),
         )
 
     def _traits(self) -> dict[str, dict[str, Any]]:
@@ -137,6 +138,11 @@ class Resident:
         """Ask the agent how it is."""
         agent, runner = self._agent, self._runner
         return None if agent is None or runner is None else await runner.call(examine, {"agent": agent})
+
+    async def retire(self) -> None:
+        """Let the ticks that were begun end, and the events that wait be handled."""
+        ending = [*(ticking.finish() for ticking in self._tickings), *(hearing.finish() for hearing in self._hearings)]
+        await asyncio.gather(*ending)
 
     async def close(self) -> None:
         """Tear the agent down within `stop_s`; an error there is reported and stops nothing."""
@@ -313,6 +319,13 @@ class Resident:
             f"{count} events for {subscription.method} ({subscription.pattern}) were lost: it handles them too slowly",
             severity="warning", operation=subscription.method,
         )
+
+
+def _single(cls: type[Agent]) -> str:
+    """Say why a second agent of a class should not be set up beside the first, nothing if it may."""
+    if issubclass(cls, MLAgent):
+        return "its models may not have room twice"
+    return "" if cls.teardown is Agent.teardown else "its teardown() may hand something over to the next"
 
 
 async def _bound(cls: type[Agent], around: AgentContext, settings: Mapping[str, Any]) -> Agent:

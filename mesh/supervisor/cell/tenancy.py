@@ -32,7 +32,8 @@ class Told:
 @dataclass(frozen=True, slots=True)
 class Offer:
     """What an agent's class offers, known once it is loaded: `patterns` are the topics it hears in no group, `config`
-    is the JSON schema of its settings; `version` and `traits` are those of an `InstanceRecord`."""
+    is the JSON schema of its settings; `version` and `traits` are those of an `InstanceRecord`; `single` says why there
+    should not be two of it, empty if there may."""
 
     purpose: str = ""
     operations: Mapping[str, Described] = field(default_factory=dict)
@@ -42,6 +43,7 @@ class Offer:
     config: Mapping[str, Any] = field(default_factory=dict)
     version: str = ""
     traits: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    single: str = ""
 
     def heard(self) -> Iterator[tuple[str | None, str]]:
         """Yield the patterns that are heard, each with its group, None for those that everybody hears."""
@@ -57,6 +59,7 @@ class Offer:
             "subscriptions": [one.describe() for one in self.subscriptions],
             "timers": [one.describe() for one in self.timers], "config": dict(self.config),
             "version": self.version, "traits": dict(self.traits),
+            "single": self.single,
         }
 
     @classmethod
@@ -65,7 +68,7 @@ class Offer:
         return cls(
             told["purpose"], {name: Told(words) for name, words in told["operations"].items()},
             [Told(words) for words in told["subscriptions"]], [Told(words) for words in told["timers"]],
-            tuple(told["patterns"]), told["config"], told["version"], told["traits"],
+            tuple(told["patterns"]), told["config"], told["version"], told["traits"], told["single"],
         )
 
 
@@ -126,6 +129,9 @@ class Tenancy(Protocol):
 
     def hear(self, event: Event) -> None:
         """Have the agent handle an event some time later."""
+
+    async def retire(self) -> None:
+        """Begin nothing more of its own accord; return when the events it has taken and the ticks it began are done."""
 
     async def close(self) -> None:
         """Tear the agent down within `stop_s` and let go of it, whatever state it is in; raises nothing."""

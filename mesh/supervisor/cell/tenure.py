@@ -10,16 +10,18 @@ import contextlib
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextvars import Context
-from typing import Any
+from typing import Any, TypeVar
 
 from mesh.agent.agent import Agent
 from mesh.config import AgentSpec, Isolation, Rung
 from mesh.errors import MeshError, StartError, Unavailable, Unreachable
 from mesh.message import Event, Request
-from mesh.policy.deadline import DeadlineGuard
+from mesh.policy.deadline import Batch, DeadlineGuard
 from mesh.policy.inbox import Inbox
 from mesh.policy.measure import CallStats
 from mesh.supervisor.cell.house import House
+from mesh.supervisor.cell.loader import Edition
+from mesh.supervisor.cell.lodging import Lodging
 from mesh.supervisor.cell.resident import Resident
 from mesh.supervisor.cell.tenancy import Landlord, Offer, Tenancy
 from mesh.supervisor.loop.patience import patience
@@ -29,6 +31,9 @@ CHECK_LIMIT = 5.0
 DRAIN_TICK = 0.02
 CLEANUP_MARGIN = 0.1
 MAX_UNHEARD = 1024
+RETRY_AFTER = 1.0
+
+T = TypeVar("T")
 
 Moved = tuple[Isolation, str] | None
 """Where an agent was moved, unlike its config says, and by whom."""
@@ -37,7 +42,8 @@ Moved = tuple[Isolation, str] | None
 class Tenure:
     """One agent after the other, each in a tenancy of its own; the calls and events of all of them are counted here.
 
-    While `moving`, one is replaced by the next: events wait until `release`, calls where the inbox holds them.
+    `edition` is its code, the same for each start. One that serves may be succeeded by one that is set up already;
+    while `moving` there is none of them: events wait until `release`, calls where the inbox holds them.
     """
 
     def __init__(self, spec: AgentSpec, house: House, landlord: Landlord, load: Callable[[AgentSpec], type[Agent]]
@@ -50,13 +56,13 @@ class Tenure:
         self.inbox = Inbox(waiting=spec.limits.inbox, concurrency=spec.limits.concurrency, clock=house.clock,
                            patience=self._patience)
         self.guard = DeadlineGuard(house.deadlines, house.clock)
-        self.load = load
+        self.edition = Edition(load)
         self.tenancy: Tenancy | None = None
         self.moved: Moved = None
         self.moving = False
         self.runs_as: Rung | None = None
         self.own_reason: str | None = None
-        self.ending: asyncio.Task[None] | None = None
+        self.endings: set[asyncio.Task[Any]] = set()
         self._house = house
         self._landlord = landlord
         self._unheard: deque[Event] = deque()
@@ -76,21 +82,27 @@ class Tenure:
         """Why it runs there: where config says so, or who has moved it."""
         return self.spec.origin.get("isolation", "default") if self.moved is None else self.moved[1]
 
-    def task(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    def task(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         """Run `work` on behalf of nobody: whoever asks for it may be a call, whose deadline and path end with it."""
         return asyncio.get_running_loop().create_task(work, name=f"cell {self.service}", context=Context())
 
     # -- brought up
 
-    def make(self, spec: AgentSpec, incarnation: int) -> Tenancy:
+    def make(self, spec: AgentSpec, incarnation: int, edition: Edition | None = None) -> Tenancy:
         """Return a tenancy for an agent of `spec`, where it was moved to; raises `StartError` if it cannot be there."""
+        lodging = Lodging(self._landlord)
+        tenancy = self._made(spec, incarnation, edition or self.edition, lodging)
+        lodging.serves = lambda: self.tenancy is tenancy
+        return tenancy
+
+    def _made(self, spec: AgentSpec, incarnation: int, edition: Edition, lodging: Lodging) -> Tenancy:
         if self.moved is not None:
             spec = spec.model_copy(update={"isolation": self.moved[0]})
         if spec.isolation != "process":
-            return Resident(spec, self._house, self._landlord, self.stats, self.load)
+            return Resident(spec, self._house, lodging, self.stats, edition)
         self.allow(spec.isolation)
         assert self._house.nursery is not None
-        return Proxy(spec, incarnation, self._house.nursery, self._landlord, self.stats)
+        return Proxy(spec, incarnation, self._house.nursery, lodging, self.stats)
 
     def allow(self, isolation: Isolation) -> None:
         """Raise `StartError` if no agent can be isolated so here."""
@@ -119,18 +131,23 @@ class Tenure:
             await tenancy.close()
             raise
 
-    async def move_in(self, spec: AgentSpec, incarnation: int, tenancy: Tenancy, offer: Offer) -> None:
-        """Set a loaded tenancy up and make it the cell's own; it is closed if that fails."""
+    async def set_up(self, spec: AgentSpec, tenancy: Tenancy) -> None:
+        """Set a loaded tenancy up that is not the cell's yet; it is closed if that fails."""
         try:
             async with self.within(spec.limits.start_s, "setup()"):
                 await tenancy.set_up()
         except BaseException:
             await tenancy.close()
             raise
-        self.tenancy, self.offer, self.spec, self.incarnation = tenancy, offer, spec, incarnation
+
+    def take_over(self, spec: AgentSpec, incarnation: int, tenancy: Tenancy, offer: Offer) -> Tenancy | None:
+        """Have every call and event from now on go to a tenancy that is set up; returns the one before it."""
+        before, self.tenancy = self.tenancy, tenancy
+        self.offer, self.incarnation = offer, incarnation
+        self.resize(spec)
         self._settle_in()
         self.stats.known = {*offer.operations, *offer.traits}
-        await self.examine()
+        return before
 
     @contextlib.asynccontextmanager
     async def within(self, seconds: float, step: str) -> AsyncIterator[None]:
@@ -152,14 +169,13 @@ class Tenure:
 
     async def examine(self) -> None:
         """Ask the agent how it is; raises `AgentExit`."""
-        self.own_reason = await self._examined()
+        self.own_reason = None if self.tenancy is None else await self.asked(self.tenancy)
 
-    async def _examined(self) -> str | None:
-        if self.tenancy is None:
-            return None
+    async def asked(self, tenancy: Tenancy) -> str | None:
+        """Ask the agent of a tenancy how it is; returns what limits it. Raises `AgentExit`."""
         try:
             async with patience(CHECK_LIMIT):
-                return await self.tenancy.check()
+                return await tenancy.check()
         except TimeoutError:
             return f"check() did not answer within {CHECK_LIMIT:g} s"
 
@@ -202,26 +218,78 @@ class Tenure:
 
     # -- taken down
 
-    async def drain(self, end: Callable[[Request], MeshError] | None = None) -> None:
-        """Give running calls and streams their time, then cancel them; `end` makes the error they are answered with.
+    async def drain(self) -> None:
+        """Give calls, streams and handlers their time, then cancel them; who has waited in vain is told so.
 
         What is cancelled may clean up for `cleanup_s`; what goes on then goes on without its agent, named.
         """
-        until = self._house.clock.monotonic() + self.spec.limits.stop_s
-        while self.guard and self._house.clock.monotonic() < until:
-            await self._house.clock.sleep(DRAIN_TICK)
-        self.guard.cancel_all(end)
+        await self._outlast(lambda: bool(self.guard or len(self.inbox)), self.tenancy)
+        self.inbox.hold()
+        self.inbox.refuse(lambda: Unavailable(f"{self.service} stopped before the call had begun",
+                                              retry_after=RETRY_AFTER))
+        self.guard.cancel_all()
+        await self._clean_up(lambda: bool(self.inbox.streams or self.guard))
+
+    async def vacate(self) -> int:
+        """Give what runs its time, then cancel it, and take the agent down; what waits is for the next one.
+
+        Returns how many calls and streams were cut short.
+        """
+        await self._outlast(lambda: bool(self.guard), self.tenancy)
+        cut = len(self.guard)
+        self.guard.cancel_all(self._succeeded())
+        await self._clean_up(lambda: bool(self.inbox.streams or self.guard))
+        await self.close()
+        return cut
+
+    def dismiss(self, tenancy: Tenancy) -> asyncio.Task[int]:
+        """Let a tenancy that was succeeded finish what it runs, then take it down, in a task that is returned.
+
+        It returns how many calls and streams were cut short. Call it right after `take_over`: what runs now is its.
+        """
+        return self._ends(self.task(self._dismissed(tenancy, self.guard.running())))
+
+    async def _dismissed(self, tenancy: Tenancy, batch: Batch) -> int:
+        await self._outlast(lambda: self.guard.left_of(batch) > 0, tenancy)
+        cut = self.guard.left_of(batch)
+        self.guard.cancel_all(self._succeeded(), batch)
+        await self._clean_up(lambda: self.guard.left_of(batch) > 0)
+        await tenancy.close()
+        return cut
+
+    def _succeeded(self) -> Callable[[Request], MeshError]:
+        return ending(f"{self.service} is replaced by a new one")
+
+    async def _outlast(self, busy: Callable[[], bool], tenancy: Tenancy | None) -> None:
+        """Return when nothing is busy and the agent has retired, at the latest after `stop_s`."""
+        clock = self._house.clock
+        until = clock.monotonic() + self.spec.limits.stop_s
+        retiring = None if tenancy is None else self.task(tenancy.retire())
+        while busy() and clock.monotonic() < until:
+            await clock.sleep(DRAIN_TICK)
+        if retiring is not None:
+            timer = self.task(clock.sleep(max(0.0, until - clock.monotonic())))
+            await asyncio.wait([retiring, timer], return_when=asyncio.FIRST_COMPLETED)
+            for task in (retiring, timer):
+                task.cancel()
+
+    async def _clean_up(self, busy: Callable[[], bool]) -> None:
         until = self._house.clock.monotonic() + self.spec.limits.cleanup_s + CLEANUP_MARGIN
-        while (self.inbox.streams or self.guard) and self._house.clock.monotonic() < until:
+        while busy() and self._house.clock.monotonic() < until:
             await self._house.clock.sleep(DRAIN_TICK)
 
     async def close(self) -> None:
         """Take the agent down, whatever state it is in; returns when it is, also if that was begun before."""
         tenancy, self.tenancy = self.tenancy, None
         if tenancy is not None:
-            self.ending = self.task(tenancy.close())
-        if self.ending is not None:
-            await asyncio.shield(self.ending)  # a teardown that was begun is not broken off by a new wish
+            self._ends(self.task(tenancy.close()))
+        for task in list(self.endings):
+            await asyncio.shield(task)  # a teardown that was begun is not broken off by a new wish
+
+    def _ends(self, task: asyncio.Task[T]) -> asyncio.Task[T]:
+        self.endings.add(task)
+        task.add_done_callback(self.endings.discard)
+        return task
 
 
 def ending(why: str) -> Callable[[Request], MeshError]:

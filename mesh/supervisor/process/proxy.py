@@ -125,6 +125,11 @@ class Proxy:
             return f"check() was not answered: {error}"
         return reason
 
+    async def retire(self) -> None:
+        """Have the process finish what it has begun of its own accord; one that is gone has nothing to finish."""
+        with contextlib.suppress(MeshError):
+            await self._ask("retire", self._spec.limits.stop_s + GRACE)
+
     async def close(self) -> None:
         """Have the agent torn down and its process end; one that does not is ended."""
         self._closing = True

@@ -76,8 +76,8 @@ class Tenant:
         self._resident = Resident(spec, quarters, self._upstream, self._stats, load_agent_class)
         self._asked: dict[str, Callable[..., Coroutine[Any, Any, Any]]] = {
             "load": self._load, "set_up": self._set_up, "check": self._resident.check,
-            "tear_down": self._resident.close, "ping": self._ping, "accept": self._resident.accept,
-            "reconfigure": self._reconfigure,
+            "retire": self._resident.retire, "tear_down": self._resident.close, "ping": self._ping,
+            "accept": self._resident.accept, "reconfigure": self._reconfigure,
         }
 
     def start(self) -> None:

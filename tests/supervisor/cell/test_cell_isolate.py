@@ -67,9 +67,28 @@ async def test_an_agent_moves_to_a_thread_and_back(mesh: InMemoryMesh) -> None:
 
 
 @in_mesh
-async def test_what_comes_while_it_moves_waits_for_it(mesh: InMemoryMesh) -> None:
+async def test_what_comes_while_it_moves_is_answered_where_it_was(mesh: InMemoryMesh) -> None:
     cls = mover()
     cell = await mesh.add("mover", cls)
+    cls.go.clear()
+    moving = asyncio.create_task(cell.isolate("thread", "by a test"))
+    await eventually(lambda: threading.active_count() and any(
+        thread.name == "cell-mover" for thread in threading.enumerate()))
+    before = await mesh.request("mover.where")
+    await mesh.publish("mover.news", "meanwhile")
+    assert before != "cell-mover" and cls.heard == ["meanwhile"]
+    cls.go.set()
+    await moving
+    assert await mesh.request("mover.where") == "cell-mover"
+    await mesh.publish("mover.news", "afterwards")
+    await eventually(lambda: cls.heard == ["meanwhile", "afterwards"])
+
+
+@in_mesh
+async def test_what_comes_while_one_moves_that_cannot_be_there_twice_waits_for_it(mesh: InMemoryMesh) -> None:
+    cls = mover()
+    cell = await mesh.add("mover", cls)
+    cell.resize(cell.spec.model_copy(update={"reload": "after"}))
     cls.go.clear()
     moving = asyncio.create_task(cell.isolate("thread", "by a test"))
     await eventually(lambda: cell.tenure.moving)
@@ -91,7 +110,8 @@ async def test_running_calls_have_their_time_and_then_end_with_an_error(mesh: In
     short, long = (asyncio.create_task(mesh.request("mover.wait", seconds=seconds)) for seconds in (1.0, 100.0))
     await settle()
     moving = asyncio.create_task(cell.isolate("thread", "by a test"))
-    await eventually(lambda: cell.tenure.moving)  # the new one is loaded in a thread, which takes real time
+    await eventually(lambda: cell.tenure.endings)  # the new one is loaded in a thread, which takes real time
+    assert await mesh.request("mover.where") == "cell-mover"
     await settle()
     await mesh.clock.advance(1.5)
     assert short.done() and short.result() == "done" and not long.done()

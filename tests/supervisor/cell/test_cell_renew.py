@@ -10,6 +10,7 @@ import pytest
 from mesh import Agent, AgentConfig, operation, subscribe
 from mesh.errors import ConfigError, LoadError, Unavailable, Unreachable
 from mesh.supervisor.cell.cell import Cell
+from mesh.supervisor.cell.loader import Edition
 from mesh.supervisor.cell.tenure import MAX_UNHEARD
 from mesh.testing import InMemoryMesh, in_mesh
 from mesh.testing.clock import settle
@@ -108,26 +109,23 @@ async def test_a_call_that_does_not_end_is_told_so_when_its_time_is_over(mesh: I
 @in_mesh
 async def test_what_cannot_be_loaded_leaves_the_agent_as_it_was(mesh: InMemoryMesh) -> None:
     cell = await mesh.add("greeter", fresh(Greeter))
-    incarnation, before = cell.incarnation, cell.tenure.load
+    incarnation = cell.incarnation
 
     def load(spec: object) -> type[Agent]:
         raise LoadError("line 3 is no valid Python")
 
-    cell.tenure.load = load
     with pytest.raises(LoadError, match="line 3"):
-        await cell.renew(changed(cell, word="servus"))
-    cell.tenure.load = before
+        await cell.renew(changed(cell, word="servus"), edition=Edition(load))
     assert (cell.incarnation, cell.state) == (incarnation, "ready")
     assert await mesh.request("greeter.greet") == "hello"
 
 
 @in_mesh
 async def test_one_whose_setup_fails_makes_room_for_what_was_there(mesh: InMemoryMesh) -> None:
-    undone: list[str] = []
     cell = await mesh.add("greeter", fresh(Greeter))
     with pytest.raises(ValueError, match="no licence file"):
-        await cell.renew(changed(cell, fails=True), undo=lambda: undone.append("undone"))
-    assert undone == ["undone"] and cell.state == "ready" and cell.spec.settings == {}
+        await cell.renew(changed(cell, fails=True))
+    assert cell.state == "ready" and cell.spec.settings == {}
     assert await mesh.request("greeter.greet") == "hello"
 
 

@@ -14,7 +14,7 @@ import pytest
 from mesh.agent import Agent
 from mesh.config import AgentSpec
 from mesh.errors import LoadError
-from mesh.supervisor.cell.loader import forget, load_agent_class
+from mesh.supervisor.cell.loader import Edition, forget, load_agent_class
 
 LAMP = '''
 from mesh import Agent, operation
@@ -280,12 +280,22 @@ def test_a_forgotten_file_is_read_anew_even_within_the_second_that_bytecode_know
         assert number == sys.modules[fresh.__module__].VERSION and fresh is not first
 
 
-def test_what_was_forgotten_can_be_put_back(tmp_path: Path) -> None:
+def test_an_edition_stays_as_it_was_loaded_and_the_next_one_is_what_was_saved(tmp_path: Path) -> None:
     spec = written(tmp_path, LAMP)
-    first = load_agent_class(spec)
-    forgotten = forget([spec.file])
-    spec.file.write_text("def It(:\n")
+    edition = Edition()
+    first = edition(spec)
+    forget([spec.file])
+    spec.file.write_text("def Lamp(:\n")
+    broken = edition.next()
     with pytest.raises(LoadError, match="line 1 is no valid Python"):
-        load_agent_class(spec)
-    forgotten.restore(spec.file)
-    assert load_agent_class(spec) is first
+        broken(spec)
+    assert edition(spec) is first
+    written(tmp_path, LAMP)
+    assert broken(spec) is not first and edition(spec) is first
+
+
+def test_an_edition_follows_the_class_that_config_names(tmp_path: Path) -> None:
+    spec = written(tmp_path, LAMP + "\nclass Other(Lamp):\n    pass\n")
+    edition = Edition()
+    assert edition(spec).__name__ == "Lamp"
+    assert edition(spec.model_copy(update={"class_name": "Other"})).__name__ == "Other"

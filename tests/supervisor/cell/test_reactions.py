@@ -151,14 +151,31 @@ async def test_each_cell_gets_a_copy_of_its_own(mesh: InMemoryMesh) -> None:
 
 
 @in_mesh
-async def test_a_stopped_cell_hears_nothing_and_forgets_what_waited(mesh: InMemoryMesh) -> None:
+async def test_a_stopping_cell_hears_nothing_more_and_handles_what_waits(mesh: InMemoryMesh) -> None:
     agent = hearing()
     agent.go.clear()
     cell = await mesh.add("hearing", agent)
     for number in range(3):
         await mesh.publish("slow.come", number)
-    await cell.stop("stopped by an operator")
+    stopping = asyncio.create_task(cell.stop("stopped by an operator"))
+    await settle()
     await mesh.publish("slow.come", 3)
+    agent.go.set()
+    await stopping
+    assert agent.heard == [0, 1, 2]
+
+
+@in_mesh
+async def test_a_stopped_cell_forgets_what_had_no_time(mesh: InMemoryMesh) -> None:
+    agent = hearing()
+    agent.go.clear()
+    cell = await mesh.add("hearing", agent, limits={"stop_s": 2.0})
+    for number in range(3):
+        await mesh.publish("slow.come", number)
+    stopping = asyncio.create_task(cell.stop("stopped by an operator"))
+    await settle()
+    await mesh.clock.advance(2.1)
+    await stopping
     agent.go.set()
     await settle()
     assert agent.heard == [0]
