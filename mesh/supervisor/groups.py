@@ -93,8 +93,16 @@ class Groups:
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
+    @property
+    def open(self) -> int:
+        """How many events have no answer yet."""
+        return sum(fate.open for fate in self.fates.values())
+
     def close(self) -> None:
-        """Wait for no answer any more."""
+        """Wait for no answer any more, and tell of the events that have none."""
+        if self.open:
+            self._trouble("groups", f"this host stops while {self.open} events for groups have no answer yet; they may "
+                                    "not have been handled")
         for task in self._tasks:
             task.cancel()
 

@@ -345,7 +345,8 @@ class Supervisor:
         await self._membership.stop()
         await self._cells.stop()
         until = self.clock.monotonic() + PASSED_ON_SECONDS
-        while self._listener.busy and self.clock.monotonic() < until:  # calls that this host passed on for operators
+        while (self._listener.busy or self._groups.open) and self.clock.monotonic() < until:
+            # calls that this host passed on for operators, events on their way to other hosts
             await self.clock.sleep(TICK)
         self._groups.close()
         self._loopback.cancel_all()
