@@ -149,7 +149,9 @@ def _cell(host: str, cell: Row, now: float) -> Iterator[Sentence]:
 
 def _restarts(cell: Row) -> str:
     """Return how often a cell was started again, when it will be, and what is left of its budget."""
-    kind = "" if cell["restart"] == "permanent" else f" (restart: {cell['restart']})"
+    marks = [] if cell["restart"] == "permanent" else [f"restart: {cell['restart']}"]
+    marks += [f"restart group {cell['restart_group']}"] if cell["restart_group"] else []
+    kind = f" ({', '.join(marks)})" if marks else ""
     soon = "" if cell["next_start_s"] is None else f", the next in {cell['next_start_s']:g} s"
     return (f"{_many(cell['restarts'], 'restart')}{kind}{soon}, {cell['failures']} of {cell['budget']} failures in the "
             f"last {_window(cell)}")

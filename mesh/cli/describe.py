@@ -77,6 +77,10 @@ def _supervision(told: Row, origin: Row) -> Iterator[str]:
     for key, value in said.items():
         yield f"restarts.{key} = {value}  ({origin.get(f'restarts.{key}', 'default')})"
     soon = "" if told["next_start_s"] is None else f", the next start in {told['next_start_s']:g} s"
+    group = told["restart_group"]
+    if group is not None:
+        yield (f"restart group {group['name']}, {group['strategy']}: {' → '.join(group['members'])}; failed "
+               f"{group['failures']} of {group['budget']} times in the last {group['within_s']:g} s")
     yield f"failed {told['failures']} of {told['budget']} times in the last {told['window_s']:g} s{soon}"
 
 

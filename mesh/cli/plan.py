@@ -11,7 +11,7 @@ from mesh.cli.hosts import checked
 from mesh.cli.scope import Scope
 from mesh.cli.screen import coloured, document, say
 from mesh.cli.table import folded
-from mesh.config import AgentSpec, MeshConfig, waves
+from mesh.config import AgentSpec, MeshConfig, start_order, waves
 
 Row = dict[str, Any]
 
@@ -42,6 +42,10 @@ def planned_for(config: MeshConfig, hosts: Sequence[str]) -> Row:
         "isolation": {service: here[service].isolation for service in sorted(here)},
         "hosts": {name: {"address": config.hosts[name].address, "registry": config.registry.host == name,
                          "waves": of_host[name]} for name in hosts},
+        "restart_groups": {name: {"strategy": group.strategy, "budget": group.budget, "within_s": group.within_s,
+                                  "hosts": {host: order for host in hosts
+                                            if (order := start_order(config, host, group.agents))}}
+                           for name, group in sorted(config.restart_groups.items())},
         "nowhere": sorted(service for service, spec in config.agents.items() if not spec.hosts),
     }
 
@@ -80,9 +84,21 @@ def _print(config: MeshConfig, planned: Row) -> None:
             say(f"  starts the registry on {config.registry.port} ({config.registry.store})")
         _print_waves(config, host["waves"])
         _print_edges([edge for edge in planned["soft"] if edge["host"] == name])
+    _print_groups(planned["restart_groups"])
     if planned["nowhere"]:
         say()
         say(folded(f"on no host: {', '.join(planned['nowhere'])}", indent=2))
+
+
+def _print_groups(groups: Row) -> None:
+    """Print who is restarted with whom; the arrow is the order of their start."""
+    if groups:
+        say()
+        say("these are restarted together")
+    for name, group in groups.items():
+        for host, order in group["hosts"].items():
+            say(folded(f"  {name} on {host}, {group['strategy']}: {' → '.join(order)}; given up after more than "
+                       f"{group['budget']} failures in {group['within_s']:g} s", indent=6))
 
 
 def _print_waves(config: MeshConfig, steps: Sequence[Sequence[str]]) -> None:

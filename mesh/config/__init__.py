@@ -4,7 +4,7 @@ Read once, at the edge, into one frozen model; whoever needs a value is given it
 """
 
 from mesh.config.findings import CODES, Finding, Severity
-from mesh.config.graph import hard_edges, waves
+from mesh.config.graph import hard_edges, start_order, waves
 from mesh.config.load import findings, load
 from mesh.config.model import (
     AgentSpec,
@@ -19,6 +19,7 @@ from mesh.config.model import (
     MeshConfig,
     RedisConfig,
     RegistryConfig,
+    RestartGroupConfig,
     RestartsConfig,
     Rung,
     StateConfig,
@@ -47,6 +48,7 @@ __all__ = [
     "Policies",
     "RedisConfig",
     "RegistryConfig",
+    "RestartGroupConfig",
     "RestartsConfig",
     "Rules",
     "Rung",
@@ -60,5 +62,6 @@ __all__ = [
     "load",
     "override_key",
     "rules_of",
+    "start_order",
     "waves",
 ]

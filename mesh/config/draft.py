@@ -149,6 +149,7 @@ def _config(
         connections=section.connections,
         logs=section.logs,
         notify=section.notify,
+        restart_groups=section.restart_groups,
         policies=section.policies,
         hosts={name: HostConfig(name=name, **host) for name, host in listed.items()},
         agents=agents,

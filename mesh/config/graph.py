@@ -41,6 +41,12 @@ def waves(config: MeshConfig, host: str) -> list[list[str]]:
     return found
 
 
+def start_order(config: MeshConfig, host: str, services: Iterable[str]) -> list[str]:
+    """Return those of `services` that run on `host` in the order of their start; as they are listed within a wave."""
+    wave_of = {service: number for number, wave in enumerate(waves(config, host)) for service in wave}
+    return sorted((service for service in services if service in wave_of), key=wave_of.__getitem__)
+
+
 def cycles(edges: Edges) -> list[tuple[str, ...]]:
     """Return a path for every edge that closes a circle, such as (a, b, a); none twice."""
     done: set[str] = set()

@@ -16,6 +16,7 @@ from mesh.config.host_checks import check_hosts
 from mesh.config.model import DEFAULT_ENVIRONMENT, MeshConfig
 from mesh.config.overrides import apply_overrides
 from mesh.config.project import AGENTS_FOLDER, Project
+from mesh.config.restart_group_checks import check_restart_groups
 
 Overrides = Mapping[str, Mapping[str, Any]]
 
@@ -69,7 +70,8 @@ def _environment(environment: str | None, environ: Mapping[str, str]) -> str:
 
 
 def _findings(made: Draft) -> list[Finding]:
-    return [*made.findings, *check_hosts(made), *check_connections(made), *check_agents(made)]
+    checks = (check_hosts, check_connections, check_agents, check_restart_groups)
+    return [*made.findings, *(finding for check in checks for finding in check(made))]
 
 
 def _elsewhere(environment: str, found: list[Finding], known: list[Finding]) -> Iterator[Finding]:

@@ -74,6 +74,21 @@ class RestartsConfig(Frozen):
         return Terms(tuple(self.delays_s), self.budget, self.within_s, self.starts, self.quiet_s)
 
 
+class RestartGroupConfig(Frozen):
+    """Agents that are restarted together, or given up together; on each host those of them that run there."""
+
+    agents: list[str] = Field(
+        default_factory=list, description="The services, in the order of their start where `depends_on` leaves it open."
+    )
+    strategy: Strategy = Field(
+        default="one_for_one", description="Who is restarted with one that failed: nobody, `one_for_all`, or those "
+        "that start after it (`rest_for_one`)."
+    )
+    budget: int = Field(default=BUDGET, ge=0, le=1000, description="Failures of all of them together within "
+                                                                  "`within_s`; one more quarantines the group.")
+    within_s: float = Field(default=WINDOW, ge=1, le=86400, description="Seconds for which a failure counts.")
+
+
 class Dependency(Frozen):
     """A service an agent needs; a soft one never delays or prevents its start."""
 
@@ -244,6 +259,7 @@ class MeshConfig(Frozen):
     notify: Notify = Notify()
     policies: Policies = Policies()
     hosts: dict[str, HostConfig]
+    restart_groups: dict[str, RestartGroupConfig] = Field(default_factory=dict)
     agents: dict[str, AgentSpec] = Field(default_factory=dict)
     root: Path
     home: Path

@@ -20,6 +20,7 @@ from mesh.config.model import (
     Notify,
     Reload,
     Restart,
+    RestartGroupConfig,
     RestartsConfig,
     Security,
     StateConfig,
@@ -82,6 +83,9 @@ class HostsSection(Section):
     )
     logs: Logs = Field(default=Logs(), description="What is logged, and how much is kept.")
     notify: Notify = Field(default=Notify(), description="Who is told of what needs a person.")
+    restart_groups: dict[str, RestartGroupConfig] = Field(
+        default_factory=dict, description="Agents that are restarted together, by the name of the group."
+    )
     policies: Policies = Field(default=Policies(), description="What is wrapped around every call of the mesh.")
     hosts: dict[str, HostSection] = Field(
         default_factory=dict, description="The hosts by name.", json_schema_extra=_REQUIRED

@@ -41,7 +41,7 @@ class Cells:
         self._looking = False
         self._house: House | None = None
         self.adjustments = Adjustments(self.by_service, self.in_force,
-                                       lambda service: self._desired(service) == "running",
+                                       self.wanted,
                                        lambda: directory.position, spawn)
 
     def create(self, house: House) -> None:
@@ -178,6 +178,10 @@ class Cells:
         """Bring a service to its configuration in force, which may have changed."""
         self._rules.forget(service)
         self.adjustments.follow(service)
+
+    def wanted(self, service: str) -> bool:
+        """Tell whether an operator wants a service to run here; one who has said nothing does."""
+        return self._desired(service) == "running"
 
     def _desired(self, service: str, host: str | None = None) -> str:
         return self._directory.view.desired.get((service, host or self._host), "running")

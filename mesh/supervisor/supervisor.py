@@ -62,6 +62,7 @@ from mesh.supervisor.loop.vitals import Pulse, process_samples
 from mesh.supervisor.news import News
 from mesh.supervisor.otlp import OtlpSender
 from mesh.supervisor.process.nursery import Nursery
+from mesh.supervisor.restartgroups import RestartGroups
 from mesh.supervisor.showing.board import Board
 from mesh.supervisor.showing.explanation import Explanation
 from mesh.supervisor.showing.logbook import LogBook
@@ -194,6 +195,8 @@ class Supervisor:
         self._reach = Reach(config, name, self._pool, client, self.clock, lambda: self._membership.endpoint)
         self.live_config = LiveConfig(name, self._cells, self.directory, client, self._bell, self.clock)
         self.wishes = Wishes(name, self._cells, self.live_config, client)
+        self._restart_groups = RestartGroups(config, name, self.cells, clock=self.clock, bell=self._bell,
+                                             report=self.report, wanted=self._cells.wanted, spawn=self._spawn)
         self._auto = Auto(self.cells, clock=self.clock, report=self.report, isolate=self.wishes.demote,
                           spawn=self._spawn)
         self._looptime = LoopTime(name, config.root, self.cells, clock=self.clock, report=self.report, tell=tell,
@@ -210,7 +213,8 @@ class Supervisor:
         self._explanation = Explanation(name, self.cells, self.directory, self._pool, self._house.calls, self.errors,
                                         self.clock, self._registry_row)
         self._board = Board(name, self._incarnation, config.security, self.cells, self.directory, self.errors,
-                            self._pulse, self._context, self._connections, self._models, self.clock)
+                            self._pulse, self._context, self._connections, self._models, self.clock,
+                            group=self._restart_groups.row)
 
     def _make_house(self) -> House:
         return House(
@@ -221,6 +225,7 @@ class Supervisor:
             changed=self._cell_changed, missing=self._cells.missing, dependencies_ready=self._cells.dependencies_ready,
             next_incarnation=counting(self.clock), overran=self._looptime.overran, calls=self._calls,
             nursery=self._nursery, turn=Turn(self.clock), crashed=self._auto.crashed,
+            failed=self._restart_groups.failed, renewed=self._restart_groups.renewed,
         )
 
     # -- from start to stop

@@ -22,7 +22,7 @@ AGENT = "from mesh import Agent\nclass It(Agent): ...\n"
 def cell(state: str = "ready", **fields: Any) -> Row:
     return {
         "state": state, "reason": None, "last_error": None, "restarts": 0, "failures": 0, "budget": 5,
-        "restart": "permanent", "window_s": 60.0, "next_start_s": None, "inbox": 0,
+        "restart": "permanent", "restart_group": None, "window_s": 60.0, "next_start_s": None, "inbox": 0,
         "concurrency": 64, "calls": 7, "errors": 0, "operations": ["shine"], "depends_on": [], "waits_for": [],
         "history": [{"time": NOW - 60, "state": state, "reason": ""}], **fields,
     }

@@ -70,6 +70,8 @@ class House(Quarters):
     `changed` is told of the service that has a new state, `crashed` of one that crashed while it ran; `missing` says
     which soft dependency is away, or None; `dependencies_ready` waits for the hard ones; `nursery` is where processes
     of cells come in, None where none can; `turn` is what one turn of the loop has time for, shared by its cells.
+    `failed` is told of each failure, and whether it is the last, and says why it is in any case, or None; `renewed` of
+    a start by an operator.
     """
 
     deadlines: Deadlines
@@ -82,3 +84,5 @@ class House(Quarters):
     nursery: Nursery | None = None
     turn: Turn | None = None
     crashed: Callable[[str], None] = lambda service: None
+    failed: Callable[[str, bool], str | None] = lambda service, given_up: None
+    renewed: Callable[[str], None] = lambda service: None

@@ -10,7 +10,7 @@ from typing import Any
 
 from mesh.errorbus import kind_of
 from mesh.errors import MeshError
-from mesh.restart import Backoff, Kind, Restarts
+from mesh.restart import Backoff, Kind, Quarantine, Restarts
 from mesh.supervisor.cell.house import House
 from mesh.supervisor.cell.lifecycle import Lifecycle, State
 from mesh.supervisor.cell.runner import AgentExit
@@ -71,6 +71,7 @@ class Life:
         self._desired = True
         if by_operator:
             self._budget.renew()
+            self._house.renewed(self._service)
         if self.state is State.DRAINING:
             self.settled.clear()
         elif self.at_rest:
@@ -106,6 +107,11 @@ class Life:
                 self.settled.set()
             elif self._course is None:  # somebody wanted it back meanwhile
                 self._begin(False)
+
+    def give_up(self, reason: str) -> None:
+        """Be quarantined where it stands: stopped, because its group is given up."""
+        if self.at_rest:
+            self._to(State.QUARANTINED, reason)
 
     def _begin(self, by_operator: bool) -> None:
         self.settled.clear()
@@ -172,6 +178,9 @@ class Life:
         self._to(State.FAILED, self.last_error)
         self._budget.terms = self._tenure.spec.restarts.terms()
         decision = self._budget.decide(self._house.clock.monotonic())
+        spent = self._house.failed(self._service, isinstance(decision, Quarantine))
+        if spent is not None:
+            decision = Quarantine(spent)
         if isinstance(decision, Backoff):
             told = (f"restart in {decision.delay:.1f} s (failure {decision.attempt} within "
                     f"{_span(self._budget.terms.window)})")

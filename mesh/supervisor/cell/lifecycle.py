@@ -32,15 +32,17 @@ class State(StrEnum):
 
 
 class Needs(StrEnum):
-    """What a transition asks for besides the state before it."""
+    """What a transition asks for besides the state before it, or, for `GROUP`, the one occasion for it."""
 
     NOTHING = ""
     WANTED = "desired = running"
     OPERATOR = "operator only"
+    GROUP = "with its group"
 
 
 TABLE: Mapping[tuple[State, State], Needs] = {
     (State.STOPPED, State.STARTING): Needs.NOTHING,
+    (State.STOPPED, State.QUARANTINED): Needs.GROUP,
     (State.STARTING, State.READY): Needs.NOTHING,
     (State.STARTING, State.DEGRADED): Needs.NOTHING,
     (State.STARTING, State.FAILED): Needs.NOTHING,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from mesh import __version__, wire
@@ -31,7 +31,7 @@ class Board:
     def __init__(
         self, name: str, incarnation: int, security: str, cells: Mapping[str, Cell], directory: Directory,
         errors: ErrorLog, pulse: Pulse, context: profile.Context, connections: Connections, models: Shelf,
-        clock: Clock,
+        clock: Clock, group: Callable[[str], dict[str, Any] | None] = lambda service: None,
     ) -> None:
         self._name = name
         self._incarnation = incarnation
@@ -44,6 +44,7 @@ class Board:
         self._connections = connections
         self._models = models
         self._clock = clock
+        self._group = group
         self._started = clock.monotonic()
         self.revision: str | None = None
 
@@ -76,7 +77,8 @@ class Board:
             "isolation_set": cell.spec.isolation, "isolation_origin": cell.isolation_origin,
             "required": cell.spec.required, "incarnation": cell.incarnation, "pid": cell.pid,
             "memory_mb": cell.memory_mb,
-            "restart": cell.spec.restart, "failures": cell.failures, "budget": cell.spec.restarts.budget,
+            "restart": cell.spec.restart, "restart_group": (self._group(cell.service) or {}).get("name"),
+            "failures": cell.failures, "budget": cell.spec.restarts.budget,
             "window_s": cell.spec.restarts.within_s, "next_start_s": self._next_start(cell),
             "restarts": cell.restarts, "inbox": len(cell.inbox), "calls": cell.stats.calls,
             "errors": cell.stats.errors, "stragglers": len(cell.stragglers),
@@ -143,7 +145,8 @@ class Board:
             "timers": [timer.describe() for timer in cell.offer.timers],
             "depends_on": [{"service": one.service, "soft": one.soft} for one in spec.depends_on],
             "settings": _settings(cell), "limits": spec.limits.model_dump(),
-            "supervision": {"restart": spec.restart, **spec.restarts.model_dump()}, "origin": dict(spec.origin),
+            "supervision": {"restart": spec.restart, **spec.restarts.model_dump()},
+            "restart_group": self._group(cell.service), "origin": dict(spec.origin),
             "connections": [one.to_wire() for one in self._connections.figures() if cell.service in one.users],
             "models": self._models.lines(cell.service), "goes_on": cell.stragglers.rows(),
             "instances": [row.to_wire() for row in self._directory.instances(cell.service)],

@@ -11,10 +11,12 @@ from hypothesis import strategies as st
 from mesh.errors import MeshError
 from mesh.supervisor.cell.lifecycle import TABLE, Lifecycle, Needs, State, Transition, diagram, successors
 
-# Written out once more on purpose: the arrows of the design, so that a slip in the table is seen.
+# Written out once more on purpose: the arrows of the design, so that a slip in the table is seen;
+# stopped→quarantined is for those who are given up with their group.
 ARROWS = """
-stopped→starting; starting→ready|degraded|failed|stopped; ready→degraded; degraded→ready; ready→draining|failed;
-degraded→draining|failed; draining→stopped; failed→backoff|quarantined|stopped; backoff→starting|stopped;
+stopped→starting|quarantined; starting→ready|degraded|failed|stopped; ready→degraded; degraded→ready;
+ready→draining|failed; degraded→draining|failed; draining→stopped; failed→backoff|quarantined|stopped;
+backoff→starting|stopped;
 quarantined→starting|stopped
 """
 ALLOWED = {
