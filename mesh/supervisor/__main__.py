@@ -18,6 +18,7 @@ from mesh.config import MeshConfig, find_root, load
 from mesh.errors import MeshError, UsageError
 from mesh.logs import open_log
 from mesh.parent import StatusPipe, tie_to_parent
+from mesh.supervisor.leftover import end_tasks, end_threads, leave
 from mesh.supervisor.prints import Overflow, log_prints
 from mesh.supervisor.supervisor import Supervisor, Tell
 from mesh.transport.loop import fastest_loop
@@ -60,6 +61,7 @@ async def _serve(config: MeshConfig, host: str, tell: Tell, output: Overflow, wa
         await supervisor.run()
     finally:
         attending.cancel()
+    leave(0, await end_tasks() + end_threads())
 
 
 async def _attend(output: Overflow) -> None:

@@ -201,11 +201,12 @@ def test_ctrl_c_of_mesh_ask_ends_every_step_of_the_way(mesh: Project) -> None:
     wait_until(lambda: ends(mesh, way, "question") == ["cancelled"] * 3, LIMIT)
 
 
-def test_ctrl_c_of_mesh_stream_closes_every_generator_of_the_way(mesh: Project) -> None:
+def test_ctrl_c_or_the_end_of_mesh_stream_closes_every_generator_of_the_way(mesh: Project) -> None:
     for way, call, process in start(mesh, "stream", WAYS, "stream"):
         wait_until(lambda: mesh.output(process).count("item") > 5, 10)  # noqa: B023 - waited for at once
-        process.send_signal(signal.SIGINT)
-        assert process.wait(10) == 130, mesh.output(process)
+        number = signal.SIGKILL if way == WAYS[1] else signal.SIGINT
+        process.send_signal(number)
+        assert process.wait(10) == (130 if number == signal.SIGINT else -number), mesh.output(process)
         wait_until(lambda: ends(mesh, way, call) == ["closed"] * 3, LIMIT)  # noqa: B023 - waited for at once
 
 
@@ -267,3 +268,17 @@ def test_more_than_16_hops_over_hosts_and_processes_are_refused_with_the_path(me
     assert answer["error"]["code"] == "call_cycle" and "more than 16 calls deep" in answer["error"]["message"], answer
     assert answer["error"]["path"] == steps[:17]
     assert not begun(mesh, ("b",), "beyond")
+
+
+def test_a_mesh_whose_agents_do_not_end_goes_down_by_itself(mesh: Project) -> None:
+    for service in STUBBORN:
+        (mesh.home / "pc2" / "state" / service / "go").unlink(missing_ok=True)
+    for service, (operation, _) in STUBBORN.items():
+        process = mesh.spawn("mesh.cli", "call", f"{service}.{operation}", "call=last")
+        wait_until(lambda: begun(mesh, (service,), "last"), 20)  # noqa: B023 - waited for at once
+        process.kill()
+    assert mesh.mesh("down").returncode == 0
+    (printed,) = [text for text in (mesh.output(each) for each in mesh._started) if '"ready"' in text]
+    assert "is killed" not in printed and printed.count("ended as asked") == 3, printed
+    log = (mesh.home / "pc2" / "logs" / "supervisor.log").read_text()
+    assert "the process ends although code of its agents goes on" in log

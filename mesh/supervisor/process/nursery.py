@@ -152,7 +152,8 @@ class Nursery:
             if told["failed"]:
                 error_id = await one.landlord.failed(error, error.detail.operation or "", error.detail.trace_id)
             else:
-                error_id = await one.landlord.report(error, severity=error.detail.severity)
+                error_id = await one.landlord.report(error, severity=error.detail.severity,
+                                                     operation=error.detail.operation, trace_id=error.detail.trace_id)
         except (MeshError, ValueError, KeyError, TypeError) as error:
             return Reply(error=PermissionDenied(f"a report of {one.service} does not read: {error}", rule="report"))
         return Reply(encode(error_id), host=self.host)
