@@ -41,7 +41,7 @@ def end_threads() -> list[str]:
 def _busy() -> list[str]:
     """Return the threads that are no daemons and do something; one of a pool that waits for work does nothing."""
     frames = sys._current_frames()
-    idle = concurrent.futures.thread._worker.__code__  # type: ignore[attr-defined]
+    idle = concurrent.futures.thread._worker.__code__
     return [thread.name for thread in threading.enumerate()
             if not thread.daemon and thread is not threading.current_thread() and thread.ident in frames
             and frames[thread.ident].f_code is not idle]
