@@ -1,9 +1,10 @@
-"""Send nothing before the moment a callee has named: whoever was told `retry_after` is told again here until then.
+"""Send nothing before the moment a callee has named, and then no more at a time than it turns out to take.
 
-To refuse a call costs the callee a few per cent of what a short call costs, so twenty times the load could take all it
-has. Whoever calls on regardless is therefore held back where he is: his calls are answered at once by his own host,
-and the callee sees as many as it takes to find out that it has room again. Not by chance, as in the adaptive throttling
-of Google's SRE book (chapter 21), which needs minutes of history to know when to stop: the callee has said when.
+To refuse a call costs the callee some per cent of what a short call costs, so twenty times the load could take all it
+has. Whoever calls on regardless is therefore held back where he is: his own host answers him at once. When the pause
+is over, as many calls may be outstanding as a window allows, which begins at one, grows with each good answer and is
+halved by each refusal (congestion avoidance as in TCP, RFC 5681). Not by chance, as in the adaptive throttling of
+Google's SRE book (chapter 21), which needs minutes of history to know when to stop: here the callee says when.
 """
 
 from __future__ import annotations
@@ -17,6 +18,9 @@ from mesh.message import Reply, Request
 from mesh.metrics import Sample, counter
 
 MOST_PAUSES = 4096
+MOST_AT_ONCE = 2048
+FULL_AFTER = 0.02
+FORGOTTEN = 1.0
 
 PAUSED = counter("mesh_paused_total", "Calls that were not sent: their callee had said when to come again.", "service")
 
@@ -37,43 +41,87 @@ Row = TypeVar("Row", bound=Placed)
 Key = tuple[str, str, str, int]
 
 
+class Pause:
+    """What one caller may send to one operation of one instance that has refused a call of his."""
+
+    __slots__ = ("_threshold", "_window", "kind", "outstanding", "used", "until")
+
+    def __init__(self, kind: type[MeshError]) -> None:
+        self.kind = kind
+        self.until = 0.0
+        self.used = 0.0
+        self.outstanding = 0
+        self._window = 1.0
+        self._threshold = float(MOST_AT_ONCE)
+
+    def refused(self, now: float, until: float) -> None:
+        """Take note of a refusal; those of calls that left before the last one are the same news again."""
+        self.used = now
+        if now < self.until:
+            return
+        first, self.until = not self.until, until
+        self._threshold = MOST_AT_ONCE if first else max(1.0, self._window / 2)
+        self._window = 1.0 if first else self._threshold
+
+    def answered(self, now: float) -> None:
+        """Take note of an answer that was no refusal: there may be more at a time."""
+        self.used = now
+        self._window += 1.0 if self._window < self._threshold else 1.0 / self._window
+
+    def left(self, now: float) -> float:
+        """Return 0 if a call may be sent now, else for how many seconds it should not."""
+        if now < self.until:
+            return self.until - now
+        if self.kind is Overloaded and self.outstanding >= self._window:
+            return FULL_AFTER
+        self.used = now
+        return 0.0
+
+    def over(self, now: float) -> bool:
+        """Tell whether it holds nobody back any more: nothing was sent for a second, or as much as anybody sends."""
+        idle = not self.outstanding and now - max(self.used, self.until) >= FORGOTTEN
+        return idle or self._window > MOST_AT_ONCE
+
+
 class Pauses:
-    """Until when this host sends nothing of a caller to an operation of an instance."""
+    """The pauses of this host, by caller, operation and instance."""
 
     def __init__(self) -> None:
         self.refused: dict[str, int] = {}
-        self._until: dict[Key, tuple[float, type[MeshError]]] = {}
+        self._of: dict[Key, Pause] = {}
 
     def __len__(self) -> int:
-        return len(self._until)
+        return len(self._of)
 
     def __bool__(self) -> bool:
-        return bool(self._until)
+        return bool(self._of)
 
     def note(self, key: Key, error: Overloaded | RateLimited, now: float, most_s: float) -> None:
         """Take note of an answer that says when to come again; after `most_s` seconds that may be in any case."""
         seconds = error.details.get("retry_after")
         if not isinstance(seconds, (int, float)) or not seconds > 0:
             return
-        if len(self._until) >= MOST_PAUSES:
-            self._until = {one: left for one, left in self._until.items() if left[0] > now}
-        if len(self._until) < MOST_PAUSES:
-            self._until[key] = now + min(float(seconds), most_s), type(error)
-
-    def left(self, key: Key, now: float) -> tuple[float, type[MeshError]] | None:
-        """Return for how many seconds yet, and after which error, or None if it may be sent."""
-        found = self._until.get(key)
+        found = self._of.get(key)
         if found is None:
+            if len(self._of) >= MOST_PAUSES:
+                self._of = {one: pause for one, pause in self._of.items() if not pause.over(now)}
+            if len(self._of) >= MOST_PAUSES:
+                return
+            found = self._of[key] = Pause(type(error))
+        found.kind = type(error)
+        found.refused(now, now + min(float(seconds), most_s))
+
+    def of(self, key: Key, now: float) -> Pause | None:
+        """Return the pause that holds for a call, None if there is none."""
+        found = self._of.get(key)
+        if found is not None and found.over(now):
+            del self._of[key]
             return None
-        until, kind = found
-        if until <= now:
-            del self._until[key]
-            return None
-        return until - now, kind
+        return found
 
     def row(self, service: str) -> dict[str, int]:
         """Return what those of a service do now, for `mesh describe`."""
-        return {"held": sum(1 for _, target, *_ in self._until if target.startswith(f"{service}.")),
+        return {"held": sum(1 for _, target, *_ in self._of if target.startswith(f"{service}.")),
                 "refused": self.refused.get(service, 0)}
 
     def samples(self) -> Iterator[Sample]:
@@ -89,13 +137,22 @@ def pause(
 
     async def handle(request: Request, row: Row) -> Reply:
         key = request.caller, request.target, row.host, row.number
-        if pauses:
-            found = pauses.left(key, clock.monotonic())
-            if found is not None:
-                return _held(request, row, pauses, *found)
-        reply = await send(request, row)
+        held = pauses.of(key, clock.monotonic()) if pauses else None
+        if held is None:
+            reply = await send(request, row)
+        else:
+            left = held.left(clock.monotonic())
+            if left:
+                return _held(request, row, pauses, left, held.kind)
+            held.outstanding += 1
+            try:
+                reply = await send(request, row)
+            finally:
+                held.outstanding -= 1
         if isinstance(reply.error, (Overloaded, RateLimited)):
             pauses.note(key, reply.error, clock.monotonic(), most_s)
+        elif held is not None:
+            held.answered(clock.monotonic())
         return reply
 
     return handle

@@ -5,11 +5,12 @@ A queue that never empties adds waiting to every call and gives none of them mor
 control for scaling WeChat microservices", 2018). Both drop what has waited already. Here a call is refused when it
 comes, because whoever is refused is to know at once: from how fast turns come up it is clear how long it would wait.
 
-- A burst is no overload. Until the queue has stood for ten times `patience`, a call is let in if its deadline is later
-  than its turn and the time such calls take.
+- A burst is no overload. Until the queue has stood for ten times `patience`, a call is let in if three quarters of the
+  time it has left are enough for its turn to come and for what such calls take.
 - After that only those are let in that would wait no longer than `patience`: `wait_s`, or four times what such a call
   takes if that is longer, since a queue of slow calls is slow by nature.
-- An empty queue forgets everything, so nothing is refused for what was.
+- A queue that was empty is a burst again. How fast turns came up is remembered for a second beyond, since a queue may
+  have emptied only because all who waited gave up.
 
 What it does not know: whether the next calls take as long as the last ones did.
 """
@@ -20,11 +21,12 @@ from mesh.metrics import counter
 
 SLOW = 4.0
 STANDING = 10.0
-WINDOW = 0.1
+WINDOW = 0.02
+REMEMBERED = 1.0
+MARGIN = 0.75
 TURNS = 8
 SMOOTH = 0.25
 LEAST_RETRY = 0.01
-MOST_RETRY = 5.0
 
 SHED = counter("mesh_shed_total", "Calls refused because they would have waited in vain, or in a queue that stands.",
                "service")
@@ -47,9 +49,10 @@ class Shed:
 
     def begins(self, now: float) -> None:
         """Note that somebody waits where nobody did."""
+        if now - self._window > REMEMBERED:
+            self.gap = 0.0
         self._since = self._window = now
         self._turns = 0
-        self.gap = 0.0
 
     def turn(self, now: float) -> None:
         """Note that one of those who wait has its turn."""
@@ -77,19 +80,19 @@ class Shed:
     def refuses(self, ahead: int, now: float, deadline: float, wait_s: float) -> float:
         """Return 0 to let a call in that has `ahead` others before it; else after how many seconds to try again.
 
-        By then the queue is half as long as it may be: who came back the moment there is one place would mostly be
-        refused again, and a queue that has run empty would leave the callee idle.
+        That is never more than `patience`: the queue must not run empty while everybody stays away.
         """
         wait = self.gap * (ahead + 1)
         if not wait:
             return 0.0
-        over = wait + self.took - (deadline - now)
+        patience = self.patience(wait_s)
+        over = wait + self.took - MARGIN * (deadline - now)
         if self.standing(now, wait_s):
-            over = max(over, wait - self.patience(wait_s))
+            over = max(over, wait - patience)
         if over <= 0:
             return 0.0
         self.refused += 1
-        return min(max(over + self.patience(wait_s) / 2, LEAST_RETRY), MOST_RETRY)
+        return min(max(over, patience / 2, LEAST_RETRY), patience)
 
     def row(self) -> dict[str, float]:
         """Return what it does now, for `mesh describe`."""
