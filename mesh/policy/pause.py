@@ -44,7 +44,7 @@ Key = tuple[str, str, str, int]
 class Pause:
     """What one caller may send to one operation of one instance that has refused a call of his."""
 
-    __slots__ = ("_threshold", "_window", "kind", "outstanding", "used", "until")
+    __slots__ = ("_threshold", "_window", "kind", "outstanding", "until", "used")
 
     def __init__(self, kind: type[MeshError]) -> None:
         self.kind = kind
