@@ -1,4 +1,4 @@
-"""`mesh agent start|stop|restart|isolate`: the life of one agent on one host; waits until every host knows."""
+"""`mesh agent start|stop|drain|restart|isolate`: the life of one agent on one host; waits until every host knows."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from mesh.cli.screen import clean, document, note, say, state
 from mesh.cli.spread import spread
 from mesh.errors import UsageError
 
-Verb = Literal["start", "stop", "restart", "isolate"]
+Verb = Literal["start", "stop", "drain", "restart", "isolate"]
 
 WELL = ("ready", "degraded")
-WANTED = {"start": WELL, "restart": WELL, "isolate": WELL, "stop": ("stopped",)}
+WANTED = {"start": WELL, "restart": WELL, "isolate": WELL, "stop": ("stopped",), "drain": ("stopped",)}
 
 
-def act(scope: Scope, verb: Verb, service: str, host: str | None, **arguments: str) -> int:
-    """Start, stop, restart or isolate one agent; returns 1 if it did not come to be what was asked."""
+def act(scope: Scope, verb: Verb, service: str, host: str | None, **arguments: str | float) -> int:
+    """Start, stop, drain, restart or isolate one agent; returns 1 if it did not come to be what was asked."""
     outcome = asyncio.run(_acted(scope, verb, service, host, arguments))
     reached = outcome["state"] in WANTED[verb]
     if scope.json:
@@ -34,7 +34,7 @@ def act(scope: Scope, verb: Verb, service: str, host: str | None, **arguments: s
 
 
 async def _acted(
-    scope: Scope, verb: Verb, service: str, host: str | None, arguments: dict[str, str]
+    scope: Scope, verb: Verb, service: str, host: str | None, arguments: dict[str, str | float]
 ) -> dict[str, Any]:
     async with connected(scope) as operator:
         directory = await operator.directory()

@@ -497,12 +497,45 @@ def agent_stop(scope: Scope, service: Service, host: Host = None) -> int:
     return act(scope, "stop", service, host)
 
 
-@command(_agent, "restart", timeout=30.0)
-def agent_restart(scope: Scope, service: Service, host: Host = None) -> int:
-    """Stop an agent and start it anew."""
+@command(_agent, "drain", timeout=60.0)
+def agent_drain(
+    scope: Scope, service: Service, host: Host = None,
+    grace: Annotated[float, typer.Option("--grace", metavar="SECONDS", min=0.0,
+                                         help="How long what runs may take.")] = 20.0,
+) -> int:
+    """Take no new calls, let those that run end, then stop; it stays stopped until it is started."""
     from mesh.cli.agent import act
 
-    return act(scope, "restart", service, host)
+    return act(scope, "drain", service, host, grace_s=grace)
+
+
+@command(_agent, "restart", timeout=60.0)
+def agent_restart(
+    scope: Scope, service: Service, host: Host = None,
+    rolling: Annotated[bool, typer.Option("--rolling", help="Without a failed call: each new one is set up beside the "
+                                                            "old, host after host.")] = False,
+) -> int:
+    """Stop an agent and start it anew."""
+    from mesh.cli.agent import act
+    from mesh.cli.reload import roll
+
+    return roll(scope, service, host) if rolling else act(scope, "restart", service, host)
+
+
+@command(_agent, "reload", timeout=300.0)
+def agent_reload(
+    scope: Scope,
+    services: Annotated[list[str] | None, typer.Argument(metavar="[SERVICE]...", show_default=False)] = None,
+    host: Host = None,
+    every: Annotated[bool, typer.Option("--all", help="Every agent.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Also if callers of the old code break.")] = False,
+) -> int:
+    """Run the code on disk, set up beside the old; no call is lost.
+
+    What does not come up, or would break callers, leaves the old code serving."""
+    from mesh.cli.reload import reload as run
+
+    return run(scope, services or [], every, host, force)
 
 
 @command(_agent, "isolate", timeout=60.0)

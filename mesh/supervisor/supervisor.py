@@ -42,6 +42,7 @@ from mesh.port import ensure_free
 from mesh.records import HostRecord
 from mesh.state import states_of
 from mesh.supervisor import otlp
+from mesh.supervisor.adjusting.editions import Editions
 from mesh.supervisor.adjusting.liveconfig import LiveConfig
 from mesh.supervisor.adjusting.reload import Reload
 from mesh.supervisor.bell import Bell
@@ -201,6 +202,7 @@ class Supervisor:
                           spawn=self._spawn)
         self._looptime = LoopTime(name, config.root, self.cells, clock=self.clock, report=self.report, tell=tell,
                                   blamed=self._auto.held)
+        self.editions = Editions(name, config.root / "agents", self.report, self.publish)
         self._reload = Reload(config, name, self._cells, clock=self.clock, report=self.report,
                               tell=tell) if watch else None
         self._control = Control(self)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from mesh.client import Client
 from mesh.config import ISOLATION, Isolation, Rung
 from mesh.errors import DeadlineExceeded, MeshError, RemoteFailure, Unavailable, Unreachable
@@ -36,6 +38,13 @@ class Wishes:
         """Stop a cell, which stays stopped until an operator starts it."""
         warning = await self._record_desired(cell.service, "stopped")
         await cell.stop("stopped by an operator")
+        return warning
+
+    async def drain(self, cell: Cell, grace: float) -> str | None:
+        """Stop a cell once what it works on has ended; it stays stopped until an operator starts it."""
+        stopping = asyncio.ensure_future(cell.stop("drained by an operator", grace))  # first: the registry may be slow
+        warning = await self._record_desired(cell.service, "stopped")
+        await stopping
         return warning
 
     async def isolate(self, cell: Cell, isolation: Isolation | None, reason: str) -> str | None:

@@ -19,7 +19,8 @@ CALLS: Mapping[str, Sequence[str]] = {
     "errors mute": ("nothing",), "errors unmute": ("nothing",), "errors unack": ("nothing",), "config get": ("lamp",),
     "config diff": (), "config set": ("lamp", "colour", "red"), "config unset": ("lamp", "colour"),
     "new agent": ("walker",), "agent start": ("torch",), "agent restart": ("torch",), "agent stop": ("nobody",),
-    "agent isolate": ("torch", "config"), "keys show": (), "keys list": (),
+    "agent isolate": ("torch", "config"),
+    "agent drain": ("nobody",), "agent reload": ("torch",), "keys show": (), "keys list": (),
 }
 NOT_HERE = frozenset({
     "up", "down",  # would end the mesh of the other tests; test_up and test_down look at what they print

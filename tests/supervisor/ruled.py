@@ -12,6 +12,7 @@ from mesh.config import Isolation, MeshConfig, RegistryConfig
 from mesh.directory import Directory
 from mesh.metrics import Traffic
 from mesh.records import HostRecord
+from mesh.supervisor.adjusting.editions import Editions
 from mesh.supervisor.adjusting.liveconfig import LiveConfig
 from mesh.supervisor.bell import Bell
 from mesh.supervisor.cell.cell import Cell
@@ -63,6 +64,12 @@ class NotedWishes:
         return self.warning
 
 
+    async def drain(self, cell: Cell, grace: float) -> str | None:
+        self.noted.append((cell.service, "stopped"))
+        await cell.stop("drained by an operator", grace)
+        return self.warning
+
+
 class RuledHost:
     """The host `mainpc` without transport."""
 
@@ -93,6 +100,7 @@ class RuledHost:
         self.live_config = LiveConfig(self.name, cells, self.directory, client, Bell(), mesh.clock)
         self.wishes = NotedWishes()
         self.published: list[tuple[str, Any, str]] = []
+        self.editions = Editions(self.name, folder / "agents", self.report, self.publish)
         self.leaving = False
 
     def announces(self, *services: str) -> None:

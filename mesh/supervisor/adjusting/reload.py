@@ -18,6 +18,7 @@ from mesh.clock import Clock
 from mesh.config import MeshConfig, load
 from mesh.errorbus import Passed
 from mesh.errors import ConfigError, LoadError, MeshError
+from mesh.supervisor.adjusting.editions import Judge
 from mesh.supervisor.adjusting.saves import Saves
 from mesh.supervisor.adjusting.sources import Sources, Stamp, stamp
 from mesh.supervisor.cell.cell import Cell
@@ -106,7 +107,11 @@ class Reload:
         """Have a new agent in the place of the old, or start one that failed; returns False for one that is stopped."""
         edition = cell.tenure.edition.next()
         if cell.state.serving:
-            await cell.renew(cell.spec, edition=edition)
+            judge = Judge(cell, forced=True)
+            await cell.renew(cell.spec, edition=edition, judge=judge)
+            for each in judge.found:
+                self._say(f"{cell.service}.{each.operation} {each.message}: that breaks who calls it so", cell.service,
+                          "reloaded")
             return True
         cell.tenure.edition = edition
         if cell.at_rest:

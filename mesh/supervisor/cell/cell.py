@@ -158,10 +158,10 @@ class Cell:
         """Stay stopped, because an operator wants it so."""
         self.life.rest(reason)
 
-    async def stop(self, reason: str) -> None:
+    async def stop(self, reason: str, grace: float | None = None) -> None:
         """Drain and stop, as `Life.stop` does; a renewal that is under way is broken off."""
         self.renewal.cancel()
-        await self.life.stop(reason)
+        await self.life.stop(reason, grace)
 
     async def recheck(self) -> None:
         """Ask the agent how it is, and say so if that changed."""

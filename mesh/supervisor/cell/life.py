@@ -87,15 +87,18 @@ class Life:
         self.settled.set()
         self._house.changed(self._service)
 
-    async def stop(self, reason: str) -> None:
-        """Drain and stop: running calls have `stop_s`, then they are cancelled; returns when all has ended."""
+    async def stop(self, reason: str, grace: float | None = None) -> None:
+        """Drain and stop: running calls have `grace` seconds, `stop_s` if it is None, then they are cancelled.
+
+        Returns when all has ended.
+        """
         async with self.turn:
             self._desired = False
             starting = self.state is State.STARTING
             self._end()
             if self.state.serving:
                 self._to(State.DRAINING, reason)
-                await self._tenure.drain()
+                await self._tenure.drain(grace)
             elif starting:
                 self._to(State.STOPPED, reason)
             if self.state in (State.BACKOFF, State.FAILED, State.QUARANTINED):
@@ -112,6 +115,10 @@ class Life:
         """Be quarantined where it stands: stopped, because its group is given up."""
         if self.at_rest:
             self._to(State.QUARANTINED, reason)
+
+    def note(self, event: str) -> None:
+        """Keep in the history what happened without a change of state."""
+        self.history.append({"time": self._house.clock.time(), "state": self.state.value, "reason": event})
 
     def _begin(self, by_operator: bool) -> None:
         self.settled.clear()

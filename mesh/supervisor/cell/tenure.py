@@ -218,12 +218,13 @@ class Tenure:
 
     # -- taken down
 
-    async def drain(self) -> None:
-        """Give calls, streams and handlers their time, then cancel them; who has waited in vain is told so.
+    async def drain(self, grace: float | None = None) -> None:
+        """Give calls, streams and handlers their time, `stop_s` unless it is given; then cancel them, and tell who has
+        waited in vain.
 
         What is cancelled may clean up for `cleanup_s`; what goes on then goes on without its agent, named.
         """
-        await self._outlast(lambda: bool(self.guard or len(self.inbox)), self.tenancy)
+        await self._outlast(lambda: bool(self.guard or len(self.inbox)), self.tenancy, grace)
         self.inbox.hold()
         self.inbox.refuse(lambda: Unavailable(f"{self.service} stopped before the call had begun",
                                               retry_after=RETRY_AFTER))
@@ -260,10 +261,10 @@ class Tenure:
     def _succeeded(self) -> Callable[[Request], MeshError]:
         return ending(f"{self.service} is replaced by a new one")
 
-    async def _outlast(self, busy: Callable[[], bool], tenancy: Tenancy | None) -> None:
-        """Return when nothing is busy and the agent has retired, at the latest after `stop_s`."""
+    async def _outlast(self, busy: Callable[[], bool], tenancy: Tenancy | None, grace: float | None = None) -> None:
+        """Return when nothing is busy and the agent has retired, at the latest after `grace`, or `stop_s`."""
         clock = self._house.clock
-        until = clock.monotonic() + self.spec.limits.stop_s
+        until = clock.monotonic() + (self.spec.limits.stop_s if grace is None else grace)
         retiring = None if tenancy is None else self.task(tenancy.retire())
         while busy() and clock.monotonic() < until:
             await clock.sleep(DRAIN_TICK)

@@ -12,11 +12,12 @@ from mesh.supervisor.cell.cell import Cell
 from mesh.supervisor.control.ruled import Family
 
 CONFIG = "config"
+GRACE = 20.0
 RUNGS: tuple[Isolation, ...] = ("coroutine", "thread", "process")
 
 
 class Life(Family):
-    """Start, stop, restart and isolate."""
+    """Start, stop, drain, restart, reload and isolate."""
 
     @operation(idempotent=True)
     async def agent_start(self, service: str) -> dict[str, Any]:
@@ -32,10 +33,32 @@ class Life(Family):
         warning = await self._ruled.wishes.stop(cell)
         return self._outcome(cell, warning)
 
-    @operation
-    async def agent_restart(self, service: str) -> dict[str, Any]:
-        """Stop an agent and start it anew with a fresh budget."""
+    @operation(idempotent=True)
+    async def agent_drain(self, service: str, grace_s: float = GRACE) -> dict[str, Any]:
+        """Take no new calls, let those that run and wait end within `grace_s`, then stop; it stays stopped."""
         cell = self._cell(service)
+        warning = await self._ruled.wishes.drain(cell, grace_s)
+        return self._outcome(cell, warning)
+
+    @operation
+    async def agent_reload(self, service: str, force: bool = False) -> dict[str, Any]:
+        """Put an agent of the code on disk in the place of the one that runs; no call is lost.
+
+        Whatever the new one fails with leaves the old one serving, and so does code that would break callers of the
+        old one, unless it is forced.
+        """
+        cell = self._cell(service)
+        done = await self._ruled.editions.reload(cell, force=force)
+        return {**self._outcome(cell, None), **done.row(), "version": cell.offer.version}
+
+    @operation
+    async def agent_restart(self, service: str, rolling: bool = False) -> dict[str, Any]:
+        """Stop an agent and start it anew with a fresh budget; `rolling` sets the new one up beside the old."""
+        cell = self._cell(service)
+        if rolling and cell.state.serving:
+            renewed = await cell.renew(cell.spec)
+            cell.life.note(f"restarted: the new one was set up {renewed.how} the old")
+            return self._outcome(cell, None)
         await cell.stop("restarted by an operator")
         warning = await self._ruled.wishes.start(cell)
         return self._outcome(cell, warning)

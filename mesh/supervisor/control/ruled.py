@@ -8,6 +8,7 @@ from mesh.address import nearest
 from mesh.clock import Clock
 from mesh.config import Isolation
 from mesh.errors import InvalidArgument
+from mesh.supervisor.adjusting.editions import Editions
 from mesh.supervisor.adjusting.liveconfig import LiveConfig
 from mesh.supervisor.cell.cell import Cell
 from mesh.supervisor.errors.errorlog import ErrorLog
@@ -24,6 +25,9 @@ class Wished(Protocol):
     async def stop(self, cell: Cell) -> str | None:
         """Stop a cell for an operator."""
 
+    async def drain(self, cell: Cell, grace: float) -> str | None:
+        """Stop a cell for an operator once what it works on has ended, at the latest after `grace` seconds."""
+
     async def isolate(self, cell: Cell, isolation: Isolation | None, reason: str) -> str | None:
         """Have a cell's agent run elsewhere, None for where its file says."""
 
@@ -37,6 +41,7 @@ class Ruled(Protocol):
     spans: SpanRing
     logbook: LogBook
     live_config: LiveConfig
+    editions: Editions
 
     @property
     def wishes(self) -> Wished:

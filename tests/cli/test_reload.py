@@ -1,0 +1,100 @@
+"""`mesh agent reload|drain` and `restart --rolling`: the code on disk serves, or the old goes on and it is said why."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.cli.runner import run
+from tests.project import Project
+
+
+@pytest.fixture
+def torch(mesh: Project) -> Iterator[Path]:
+    """Give the file of the agent `torch`, which is as it was afterwards."""
+    file = mesh.root / "agents" / "torch.py"
+    before = file.read_text()
+    yield file
+    file.write_text(before)
+    assert run(mesh.root, "agent", "reload", "torch", "--force").code == 0
+
+
+def incarnation(mesh: Project, service: str) -> int:
+    rows = run(mesh.root, "agents", "--json").json()
+    return int(next(row["incarnation"] for row in rows if row["service"] == service))
+
+
+NEW = '''
+    @operation
+    async def added(self, much: int) -> int:
+        return much + 1
+'''
+
+
+def test_new_code_serves_and_a_second_time_it_may_be_asked_for(mesh: Project, torch: Path) -> None:
+    assert run(mesh.root, "call", "torch.added", "much=1", "--json").json()["error"]["code"] == "unknown_operation"
+    before = incarnation(mesh, "torch")
+    torch.write_text(torch.read_text() + NEW)
+    result = run(mesh.root, "agent", "reload", "torch")
+    assert (result.code, result.out) == (0, "torch on pc2 is ready with its new code, set up beside the old one\n")
+    assert run(mesh.root, "call", "torch.added", "much=1", "--json").json()["result"] == 2
+    assert incarnation(mesh, "torch") > before
+    told = run(mesh.root, "agent", "reload", "torch", "--json").json()
+    assert (told["ok"], told["agents"][0]["taken"], told["agents"][0]["breaks"]) == (True, True, [])
+    assert "reloaded: the new code was set up beside the old" in run(mesh.root, "why", "torch", "--json").out
+
+
+def test_code_that_does_not_load_or_come_up_leaves_the_old_serving(mesh: Project, torch: Path) -> None:
+    before = torch.read_text()
+    torch.write_text(before + "def (:\n")
+    result = run(mesh.root, "agent", "reload", "torch")
+    assert result.code == 1 and "torch on pc2 goes on with its old code:" in result.out
+    assert "is no valid Python" in result.out
+    torch.write_text(before + '''
+    async def setup(self) -> None:
+        raise ValueError("no licence file")
+''')
+    told = run(mesh.root, "agent", "reload", "torch", "--json").json()
+    assert (told["ok"], told["agents"][0]["state"]) == (False, "ready")
+    assert "no licence file" in told["agents"][0]["failure"]
+    assert run(mesh.root, "call", "torch.seen").code == 0
+    assert "no licence file" in run(mesh.root, "errors", "--service", "torch").out
+
+
+def test_code_that_breaks_callers_is_refused_with_who_they_are_unless_forced(mesh: Project, torch: Path) -> None:
+    before = torch.read_text()
+    torch.write_text(before + NEW)
+    assert run(mesh.root, "agent", "reload", "torch").code == 0
+    torch.write_text(before + NEW.replace("much: int", "much: str").replace("much + 1", "len(much)"))
+    result = run(mesh.root, "agent", "reload", "torch")
+    assert result.code == 1 and "it would break its callers" in result.out
+    assert "torch.added: argument 'much' is str now, and was int; nobody has called it yet" in result.out
+    assert run(mesh.root, "call", "torch.added", "much=1").code == 0
+    result = run(mesh.root, "agent", "reload", "torch", "--force")
+    assert result.code == 0 and "argument 'much' is str now" in result.out
+    assert run(mesh.root, "call", "torch.added", "much=abc", "--json").json()["result"] == 3
+
+
+def test_one_that_is_stopped_takes_its_new_code_when_it_starts(mesh: Project, torch: Path) -> None:
+    for _ in range(2):
+        told = run(mesh.root, "agent", "drain", "torch", "--json").json()
+        assert (told["ok"], told["state"]) == (True, "stopped")
+    torch.write_text(torch.read_text() + NEW)
+    result = run(mesh.root, "agent", "reload", "torch")
+    assert (result.code, result.out) == (0, "torch on pc2 is stopped: it takes its new code when it is started\n")
+    assert run(mesh.root, "agent", "start", "torch").code == 0
+    assert run(mesh.root, "call", "torch.added", "much=1").code == 0
+
+
+def test_a_rolling_restart_is_a_new_incarnation(mesh: Project) -> None:
+    before = incarnation(mesh, "lamp")
+    result = run(mesh.root, "agent", "restart", "lamp", "--rolling")
+    assert (result.code, result.out) == (0, "lamp on mainpc is ready\n") and incarnation(mesh, "lamp") > before
+
+
+def test_what_to_reload_has_to_be_said(mesh: Project) -> None:
+    assert run(mesh.root, "agent", "reload").code == 2
+    assert run(mesh.root, "agent", "reload", "torch", "--all").code == 2
+    assert "did you mean torch?" in run(mesh.root, "agent", "reload", "troch").err
