@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from typing import Protocol, TypeVar
 
 from mesh.clock import Clock
-from mesh.errors import MeshError, Overloaded, RateLimited
+from mesh.errors import MeshError, Overloaded, RateLimited, through
 from mesh.message import Reply, Request
 from mesh.metrics import Sample, counter
 
@@ -136,26 +136,40 @@ def pause(
     """Return `send` for calls whose callee has not just asked for patience."""
 
     async def handle(request: Request, row: Row) -> Reply:
-        key = request.caller, request.target, row.host, row.number
-        held = pauses.of(key, clock.monotonic()) if pauses else None
-        if held is None:
+        key = _key(request, row)
+        found = pauses.of(key, clock.monotonic()) if pauses else None
+        if found is None:
             reply = await send(request, row)
         else:
-            left = held.left(clock.monotonic())
+            left = found.left(clock.monotonic())
             if left:
-                return _held(request, row, pauses, left, held.kind)
-            held.outstanding += 1
+                return _held(request, row, pauses, left, found.kind)
+            found.outstanding += 1
             try:
                 reply = await send(request, row)
             finally:
-                held.outstanding -= 1
-        if isinstance(reply.error, (Overloaded, RateLimited)):
+                found.outstanding -= 1
+        if isinstance(reply.error, (Overloaded, RateLimited)) and through(reply.error) is None:
             pauses.note(key, reply.error, clock.monotonic(), most_s)
-        elif held is not None:
-            held.answered(clock.monotonic())
+        elif found is not None:
+            found.answered(clock.monotonic())
         return reply
 
     return handle
+
+
+def held(pauses: Pauses, clock: Clock) -> Callable[[Request, Placed], bool]:
+    """Return what tells whether an instance has just asked the caller for patience, so that others are called."""
+
+    def is_held(request: Request, row: Placed) -> bool:
+        found = pauses.of(_key(request, row), clock.monotonic()) if pauses else None
+        return found is not None and found.left(clock.monotonic()) > 0
+
+    return is_held
+
+
+def _key(request: Request, row: Placed) -> Key:
+    return request.caller, request.target, row.host, row.number
 
 
 def _held(request: Request, row: Placed, pauses: Pauses, left: float, kind: type[MeshError]) -> Reply:

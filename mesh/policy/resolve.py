@@ -25,6 +25,7 @@ CONTROL = frozenset({REGISTRY, SUPERVISOR})
 
 Send = Callable[[Request, InstanceRecord], Awaitable[Reply]]
 Avoid = Callable[[InstanceRecord], bool]
+Held = Callable[[Request, InstanceRecord], bool]
 
 
 class Resolver:
@@ -57,12 +58,13 @@ class Resolver:
 
         return handle
 
-    def in_front_of(self, send: Send, rules: Rules, avoid: Avoid | None = None) -> Handler:
+    def in_front_of(self, send: Send, rules: Rules, avoid: Avoid | None = None, held: Held | None = None) -> Handler:
         """Return `send` with the instance that a call goes to, chosen as the rules say.
 
-        `avoid` tells of an instance that is called only if all others are to be avoided as well.
+        `avoid` tells of an instance that is called only if all others are to be avoided as well, `held` of one that is
+        to be avoided by this very call.
         """
-        route = _Route(self._balancer, send, rules, avoid)
+        route = _Route(self._balancer, send, rules, avoid, held)
         candidates, always = self._directory.candidates, rules.balance == HASH
 
         def handle(request: Request) -> Awaitable[Reply]:
@@ -101,26 +103,27 @@ class Resolver:
 class _Route:
     """How the calls of one operation find one of several instances."""
 
-    def __init__(self, balancer: Balancer, send: Send, rules: Rules, avoid: Avoid | None) -> None:
+    def __init__(self, balancer: Balancer, send: Send, rules: Rules, avoid: Avoid | None, held: Held | None) -> None:
         self._balancer = balancer
         self._send = send
         self._rules = rules
         self._avoid = avoid
+        self._held = held
 
     def chosen(self, request: Request, classes: Classes) -> Awaitable[Reply]:
         """Send a request to one instance, and count it there until it is answered; raises for one without its key."""
         options = CallOptions.from_wire(request.options)
         strategy = options.strategy or self._rules.balance
         key = _key(request, options, self._rules.hash_by) if strategy == HASH else b""
-        row = self._balancer.choose(self._usable(classes), strategy, key)
+        row = self._balancer.choose(self._usable(request, classes), strategy, key)
         return self._counted(request._replace(to_host=f"{row.host}#{row.number}"), row)
 
-    def _usable(self, classes: Classes) -> Rows:
+    def _usable(self, request: Request, classes: Classes) -> Rows:
         """Return the best class without those to avoid; if there are no others anywhere, the best class."""
-        if self._avoid is None:
-            return classes[0]
+        avoid, held = self._avoid, self._held
         for rows in classes:
-            left = [row for row in rows if not self._avoid(row)]
+            left = [row for row in rows if not (avoid is not None and avoid(row))
+                    and not (held is not None and held(request, row))]
             if left:
                 return left
         return classes[0]

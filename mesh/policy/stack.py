@@ -18,7 +18,7 @@ from mesh.policy.fallback import Fallbacks, fallback
 from mesh.policy.hops import hops
 from mesh.policy.inbox import Inbox
 from mesh.policy.measure import CallStats, measure
-from mesh.policy.pause import Pauses, pause
+from mesh.policy.pause import Pauses, held, pause
 from mesh.policy.rate import Rates, rate
 from mesh.policy.resolve import CONTROL, Resolver, Send
 from mesh.policy.rules import OPERATIONS, RuleBook
@@ -79,7 +79,7 @@ class Outgoing:
             send = pause(self.pauses, rules.pause.most_s, self._clock, send)
         if rules.bulkhead is not None:
             send = bulkhead(self.bulkheads.of(service, rules.bulkhead.calls), send)
-        handler = self._resolver.in_front_of(send, rules)
+        handler = self._resolver.in_front_of(send, rules, held=held(self.pauses, self._clock) if rules.pause else None)
         if self._cache is not None:
             handler = self._cache.over(service, operation, rules.cache, handler)
         if rules.fallback is not None:

@@ -10,11 +10,12 @@ import pytest
 
 from mesh.config import Policies
 from mesh.directory import Directory
-from mesh.errors import InvalidArgument
+from mesh.errors import InvalidArgument, Overloaded
 from mesh.message import Items, Reply, Request, encode
 from mesh.policy.options import CallOptions
 from mesh.policy.resolve import Resolver
 from mesh.policy.rules import RuleBook
+from mesh.policy.stack import Outgoing
 from mesh.records import HostRecord, InstanceRecord
 from mesh.testing import FakeClock
 from mesh.testing.clock import settle
@@ -145,6 +146,35 @@ async def test_instances_to_avoid_are_passed_over_for_a_worse_class_but_called_w
     assert set(await calls.alone(4)) == {"pc4"}
     calls.avoided = {"pc2", "pc3", "pc4"}
     assert set(await calls.alone(4)) == {"pc2", "pc3"}
+
+
+@on_a_loop
+async def test_an_instance_that_asked_for_patience_is_passed_over_though_it_has_nothing_to_do() -> None:
+    went: list[str] = []
+
+    async def answer(request: Request, host: str) -> Reply:
+        went.append(host)
+        return Reply(error=Overloaded("full", retry_after=1.0)) if host == "pc2" else Reply(encode("done"))
+
+    clock, directory = FakeClock(), Directory()
+    directory.replace(1, 1, {
+        "settled": True, "desired": [], "overrides": [],
+        "hosts": [HostRecord(name, 1, "127.0.0.1", 1, 2, "", "", "ok", 0).to_wire() for name in ("pc2", "pc3")],
+        "instances": [InstanceRecord("kb", name, 1, "ready").to_wire() for name in ("pc2", "pc3")],
+    })
+    outgoing = Outgoing(
+        RuleBook(Policies.model_validate({"retry": None, "balance": "round_robin"}), lambda _: None),
+        Resolver(directory, "mainpc", clock, settling=lambda: False, changed=Calls()._never), "mainpc",
+        local=lambda request: answer(request, "mainpc"), remote=answer, clock=clock,
+    )
+    assert (await outgoing(ask())).error is not None
+    for _ in range(5):
+        assert (await outgoing(ask())).value() == "done"
+    assert went == ["pc2"] + ["pc3"] * 5
+    await clock.advance(1.01)
+    await outgoing(ask())
+    await outgoing(ask())
+    assert "pc2" in went[-2:]
 
 
 @on_a_loop
