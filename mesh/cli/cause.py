@@ -12,6 +12,7 @@ from typing import Any
 
 from mesh.address import nearest
 from mesh.cli.hosts import away
+from mesh.cli.policies import breaker_words
 from mesh.cli.screen import duration, moment
 from mesh.config import Finding, MeshConfig
 from mesh.errors import MeshError
@@ -93,7 +94,7 @@ def sentences(facts: Facts) -> list[Sentence]:
     if not facts.known:
         return [Sentence("owner", f"no host ever configured or announced {facts.service}", bad=True),
                 *_registry(facts)]
-    parts = (_owner, _config, _cells, _needs, _views, _registry, _callers, _errors)
+    parts = (_owner, _config, _cells, _needs, _views, _breakers, _registry, _callers, _errors)
     return [sentence for part in parts for sentence in part(facts)]
 
 
@@ -183,6 +184,22 @@ def _views(facts: Facts) -> Iterator[Sentence]:
             link = answer["links"].get(home)
             if home != host and link is not None and link["state"] != "up":
                 yield Sentence("", f"{host} has no link to {home}: {link['reason'] or link['state']}", True)
+
+
+def _breakers(facts: Facts) -> Iterator[Sentence]:
+    for host, row in _tripped(facts):
+        yield Sentence("breaker", f"from {host}: {breaker_words(row)}", True)
+    for host, answer in facts.told.items():
+        budget = answer["budget"]
+        if budget is not None and budget["refused"]:
+            yield Sentence("retries", f"from {host}: {budget['retries']} in {budget['calls']} calls; the budget "
+                                      f"refused {budget['refused']} more", budget["left"] < 1.0)
+
+
+def _tripped(facts: Facts) -> list[tuple[str, Row]]:
+    """Return the breakers that are not closed, each with the host whose it is."""
+    return [(host, row) for host, answer in facts.told.items() for row in answer["breakers"]
+            if row["state"] != "closed" and row["scope"] in (None, facts.operation or row["scope"])]
 
 
 def _registry(facts: Facts) -> Iterator[Sentence]:
@@ -300,6 +317,11 @@ def _reached(facts: Facts, serving: Sequence[str], causes: Mapping[str, str]) ->
         facts.operation in facts.cells[host]["operations"] for host in serving
     ):
         return _no_operation(facts, serving)
+    tripped = _tripped(facts)
+    if tripped:
+        host, row = tripped[0]
+        return Conclusion(f"{service} serves on {_listed(serving)}, but {host} does not call it: {breaker_words(row)}; "
+                          f"mend what failed (mesh errors --service {service})")
     if causes:
         return Conclusion(f"{service} is served by {_listed(serving)} alone: " + "; ".join(causes.values()))
     for host in serving:

@@ -9,6 +9,7 @@ from typing import Any
 from mesh.cli.agents import isolation
 from mesh.cli.hosts import checked, homes, names
 from mesh.cli.operator import connected
+from mesh.cli.policies import print_policies
 from mesh.cli.scope import Scope
 from mesh.cli.screen import coloured, document, readable, say, state
 from mesh.cli.table import folded
@@ -37,7 +38,9 @@ async def _asked(scope: Scope, service: str, host: str | None) -> Row:
             first = next(iter(answers.values()))
             assert isinstance(first, MeshError)
             raise first
-        return {**told[0], "configured_on": found}
+        asked = await operator.ask_each("supervisor.policies", names(operator.config, directory), {"service": service})
+        policies = [answer for answer in asked.values() if isinstance(answer, dict)]
+        return {**told[0], "configured_on": found, "policies": policies}
 
 
 def _print(told: Row) -> None:
@@ -66,6 +69,7 @@ def _print(told: Row) -> None:
     _print_rows("settings", [f"{row['key']} = {_value(row['value'])}  ({row['origin']})" for row in told["settings"]])
     origin = told["origin"]
     _print_rows("supervision", list(_supervision(told, origin)))
+    print_policies(told["policies"])
     _print_rows("limits", [f"{key} = {value}  ({origin.get(f'limits.{key}', 'default')})"
                            for key, value in told["limits"].items()])
 

@@ -25,7 +25,7 @@ from mesh.config.model import (
     StateConfig,
 )
 from mesh.config.overrides import ISOLATION, apply_overrides, config_key, override_key
-from mesh.config.policies import Balance, CacheRule, FallbackRule, Policies, Rules, rules_of
+from mesh.config.policies import Balance, BreakerRule, CacheRule, FallbackRule, Policies, RetryRule, Rules, rules_of
 from mesh.config.project import find_root
 
 __all__ = [
@@ -33,6 +33,7 @@ __all__ = [
     "ISOLATION",
     "AgentSpec",
     "Balance",
+    "BreakerRule",
     "Budget",
     "CacheRule",
     "ConnectionsConfig",
@@ -50,6 +51,7 @@ __all__ = [
     "RegistryConfig",
     "RestartGroupConfig",
     "RestartsConfig",
+    "RetryRule",
     "Rules",
     "Rung",
     "Severity",

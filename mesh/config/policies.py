@@ -33,7 +33,7 @@ class RetryRule(Rule):
     attempts: int = Field(default=3, ge=1, le=10, description="Attempts of one call, the first included.")
     first_s: float = Field(default=0.1, gt=0, description="Seconds to wait before the second attempt, at most.")
     factor: float = Field(default=2.0, ge=1, description="By how much each further wait may be longer.")
-    most_s: float = Field(default=5.0, gt=0, description="Seconds no wait is longer than.")
+    most_s: float = Field(default=1.0, gt=0, description="Seconds no wait is longer than, nor `retry_after`.")
     budget: float = Field(default=0.2, ge=0, le=1, description="Retries there may be for each call, over all of them.")
     reserve: int = Field(default=10, ge=0, description="Retries that may be made before calls have earned any.")
 

@@ -11,8 +11,9 @@ Rules this file holds to:
 from __future__ import annotations
 
 from collections import deque
-from typing import Literal, Protocol
+from typing import Literal
 
+from mesh.config import BreakerRule
 from mesh.errors import MeshError, through
 
 State = Literal["closed", "open", "half_open"]
@@ -27,18 +28,6 @@ TRIAL = 0.5
 REFUSALS = frozenset({"unavailable", "overloaded", "circuit_open"})
 """A callee that is leaving, or full, says so itself, and the directory, the caller's choice and its waiting answer to
 that; opened breakers would turn a busy minute into a dead one."""
-
-
-class BreakerRule(Protocol):
-    """What the config says of a breaker; times in seconds."""
-
-    failures: int
-    share: float
-    of: int
-    within_s: float
-    open_s: float
-    trials: int
-    successes: int
 
 
 def counts(error: MeshError, granted: float) -> bool:
@@ -139,6 +128,14 @@ class Breaker:
         """Forget a call that began in `turn` and says nothing about the instance."""
         if turn == self.turn and self.state == "half_open":
             self.trials -= 1
+
+    @property
+    def reason(self) -> str:
+        """Why one that was closed has opened, for people."""
+        if self.failures >= self.rule.failures:
+            return f"{self.failures} failure{'s' * (self.failures > 1)} in a row"
+        calls, failed = self.window()
+        return f"{failed} of {calls} calls within {self.rule.within_s:g} s failed"
 
     def _too_many(self) -> bool:
         if self.failures >= self.rule.failures:

@@ -6,6 +6,17 @@ down sees little more calls than one that is well. The reserve is for callers th
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
+from mesh.clock import Clock
+from mesh.config import RetryRule
+from mesh.metrics import Sample, counter
+
+RETRIES = counter("mesh_retries_total", "Attempts by this host's callers after the first.", "service")
+SPENT = counter("mesh_retries_refused_total", "Calls not made again because the service's retry budget was spent.",
+                "service")
+
 KEPT = 1000
 """Calls whose unused shares are kept: after a quiet hour so many retries at once are still no storm."""
 REFILL = 60.0
@@ -49,3 +60,33 @@ class Budget:
         self._tokens -= 1.0
         self.retries += 1
         return True
+
+
+class Budgets:
+    """The budgets of a host, one for each service that it calls."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._budgets: dict[str, Budget] = {}
+
+    def of(self, service: str, rule: RetryRule) -> Budget:
+        """Return the budget of a service, as large as `rule` says from now on."""
+        known = self._budgets.get(service)
+        if known is None:
+            known = self._budgets[service] = Budget(rule.budget, rule.reserve, self._clock.monotonic())
+        known.tune(rule.budget, rule.reserve)
+        return known
+
+    def row(self, service: str) -> dict[str, Any] | None:
+        """Return what is known of a service's budget, None if it was never called with retries."""
+        budget = self._budgets.get(service)
+        return None if budget is None else {
+            "calls": budget.calls, "retries": budget.retries, "refused": budget.refused,
+            "left": round(budget.left(self._clock.monotonic()), 1),
+        }
+
+    def samples(self) -> Iterator[Sample]:
+        """Yield the figures of every budget."""
+        for service, budget in self._budgets.items():
+            yield RETRIES.sample(budget.retries, service)
+            yield SPENT.sample(budget.refused, service)

@@ -6,7 +6,7 @@ their breakers are open. Within it `balance.py` chooses, as the rules of the ope
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 from mesh.clock import Clock
 from mesh.config import Rules
@@ -50,6 +50,15 @@ class Resolver:
         """Tell whether the name was ever configured or announced."""
         return self._directory.is_known(service)
 
+    def instances(self, service: str) -> Sequence[InstanceRecord]:
+        """Return the rows of a service, whatever their state."""
+        return self._directory.instances(service)
+
+    def idempotent(self, service: str, operation: str) -> bool | None:
+        """Tell whether every instance says that an operation may be done twice, None while there is none."""
+        rows = self._directory.instances(service)
+        return all(row.traits.get(operation, {}).get("idempotent") is True for row in rows) if rows else None
+
     def in_front_of_control(self, carry: Callable[[Request, str], Awaitable[Reply]]) -> Handler:
         """Return `carry` with the host that a call to a supervisor or the registry goes to."""
 
@@ -86,8 +95,8 @@ class Resolver:
         until = min(self._clock.monotonic() + PATIENCE, request.deadline)
         while self._directory.starting(request.service, request.to_host) or self._settling():
             left = until - self._clock.monotonic()
-            if left <= 0:
-                break
+            if left <= 0:  # who has waited in vain is not to come back at once
+                return Reply(error=Unavailable(error.message, retry_after=PATIENCE))
             await self._changed(left)
             try:
                 answer = route.chosen(request, self._directory.candidates(request.service, request.to_host))

@@ -14,23 +14,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from random import Random
-from typing import Protocol
 
 from mesh.clock import Clock
+from mesh.config import RetryRule
 from mesh.errors import MeshError, through
 from mesh.message import Handler, Reply, Request
 from mesh.policy.budget import Budget
+from mesh.policy.options import CallOptions
 
 NEVER_BEGAN = frozenset({"unavailable", "circuit_open", "overloaded", "rate_limited"})
-
-
-class RetryRule(Protocol):
-    """What the config says of retries; times in seconds."""
-
-    attempts: int
-    first_s: float
-    factor: float
-    most_s: float
 
 
 def may_repeat(error: MeshError, idempotent: bool) -> bool:
@@ -41,13 +33,16 @@ def may_repeat(error: MeshError, idempotent: bool) -> bool:
     return (error.code in NEVER_BEGAN or error.code == "unreachable") and (idempotent or began == "no")
 
 
-def wait_before(rule: RetryRule, attempts: int, error: MeshError, left: float, draw: float) -> float | None:
+def wait_before(
+    rule: RetryRule, attempts: int, error: MeshError, left: float, draw: float, most: int | None = None
+) -> float | None:
     """Return the seconds to wait before the next of `attempts` made, None if there is none.
 
-    `left` are the seconds to the deadline and `draw` a number below 1: exponential backoff with full jitter
-    (aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter), on top of what the error asks for.
+    `left` are the seconds to the deadline, `draw` is a number below 1, `most` the attempts that this call wants.
+    Exponential backoff with full jitter (aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter), on top of
+    what the error asks for.
     """
-    if attempts >= rule.attempts:
+    if attempts >= (most or rule.attempts):
         return None
     asked = error.details.get("retry_after") or 0.0
     if type(asked) not in (int, float) or not 0.0 <= asked <= rule.most_s:
@@ -70,10 +65,10 @@ def retry(
         return reply if reply.error is None else await again(request, reply)
 
     async def again(request: Request, reply: Reply) -> Reply:
-        attempts = 1
+        attempts, most = 1, CallOptions.from_wire(request.options).attempts
         while reply.error is not None and may_repeat(reply.error, idempotent()):
             now = clock.monotonic()
-            wait = wait_before(rule, attempts, reply.error, request.deadline - now, random.random())
+            wait = wait_before(rule, attempts, reply.error, request.deadline - now, random.random(), most)
             if wait is None or not budget.take(now):
                 break
             await clock.sleep(wait)

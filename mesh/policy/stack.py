@@ -7,10 +7,14 @@ the state of breakers, is kept beside.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator
+from random import Random
 
 from mesh.clock import Clock
+from mesh.config import RetryRule, Rules
 from mesh.message import Handler, Reply, Request
 from mesh.metrics import Sample
+from mesh.policy.breakers import Breakers
+from mesh.policy.budget import Budgets
 from mesh.policy.bulkhead import Bulkheads, bulkhead
 from mesh.policy.cache import HostCache
 from mesh.policy.deadline import DeadlineGuard
@@ -20,7 +24,8 @@ from mesh.policy.inbox import Inbox
 from mesh.policy.measure import CallStats, measure
 from mesh.policy.pause import Pauses, held, pause
 from mesh.policy.rate import Rates, rate
-from mesh.policy.resolve import CONTROL, Resolver, Send
+from mesh.policy.resolve import CONTROL, Avoid, Resolver, Send
+from mesh.policy.retry import retry
 from mesh.policy.rules import OPERATIONS, RuleBook
 from mesh.records import InstanceRecord
 from mesh.tracing import SpanRing
@@ -39,6 +44,9 @@ class Outgoing:
         self, rules: RuleBook, resolver: Resolver, local_host: str, *, local: Handler, remote: Carry, clock: Clock,
         cache: HostCache | None = None,
     ) -> None:
+        self.breakers = Breakers(clock, resolver.instances)
+        self.budgets = Budgets(clock)
+        self._random = Random()
         self.fallbacks = Fallbacks()
         self.bulkheads = Bulkheads()
         self.pauses = Pauses()
@@ -79,18 +87,46 @@ class Outgoing:
             send = pause(self.pauses, rules.pause.most_s, self._clock, send)
         if rules.bulkhead is not None:
             send = bulkhead(self.bulkheads.of(service, rules.bulkhead.calls), send)
-        handler = self._resolver.in_front_of(send, rules, held=held(self.pauses, self._clock) if rules.pause else None)
+        send, avoid = self._guarded(service, operation, rules, send)
+        handler = self._resolver.in_front_of(
+            send, rules, avoid, held=held(self.pauses, self._clock) if rules.pause else None)
+        if rules.retry is not None:
+            handler = self._retried(service, operation, rules.retry, handler)
         if self._cache is not None:
             handler = self._cache.over(service, operation, rules.cache, handler)
         if rules.fallback is not None:
             handler = fallback(rules.fallback, self.fallbacks, self, handler)
         return hops(handler)
 
+    def _guarded(self, service: str, operation: str, rules: Rules, send: Send) -> tuple[Send, Avoid | None]:
+        """Return the way to an instance through its breaker, and what tells which are open."""
+        own = rules.breaker != self._rules.of(service, "").breaker
+        scope = operation if own else ""
+        if rules.breaker is None:
+            self.breakers.drop(service, scope)
+            return send, None
+        return self.breakers.in_front_of(send, rules.breaker, scope), self.breakers.avoid(scope)
+
+    def _retried(self, service: str, operation: str, rule: RetryRule, handler: Handler) -> Handler:
+        """Return `handler` asked again as `rule` says, within the budget of the whole service."""
+        known = self._resolver.idempotent(service, operation) or False
+
+        def idempotent() -> bool:
+            nonlocal known
+            told = self._resolver.idempotent(service, operation)
+            known = known if told is None else told  # that of a host which is gone is remembered
+            return known
+
+        budget = self.budgets.of(service, self._rules.of(service, "").retry or rule)
+        return retry(rule, budget, idempotent, self._clock, self._random, handler)
+
     def samples(self) -> Iterator[Sample]:
         """Yield the figures of the policies that keep some."""
         yield from self.fallbacks.samples()
         yield from self.bulkheads.samples()
         yield from self.pauses.samples()
+        yield from self.breakers.samples()
+        yield from self.budgets.samples()
 
     def _send(self, request: Request, row: InstanceRecord) -> Awaitable[Reply]:
         """Take a request to the host of the instance that was chosen."""

@@ -34,7 +34,7 @@ class Cells:
         self._config = config
         self._host = host
         self._directory = directory
-        self._rules = rules
+        self.rules = rules
         self._bell = bell
         self._spawn = spawn
         self._inventory_changed = inventory_changed
@@ -52,7 +52,7 @@ class Cells:
     def take(self, config: MeshConfig) -> None:
         """Let what the agent files say now count; `add` and `remove` bring the cells in line with it."""
         self._config = self._config.model_copy(update={"agents": config.agents})
-        self._rules.forget()
+        self.rules.forget()
 
     def add(self, service: str) -> Cell:
         """Make and start the cell of an agent that is new on this host."""
@@ -176,7 +176,7 @@ class Cells:
 
     def reset(self, service: str) -> None:
         """Bring a service to its configuration in force, which may have changed."""
-        self._rules.forget(service)
+        self.rules.forget(service)
         self.adjustments.follow(service)
 
     def wanted(self, service: str) -> bool:
@@ -203,6 +203,20 @@ class Cells:
             return self.in_force(service).policies
         except ConfigError:  # which its own host reports
             return self.filed(service).policies
+
+    @property
+    def mesh_wide(self) -> Mapping[str, str]:
+        """Where what `hosts.yaml` says came from, by key."""
+        return self._config.origin
+
+    def origins(self, service: str) -> Mapping[str, str]:
+        """Return where what is in force of a service came from, by key; nothing for one this host has no file of."""
+        if service not in self._config.agents:
+            return {}
+        try:
+            return self.in_force(service).origin
+        except ConfigError:
+            return self.filed(service).origin
 
     def overrides(self, service: str) -> Mapping[str, Any]:
         """Return what operators changed of a service, as the registry tells it."""

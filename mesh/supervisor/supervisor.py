@@ -68,6 +68,7 @@ from mesh.supervisor.showing.board import Board
 from mesh.supervisor.showing.explanation import Explanation
 from mesh.supervisor.showing.logbook import LogBook
 from mesh.supervisor.showing.machine import machine
+from mesh.supervisor.showing.policies import PolicyBoard
 from mesh.supervisor.showing.reach import Reach
 from mesh.supervisor.wishes import Wishes
 from mesh.tracing import SpanRing, Trace
@@ -212,8 +213,11 @@ class Supervisor:
             trouble=lambda text: self.report.trouble("metrics", text),
         )
         self._house = self._make_house()
+        self._policies = PolicyBoard(name, self.outgoing, self.rules, config.origin, self._cells.origins, self.report,
+                                     self.publish)
+        self.outgoing.breakers.told = self._policies.tell
         self._explanation = Explanation(name, self.cells, self.directory, self._pool, self._house.calls, self.errors,
-                                        self.clock, self._registry_row)
+                                        self.clock, self._registry_row, self._policies.state)
         self._board = Board(name, self._incarnation, config.security, self.cells, self.directory, self.errors,
                             self._pulse, self._context, self._connections, self._models, self.clock,
                             group=self._restart_groups.row)
@@ -451,6 +455,7 @@ class Supervisor:
         for before, after in difference.hosts:
             self._news.of_host(before, after)
         self._learn({row.service for pair in difference.instances for row in pair if row is not None and row.traits})
+        self.outgoing.breakers.sweep()
         self._bell.ring()
         self._cells.look_soon()
 
@@ -503,6 +508,10 @@ class Supervisor:
         """Return what this host knows of a service, whether it runs here or not."""
         row = self._board.row(self.cells[service]) if service in self.cells else None
         return self._explanation.of(service, row)
+
+    def policies(self, service: str) -> dict[str, Any]:
+        """Return what stands around calls of a service, and what it does now."""
+        return self._policies.of(service)
 
     def edges(self) -> dict[str, Any]:
         """Return who of this host has called what, and what its agents hear."""

@@ -67,7 +67,7 @@ class InMemoryMesh:
 
     `connections` is what config/hosts.yaml would say of them; without it agents have no Redis;
     `budget` is what the models of each host may take; `policies` are those of the whole mesh: without them nothing is
-    retried, since a wait would wait for the test to let time pass.
+    retried and no breaker opens, since what they wait for is the test letting time pass.
 
     `events` holds every event published, `reports` every record of the error bus, both in order.
     """
@@ -76,7 +76,7 @@ class InMemoryMesh:
         self, folder: Path | None = None, clock: FakeClock | None = None, connections: ConnectionsConfig | None = None,
         budget: Budget | None = None, policies: Policies | None = None,
     ) -> None:
-        self.rules = RuleBook(policies or Policies(retry=None), self._policies_of)
+        self.rules = RuleBook(policies or Policies(retry=None, breaker=None), self._policies_of)
         self.budget = budget or Budget()
         self.connections = connections or ConnectionsConfig()
         self.clock = clock or FakeClock()

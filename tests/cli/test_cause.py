@@ -32,7 +32,8 @@ def answer(host: str, **fields: Any) -> Row:
     return {
         "host": host, "time": NOW, "epoch": 1, "revision": 41, "known": True, "goes_to": "pc2", "refusal": None,
         "instances": [{"host": "pc2", "state": "ready", "reason": "", "incarnation": 1, "operations": []}],
-        "links": {}, "desired": {}, "cell": None, "callers": [], "errors": [], **fields,
+        "links": {}, "desired": {}, "cell": None, "callers": [], "errors": [],
+        "breakers": [], "budget": None, **fields,
     }
 
 
@@ -172,3 +173,16 @@ def test_who_called_in_vain_comes_first(make: Make) -> None:
     ]
     told = [each.text for each in sentences(make(mainpc={"callers": calls})) if each.topic == "called by"]
     assert told == ["b@mainpc: shine 2 times, 1 failed (last: cancelled)", "a@mainpc: shine 900 times"]
+
+
+def test_a_breaker_that_is_open_is_the_cause_and_a_spent_budget_is_told(make: Make) -> None:
+    breaker = {"host": "pc2", "number": 1, "scope": None, "state": "open", "failures": 5, "calls": 9, "failed": 5,
+               "retry_after_s": 41.0, "reason": "5 failures in a row", "last_error": "torch.shine raised KeyError"}
+    budget = {"calls": 900, "retries": 190, "refused": 700, "left": 0.2}
+    facts = make(mainpc={"breakers": [breaker, {**breaker, "state": "closed"}], "budget": budget})
+    assert [each.text for each in sentences(facts) if each.topic in ("breaker", "retries")] == [
+        "from mainpc: breaker to pc2 is open (5 failures in a row; the last failure: torch.shine raised KeyError), a "
+        "call may try in 41.0 s",
+        "from mainpc: 190 in 900 calls; the budget refused 700 more"]
+    found = conclude(facts)
+    assert not found.well and "mainpc does not call it: breaker to pc2 is open" in found.text

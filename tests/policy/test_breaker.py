@@ -2,26 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from mesh.config import BreakerRule
 from mesh.errors import WIRE_ERRORS, MeshError
 from mesh.policy.breaker import SHORT, SLICES, TRIAL, Breaker, counts
-
-
-@dataclass
-class Rule:
-    failures: int = 5
-    share: float = 0.5
-    of: int = 20
-    within_s: float = 10.0
-    open_s: float = 60.0
-    trials: int = 1
-    successes: int = 2
 
 
 def outcomes(breaker: Breaker, told: str, now: float) -> list[str]:
@@ -71,30 +59,30 @@ def test_a_callee_whose_own_server_is_full_is_ill_one_that_is_full_itself_is_not
     ("..x" * 10, False), ("xxxx." * 2 + "." * 7 + "x.x", True),
 ])
 def test_it_opens_on_failures_in_a_row_or_on_their_share(told: str, opens: bool) -> None:
-    breaker = Breaker(Rule(), 0.0)
+    breaker = Breaker(BreakerRule(), 0.0)
     assert ("open" in outcomes(breaker, told, 3.0)) is opens
 
 
 def test_a_share_is_opened_by_a_failure_never_by_a_success() -> None:
-    breaker = Breaker(Rule(failures=100), 0.0)
+    breaker = Breaker(BreakerRule(failures=100), 0.0)
     outcomes(breaker, "x" * 12 + "." * 8, 0.0)
     assert breaker.window() == (20, 12) and breaker.state == "closed"
     assert outcomes(breaker, "x", 0.0) == ["open"]
 
 
 def test_what_was_before_the_window_is_forgotten() -> None:
-    breaker = Breaker(Rule(failures=100), 0.0)
+    breaker = Breaker(BreakerRule(failures=100), 0.0)
     outcomes(breaker, "x" * 12, 0.5)
     assert outcomes(breaker, "." * 7 + "x", 10.5) == [] and breaker.window() == (8, 1)
-    breaker = Breaker(Rule(failures=100), 0.0)
+    breaker = Breaker(BreakerRule(failures=100), 0.0)
     outcomes(breaker, "x" * 12, 0.5)
     assert outcomes(breaker, "." * 7 + "x", 9.9) == ["open"]
 
 
 # -- open, half-open, closed
 
-def opened(rule: Rule | None = None, at: float = 0.0) -> Breaker:
-    breaker = Breaker(rule or Rule(), at)
+def opened(rule: BreakerRule | None = None, at: float = 0.0) -> Breaker:
+    breaker = Breaker(rule or BreakerRule(), at)
     assert outcomes(breaker, "xxxxx", at) == ["open"]
     return breaker
 
@@ -107,7 +95,7 @@ def test_open_it_says_when_to_come_back() -> None:
 
 
 def test_half_open_lets_only_its_trials_through() -> None:
-    breaker = opened(Rule(trials=2, successes=3))
+    breaker = opened(BreakerRule(trials=2, successes=3))
     assert breaker.admit(60.0) and breaker.retry_after(60.0) == 0.0
     assert not breaker.admit(60.0) and breaker.retry_after(60.0) == TRIAL
     breaker.passed(breaker.turn)
@@ -125,7 +113,7 @@ def test_successes_close_it_and_one_failure_opens_it_again() -> None:
 
 
 def test_what_began_in_an_earlier_state_is_no_news() -> None:
-    breaker = Breaker(Rule(), 0.0)
+    breaker = Breaker(BreakerRule(), 0.0)
     early = breaker.turn
     assert outcomes(breaker, "xxxxx", 0.0) == ["open"]
     assert not breaker.succeeded(early, 1.0) and not breaker.failed(early, 1.0)
@@ -138,10 +126,10 @@ def test_what_began_in_an_earlier_state_is_no_news() -> None:
 
 def test_another_rule_holds_from_now_on() -> None:
     breaker = opened()
-    breaker.tune(Rule(open_s=5.0, successes=1), 1.0)
+    breaker.tune(BreakerRule(open_s=5.0, successes=1), 1.0)
     assert breaker.retry_after(1.0) == 5.0
     assert outcomes(breaker, ".", 6.0) == ["closed"]
-    breaker.tune(Rule(failures=2), 7.0)
+    breaker.tune(BreakerRule(failures=2), 7.0)
     assert outcomes(breaker, "xx", 7.0) == ["open"]
 
 
@@ -154,7 +142,7 @@ class BreakerMachine(RuleBasedStateMachine):
                 trials=st.integers(1, 3), successes=st.integers(1, 4))
     def begin(self, failures: int, share: float, of: int, trials: int, successes: int) -> None:
         self.now = 7.3
-        self.rule = Rule(failures, share, of, 10.0, 4.0, trials, successes)
+        self.rule = BreakerRule(failures=failures, share=share, of=of, open_s=4.0, trials=trials, successes=successes)
         self.breaker = Breaker(self.rule, self.now)
         self.running: list[int] = []
         self.told: list[tuple[int, bool]] = []  # slice and whether it was well, since it closed

@@ -32,7 +32,7 @@ class Routing:
         self.resolver = Resolver(
             self.directory, "pc2", self.clock, settling=lambda: self.settles, changed=self._wait,
         )
-        rules = RuleBook(Policies(), lambda _: None)
+        rules = RuleBook(Policies(retry=None), lambda _: None)
         self.send = Outgoing(rules, self.resolver, "pc2", local=self._local, remote=self._remote,
                              clock=self.clock)
 

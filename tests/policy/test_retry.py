@@ -4,28 +4,22 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
-from dataclasses import dataclass
 from random import Random
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mesh.config import RetryRule
 from mesh.errors import WIRE_ERRORS, MeshError
 from mesh.message import Reply, Request, encode
 from mesh.policy.budget import Budget
+from mesh.policy.options import CallOptions
 from mesh.policy.retry import may_repeat, retry, wait_before
 from mesh.testing import FakeClock
 from mesh.testing.clock import settle
 from tests.policy.calls import ask, code, on_a_loop
-
-
-@dataclass
-class Rule:
-    attempts: int = 3
-    first_s: float = 0.1
-    factor: float = 2.0
-    most_s: float = 1.0
 
 
 def made(code: str, **details: object) -> MeshError:
@@ -67,19 +61,19 @@ def test_what_a_callee_passes_on_was_asked_again_by_the_callee(code: str) -> Non
 ])
 def test_the_wait_before_an_attempt(attempts: int, asked: object, left: float, draw: float, wait: float | None) -> None:
     error = made("overloaded", **({} if asked is None else {"retry_after": asked}))
-    found = wait_before(Rule(), attempts, error, left, draw)
+    found = wait_before(RetryRule(), attempts, error, left, draw)
     assert found == (None if wait is None else pytest.approx(wait))
 
 
 def test_no_wait_grows_over_the_longest() -> None:
-    rule = Rule(attempts=100)
-    assert wait_before(rule, 50, made("overloaded"), 1e9, 1.0) == 1.0
+    rule = RetryRule(attempts=10)
+    assert wait_before(rule, 9, made("overloaded"), 1e9, 1.0) == 1.0
 
 
 def test_the_jitter_is_full() -> None:
     """Callers who failed together come back spread over the whole wait, not together after it."""
     random = Random(7)
-    waits = [wait_before(Rule(), 2, made("overloaded"), 30.0, random.random()) or 0.0 for _ in range(2000)]
+    waits = [wait_before(RetryRule(), 2, made("overloaded"), 30.0, random.random()) or 0.0 for _ in range(2000)]
     tenths = [sum(1 for wait in waits if low <= wait * 50 < low + 1) for low in range(10)]
     assert min(tenths) > 150 and max(tenths) < 250
 
@@ -89,21 +83,21 @@ def test_the_jitter_is_full() -> None:
 class Asked:
     """A callee that answers with what it is given, on a clock that the test turns."""
 
-    def __init__(self, *answers: MeshError | str, rule: Rule | None = None, idempotent: bool = False,
+    def __init__(self, *answers: MeshError | str, rule: RetryRule | None = None, idempotent: bool = False,
                  reserve: int = 10) -> None:
         self.clock = FakeClock()
         self.budget = Budget(0.0, reserve, self.clock.monotonic())
         self.attempts: list[float] = []
         self._answers = list(answers)
-        self.handle = retry(rule or Rule(), self.budget, lambda: idempotent, self.clock, Random(1), self._answer)
+        self.handle = retry(rule or RetryRule(), self.budget, lambda: idempotent, self.clock, Random(1), self._answer)
 
     async def _answer(self, request: Request) -> Reply:
         self.attempts.append(self.clock.monotonic() - 1000.0)
         answer = self._answers.pop(0)
         return Reply(encode(answer)) if isinstance(answer, str) else Reply(error=answer)
 
-    async def reply(self, **fields: float) -> Reply:
-        task = asyncio.ensure_future(self.handle(ask(**fields)))  # type: ignore[arg-type]
+    async def reply(self, **fields: Any) -> Reply:
+        task = asyncio.ensure_future(self.handle(ask(**fields)))
         for _ in range(400):
             await settle(4)
             if task.done():
@@ -126,6 +120,14 @@ async def test_a_refusal_is_asked_again_until_it_is_answered() -> None:
     assert (reply.value(), reply.attempts, it.budget.retries) == ("fine", 3, 2)
     first, second, third = it.attempts
     assert 0.3 <= second - first <= 0.42 and 0.2 <= third - second <= 0.42
+
+
+@on_a_loop
+async def test_a_call_may_want_fewer_attempts_or_more() -> None:
+    for wanted, made_of_it in ((False, 1), (2, 2), (5, 5), (True, 3), (None, 3)):
+        it = Asked(*[made("overloaded")] * 5)
+        reply = await it.reply(options=CallOptions(retry=wanted).to_wire())
+        assert (reply.attempts, len(it.attempts)) == (made_of_it, made_of_it)
 
 
 @on_a_loop
@@ -174,7 +176,7 @@ ERRORS = st.builds(
     st.fixed_dictionaries({}, optional={"began": st.sampled_from(["no", "yes", "unknown"]),
                                         "retry_after": st.floats(0.0, 3.0), "through": st.just("memory.add")}),
 )
-RULES = st.builds(Rule, attempts=st.integers(1, 8), first_s=st.floats(0.0, 2.0), factor=st.floats(1.0, 4.0),
+RULES = st.builds(RetryRule, attempts=st.integers(1, 8), first_s=st.floats(0.001, 2.0), factor=st.floats(1.0, 4.0),
                   most_s=st.floats(0.01, 2.0))
 
 
@@ -189,7 +191,7 @@ class Sleeper(FakeClock):
        st.integers(0, 10), st.floats(0.001, 20.0), st.integers())
 @settings(deadline=None)
 def test_attempts_waits_and_budget_are_kept_whatever_happens(
-    rule: Rule, answers: Iterable[MeshError | str], idempotent: bool, reserve: int, grant: float, seed: int
+    rule: RetryRule, answers: Iterable[MeshError | str], idempotent: bool, reserve: int, grant: float, seed: int
 ) -> None:
     clock, told, moments = Sleeper(), iter(answers), []
     budget = Budget(0.0, reserve, clock.monotonic())

@@ -23,6 +23,7 @@ from mesh.supervisor.loop.vitals import Pulse
 from mesh.supervisor.showing.board import Board
 from mesh.supervisor.showing.explanation import Explanation
 from mesh.supervisor.showing.logbook import LogBook
+from mesh.supervisor.showing.policies import PolicyBoard
 from mesh.testing import InMemoryMesh
 from mesh.transport import profile
 from mesh.transport.deadlines import Deadlines
@@ -92,7 +93,9 @@ class RuledHost:
         pool = Pool(self.context, None, lambda: Hello("test", "host", self.name, 1), Pending(Deadlines(mesh.clock)),
                     LinkCallbacks(*[lambda *_: None] * 4), mesh.clock, Traffic())
         self.explanation = Explanation(self.name, self.cells, self.directory, pool, calls, self.errors, mesh.clock,
-                                       lambda: {"state": "ok"})
+                                       lambda: {"state": "ok"}, lambda service: self.policy_board.state(service))
+        self.policy_board = PolicyBoard(self.name, mesh._host(self.name).outgoing, mesh.rules, {}, lambda service: {},
+                                        self.report, lambda topic, data, origin: None)
         config = MeshConfig(mesh="test", registry=RegistryConfig(host=self.name, port=1), hosts={}, root=folder,
                             home=folder)
         cells = Cells(config, self.name, self.directory, mesh.rules, Bell(), _not_here, _ignored)
@@ -136,6 +139,9 @@ class RuledHost:
     def explain(self, service: str) -> dict[str, Any]:
         row = self.row(service) if service in self.cells else None
         return self.explanation.of(service, row)
+
+    def policies(self, service: str) -> dict[str, Any]:
+        return self.policy_board.of(service)
 
     def edges(self) -> dict[str, Any]:
         return self.board.edges(self.mesh._host(self.name).house.calls)

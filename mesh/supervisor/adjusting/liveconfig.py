@@ -16,7 +16,7 @@ from mesh.clock import Clock
 from mesh.config import apply_overrides, config_key, override_key
 from mesh.directory import Directory
 from mesh.errors import ConfigError, InvalidArgument, LoadError, MeshError
-from mesh.supervisor.adjusting.settingrows import setting_rows, unknown_name
+from mesh.supervisor.adjusting.settingrows import policy_rows, setting_rows, unknown_name
 from mesh.supervisor.bell import Bell
 from mesh.supervisor.cell.cell import Cell
 from mesh.supervisor.cells import Cells
@@ -55,8 +55,10 @@ class LiveConfig:
 
     def describe(self, cell: Cell) -> Row:
         """Return every value in force of an agent with where it came from, and the schema of its settings."""
-        return {"service": cell.service, "host": self._name, "schema": dict(cell.offer.config),
-                "values": setting_rows(cell.spec, self._cells.filed(cell.service), cell.settings(), cell.offer.config)}
+        filed = self._cells.filed(cell.service)
+        rows = setting_rows(cell.spec, filed, cell.settings(), cell.offer.config)
+        rows += policy_rows(cell.spec, filed, self._cells.rules.of(cell.service, ""), self._cells.mesh_wide)
+        return {"service": cell.service, "host": self._name, "schema": dict(cell.offer.config), "values": rows}
 
     async def check(self, cell: Cell, key: str, value: Any) -> None:
         """Raise `InvalidArgument` for a change that the agent's `Config`, or the cell, does not take."""

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from mesh.config import AgentSpec, Limits, RestartsConfig, override_key
+from pydantic import BaseModel
+
+from mesh.config import AgentSpec, Limits, RestartsConfig, Rules, override_key
 
 Row = dict[str, Any]
 Schema = Mapping[str, Any]
@@ -26,6 +28,27 @@ def setting_rows(spec: AgentSpec, filed: AgentSpec, settings: Mapping[str, Any],
         rows += [_row(spec, filed, (section, name), value, getattr(defaults, name)) for name, value in values]
     return [*rows, *(_row(spec, filed, (name,), getattr(spec, name), AgentSpec.model_fields[name].default)
                      for name in ("restart", "isolation"))]
+
+
+def policy_rows(spec: AgentSpec, filed: AgentSpec, rules: Rules, mesh_wide: Mapping[str, str]) -> list[Row]:
+    """Return the rows of the policies around all calls of a service, and of what is said for single operations.
+
+    `rules` are in force, `mesh_wide` has the origin of what `hosts.yaml` says, by key.
+    """
+    rows, defaults = [], Rules()
+    for policy, rule in rules:
+        usual = getattr(defaults, policy)
+        if isinstance(rule, BaseModel):
+            rows += [_row(spec, filed, ("policies", policy, key), value, getattr(usual, key, None))
+                     for key, value in rule]
+        else:
+            rows.append(_row(spec, filed, ("policies", policy), rule, None if isinstance(usual, BaseModel) else usual))
+    for row in rows:
+        if row["origin"] == "default":
+            row["origin"] = mesh_wide.get(row["key"]) or mesh_wide.get(row["key"].rpartition(".")[0]) or "default"
+    said = spec.policies.model_dump(exclude_unset=True)
+    return rows + [_row(spec, filed, path, _at({"policies": said}, path), None)
+                   for path in (tuple(key.split(".")) for key in spec.origin if key.startswith("policies.operations."))]
 
 
 def unknown_name(schema: Schema, path: Sequence[str]) -> tuple[str, list[str]] | None:

@@ -53,6 +53,11 @@ class Looking(Family):
         return self._ruled.explain(service)
 
     @operation(idempotent=True)
+    async def policies(self, service: str) -> dict[str, Any]:
+        """The rules around calls of any service, each with where it came from, and this host's breakers and budget."""
+        return self._ruled.policies(service)
+
+    @operation(idempotent=True)
     async def edges(self) -> dict[str, Any]:
         """What each agent of this host has called since the host started, and which topics it hears."""
         return self._ruled.edges()

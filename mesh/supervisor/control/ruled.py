@@ -78,6 +78,9 @@ class Ruled(Protocol):
     def explain(self, service: str) -> dict[str, Any]:
         """Return what this host knows of a service, whether it runs here or not."""
 
+    def policies(self, service: str) -> dict[str, Any]:
+        """Return what stands around calls of a service, and what it does now."""
+
     def edges(self) -> dict[str, Any]:
         """Return who of this host has called what, and what its agents hear."""
 

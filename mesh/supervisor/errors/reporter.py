@@ -62,8 +62,8 @@ class Reporter:
         self._notify(record, occasion)
         return record.id
 
-    def trouble(self, kind: str, text: str, *, severity: str = "warning") -> None:
+    def trouble(self, kind: str, text: str, *, severity: str = "warning", service: str = SERVICE) -> None:
         """Report what may come in floods, such as strangers at the door: each kind once in 10 s, the rest counted."""
         told = self._throttle.text(kind, text, self._clock.monotonic())
         if told is not None:
-            self(told, severity=severity, service=SERVICE)
+            self(told, severity=severity, service=service)

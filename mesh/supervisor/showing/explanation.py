@@ -26,7 +26,8 @@ class Explanation:
     """The facts of one host, read when somebody asks."""
 
     def __init__(self, name: str, cells: Mapping[str, Cell], directory: Directory, pool: Pool,
-                 calls: Mapping[str, Calls], errors: ErrorLog, clock: Clock, registry: Callable[[], Row]) -> None:
+                 calls: Mapping[str, Calls], errors: ErrorLog, clock: Clock, registry: Callable[[], Row],
+                 policies: Callable[[str], Row]) -> None:
         self._name = name
         self._cells = cells
         self._directory = directory
@@ -35,6 +36,7 @@ class Explanation:
         self._errors = errors
         self._clock = clock
         self._registry = registry
+        self._policies = policies
 
     def of(self, service: str, row: Row | None) -> Row:
         """Return what this host knows of `service`; `row` is its line of `mesh agents`, if it runs here."""
@@ -58,6 +60,7 @@ class Explanation:
                 for caller, made in sorted(self._calls.items()) for edge in made.edges.values()
                 if edge.service == service and edge.calls
             ],
+            **self._policies(service),
             "errors": [each.model_dump(mode="json") for each in self._errors.groups(service=service, limit=ERRORS)],
         }
 

@@ -1,0 +1,62 @@
+"""The policies of a service in `mesh describe`: each rule with where it came from, and what each host makes of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from mesh.cli.screen import coloured, say, state
+from mesh.cli.table import folded
+
+Row = dict[str, Any]
+
+INDENT = 8
+
+
+def print_policies(answers: Sequence[Row]) -> None:
+    """Print what the hosts say of a service's policies; the rules as the first of them has them."""
+    if not answers:
+        return
+    say(f"  {coloured('policies', 'bold')}")
+    for row in answers[0]["rules"]:
+        say(folded(f"    {_rule(row)}", indent=INDENT))
+    for answer in answers:
+        for text in _now(answer):
+            say(folded(f"    {text}", indent=INDENT))
+
+
+def _rule(row: Row) -> str:
+    name = row["policy"] if row["operation"] is None else f"{row['policy']} of {row['operation']}"
+    if not row["on"]:
+        return f"{name}: off  ({row['origin']})"
+    origins = {one["origin"] for one in row["values"]}
+    if len(origins) == 1:
+        return f"{name}: {', '.join(map(_value, row['values']))}  ({origins.pop()})"
+    return f"{name}: " + ", ".join(f"{_value(one)} ({one['origin']})" if one["origin"] != "default" else _value(one)
+                                   for one in row["values"])
+
+
+def _value(one: Row) -> str:
+    value = one["value"]
+    told = f"{value:g}" if isinstance(value, float) else "none" if value is None else str(value)
+    return f"{one['key']} {told}" if one["key"] else told
+
+
+def _now(answer: Row) -> Iterator[str]:
+    """Yield what the callers of one host meet: breakers that are not closed, and retries if there were any."""
+    host, budget = answer["host"], answer["budget"]
+    for one in answer["breakers"]:
+        if one["state"] != "closed":
+            yield f"from {host}: {breaker_words(one)}"
+    if budget is not None and (budget["retries"] or budget["refused"]):
+        yield (f"from {host}: {budget['retries']} retries in {budget['calls']} calls, {budget['refused']} more refused "
+               f"by the budget, {budget['left']:g} left")
+
+
+def breaker_words(row: Row) -> str:
+    """Return what a breaker's row says, for people."""
+    place = row["host"] if row["number"] == 1 else f"{row['host']}#{row['number']}"
+    scope = f" of {row['scope']}" if row["scope"] else ""
+    after = f", a call may try in {row['retry_after_s']:.1f} s" if row["retry_after_s"] else ""
+    last = f"; the last failure: {row['last_error']}" if row["last_error"] else ""
+    return f"breaker{scope} to {place} is {state(row['state'].replace('_', '-'))} ({row['reason']}{last}){after}"
