@@ -49,6 +49,7 @@ from mesh.supervisor.bell import Bell
 from mesh.supervisor.bus import EventBus
 from mesh.supervisor.cell.cell import Cell
 from mesh.supervisor.cell.house import House
+from mesh.supervisor.cell.life import NEWS_SECONDS
 from mesh.supervisor.cells import Cells
 from mesh.supervisor.control.control import Control
 from mesh.supervisor.errors.errorlog import ErrorLog
@@ -354,6 +355,8 @@ class Supervisor:
         self._listener.accepting = False
         self.live_config.close()
         await self._membership.stop()
+        if len(self._config.hosts) > 1:  # the others call here until they have heard of it
+            await self.clock.sleep(NEWS_SECONDS)
         await self._cells.stop()
         until = self.clock.monotonic() + PASSED_ON_SECONDS
         while (self._listener.busy or self._groups.open) and self.clock.monotonic() < until:

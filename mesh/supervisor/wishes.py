@@ -13,6 +13,7 @@ from mesh.supervisor.cell.cell import Cell
 from mesh.supervisor.cells import Cells
 
 REGISTRY_LIMIT = 3.0
+DRAINED = "drained by an operator"
 
 
 class Wishes:
@@ -42,7 +43,8 @@ class Wishes:
 
     async def drain(self, cell: Cell, grace: float) -> str | None:
         """Stop a cell once what it works on has ended; it stays stopped until an operator starts it."""
-        stopping = asyncio.ensure_future(cell.stop("drained by an operator", grace))  # first: the registry may be slow
+        await cell.life.withdraw(DRAINED)
+        stopping = asyncio.ensure_future(cell.stop(DRAINED, grace))  # before the registry, which may be slow
         warning = await self._record_desired(cell.service, "stopped")
         await stopping
         return warning

@@ -17,6 +17,7 @@ from mesh.supervisor.cell.runner import AgentExit
 from mesh.supervisor.cell.tenure import Tenure, ending
 
 CHECK_SECONDS = 5.0
+NEWS_SECONDS = 0.2
 HISTORY = 12
 
 
@@ -87,6 +88,16 @@ class Life:
         self.settled.set()
         self._house.changed(self._service)
 
+    async def withdraw(self, reason: str) -> None:
+        """Say that it drains, and go on taking calls for as long as that news needs to reach every host."""
+        async with self.turn:
+            if not self.state.serving:
+                return
+            self._desired = False
+            self._to(State.DRAINING, reason)
+            self.serving = True
+        await self._house.clock.sleep(NEWS_SECONDS)
+
     async def stop(self, reason: str, grace: float | None = None) -> None:
         """Drain and stop: running calls have `grace` seconds, `stop_s` if it is None, then they are cancelled.
 
@@ -98,6 +109,8 @@ class Life:
             self._end()
             if self.state.serving:
                 self._to(State.DRAINING, reason)
+            if self.state is State.DRAINING:
+                self.serving = False
                 await self._tenure.drain(grace)
             elif starting:
                 self._to(State.STOPPED, reason)
