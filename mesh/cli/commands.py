@@ -45,6 +45,7 @@ _errors = typer.Typer()
 _agent = typer.Typer(help="The life of one agent.", no_args_is_help=True)
 _config = typer.Typer(help="Configuration, also while the mesh runs.", no_args_is_help=True)
 _new = typer.Typer(help="Files to begin with.", no_args_is_help=True)
+_cache = typer.Typer(help="Answers that hosts keep.", no_args_is_help=True)
 _keys = typer.Typer(help="Identity of hosts and operators.", no_args_is_help=True)
 
 
@@ -548,6 +549,36 @@ def agent_isolate(
     from mesh.cli.agent import act
 
     return act(scope, "isolate", service, host, isolation=isolation)
+
+
+app.add_typer(_cache, name="cache")
+
+
+@command(_cache, "show")
+def cache_show(
+    scope: Scope,
+    service: Annotated[str | None, typer.Option("--service", metavar="NAME", help="Only answers of this one.")] = None,
+    host: Host = None,
+) -> None:
+    """What each host keeps, and how many calls that has spared."""
+    from mesh.cli.cache import show as run
+
+    run(scope, service, host)
+
+
+@command(_cache, "clear")
+def cache_clear(
+    scope: Scope,
+    service: Annotated[str | None, typer.Argument(metavar="[SERVICE[.OPERATION]]", show_default=False,
+                                                  help="Whose answers.")] = None,
+    tag: Annotated[list[str] | None, typer.Option("--tag", metavar="NAME", help="Answers under a tag; may be given "
+                                                                                "several times.")] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Every answer.")] = False,
+) -> None:
+    """Have every host let go of kept answers, because they no longer hold."""
+    from mesh.cli.cache import clear as run
+
+    run(scope, service, tag or [], everything)
 
 
 app.add_typer(_keys, name="keys")

@@ -21,6 +21,7 @@ CALLS: Mapping[str, Sequence[str]] = {
     "new agent": ("walker",), "agent start": ("torch",), "agent restart": ("torch",), "agent stop": ("nobody",),
     "agent isolate": ("torch", "config"),
     "agent drain": ("nobody",), "agent reload": ("torch",), "keys show": (), "keys list": (),
+    "cache show": (), "cache clear": ("--all",),
 }
 NOT_HERE = frozenset({
     "up", "down",  # would end the mesh of the other tests; test_up and test_down look at what they print

@@ -9,6 +9,7 @@ from mesh.address import nearest
 from mesh.agent.schema import Operation, compile_operations
 from mesh.errors import InvalidArgument, MeshError, ProtocolError, RemoteFailure, UnknownOperation
 from mesh.message import Reply, Request, decode
+from mesh.supervisor.control.caching import Caching
 from mesh.supervisor.control.config import Config
 from mesh.supervisor.control.errors import Errors
 from mesh.supervisor.control.events import Events
@@ -18,7 +19,7 @@ from mesh.supervisor.control.logs import Logs
 from mesh.supervisor.control.looking import Looking
 from mesh.supervisor.control.ruled import Family, Ruled
 
-FAMILIES: tuple[type[Family], ...] = (Looking, Life, Config, Errors, Events, Examined, Logs)
+FAMILIES: tuple[type[Family], ...] = (Caching, Looking, Life, Config, Errors, Events, Examined, Logs)
 
 
 def operations() -> dict[str, tuple[type[Family], Operation]]:

@@ -8,6 +8,7 @@ from mesh.address import nearest
 from mesh.clock import Clock
 from mesh.config import Isolation
 from mesh.errors import InvalidArgument
+from mesh.policy.cache import HostCache
 from mesh.supervisor.adjusting.editions import Editions
 from mesh.supervisor.adjusting.liveconfig import LiveConfig
 from mesh.supervisor.cell.cell import Cell
@@ -42,6 +43,7 @@ class Ruled(Protocol):
     logbook: LogBook
     live_config: LiveConfig
     editions: Editions
+    cache: HostCache
 
     @property
     def wishes(self) -> Wished:
