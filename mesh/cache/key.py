@@ -15,6 +15,9 @@ import msgpack
 LONGEST = 200
 """Bytes of a key that is kept as it is; of a longer one 20 bytes of its hash."""
 
+_pack = msgpack.Packer(autoreset=True).pack
+"""One for all, since keys are made on the host's loop alone: a new one for each key costs twice as much."""
+
 _HASHED = b"\xff"
 """No key that is kept as it is begins so: it begins with the name of a service."""
 
@@ -45,8 +48,8 @@ def _ordered(arguments: dict[str, Any], body: bytes) -> bytes:
         return body
     names = list(arguments)
     ordered = sorted(names)
-    return body if names == ordered else cast(bytes, msgpack.packb({name: arguments[name] for name in ordered}))
+    return body if names == ordered else cast(bytes, _pack({name: arguments[name] for name in ordered}))
 
 
 def _only(arguments: dict[str, Any], names: tuple[str, ...]) -> bytes:
-    return cast(bytes, msgpack.packb({name: arguments[name] for name in names if name in arguments}))
+    return cast(bytes, _pack({name: arguments[name] for name in names if name in arguments}))

@@ -9,7 +9,7 @@ from mesh.cli.hosts import away, chosen
 from mesh.cli.operator import connected
 from mesh.cli.scope import Scope
 from mesh.cli.screen import document, note, say
-from mesh.cli.table import Column, table
+from mesh.cli.table import Column, folded, table
 from mesh.errors import UsageError
 
 Row = dict[str, Any]
@@ -32,8 +32,9 @@ def show(scope: Scope, service: str | None, host: str | None) -> None:
     if rows:
         table(COLUMNS, [_cells(row) for row in rows])
     else:
-        say("nobody keeps answers" + (f" of {service}" if service else "") + " yet: an operation says so with "
-            "@operation(idempotent=True, cache=60), and a host begins with the first call to it")
+        told = (f"nobody keeps answers{f' of {service}' if service else ''} yet: an operation says so with "
+                "cache=60, and a host begins with the first call to it")
+        say(folded(told, indent=2))
 
 
 async def _asked(scope: Scope, service: str | None, host: str | None) -> tuple[list[Row], dict[str, str]]:
@@ -64,7 +65,8 @@ def clear(scope: Scope, service: str | None, tags: list[str], everything: bool) 
     if scope.json:
         document({"tags": wanted, **told})
         return
-    say(f"let go of {told['entries']} answers in the memory of {told['host']}; every other host is told as well")
+    say(folded(f"let go of {told['entries']} answers in the memory of {told['host']}; every other host is told as well",
+               indent=2))
 
 
 async def _cleared(scope: Scope, tags: list[str]) -> Row:
