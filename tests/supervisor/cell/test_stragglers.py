@@ -8,6 +8,8 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from mesh import DeadlineExceeded, Overloaded, operation
 from mesh.supervisor.cell.cell import Cell
@@ -297,6 +299,40 @@ async def test_a_stop_waits_for_clean_ups_and_not_for_ever(mesh: InMemoryMesh) -
     await settle()
     assert await call == "done all the same"
     assert len(cell.stragglers) == 0
+
+
+@given(plan=st.lists(st.sampled_from(["swallow", "tidy", "echo", "wait", "release"]), max_size=25),
+       concurrency=st.integers(1, 4))
+@settings(max_examples=30)
+def test_whatever_is_given_up_in_whatever_order_every_place_is_free_in_the_end(plan: list[str], concurrency: int
+                                                                               ) -> None:
+    asyncio.run(_played(plan, concurrency))
+
+
+async def _played(plan: list[str], concurrency: int) -> None:
+    """Make calls that are given up, let time pass and stubborn ones end, as a plan says."""
+    agent = stubborn()
+    async with InMemoryMesh() as mesh:
+        cell = await mesh.add("plain", agent, limits={"concurrency": concurrency})
+        calls = []
+        for step in plan:
+            if step == "wait":
+                await mesh.clock.advance(0.7)
+            elif step == "release":
+                agent.go.set()
+                await settle()
+                agent.go.clear()
+            else:
+                arguments = {"text": "a"} if step == "echo" else {}
+                calls.append(asyncio.ensure_future(mesh.request(f"plain.{step}", timeout=1.0, **arguments)))
+                await settle()
+            assert 0 <= cell.inbox.running <= concurrency
+            assert len(cell.stragglers) <= len(calls)
+        agent.go.set()
+        await mesh.clock.advance(10.0)
+        assert {type(each) for each in await asyncio.gather(*calls, return_exceptions=True)} <= {
+            str, type(None), DeadlineExceeded}
+        assert (cell.inbox.running, len(cell.inbox), len(cell.stragglers)) == (0, 0, 0)
 
 
 def figure(cell: Cell) -> float:
