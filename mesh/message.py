@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sized
 from datetime import date, datetime, time, timedelta
 from enum import Enum
 from pathlib import PurePath
@@ -160,7 +160,7 @@ def encode(value: Any, *, name: str = "value") -> bytes:
     """Return `value` as msgpack.
 
     Raises `InvalidArgument` naming the path below `name` for what may not travel: unknown types, numbers over 64 bit,
-    more than 32 levels, maps whose keys are not text.
+    more than 32 levels or a million items, maps whose keys are not text.
     """
     plain = value if _is_flat(value) else _plain(value, name, 1)
     try:
@@ -214,7 +214,7 @@ _local = _Local()
 
 def _is_flat(value: Any) -> bool:
     """Tell whether `value` is a scalar or a map of scalars, which needs no copy."""
-    if type(value) is dict:
+    if type(value) is dict and len(value) <= MAX_ITEMS:
         for key, item in value.items():  # noqa: SIM110 - a generator would cost twice as much
             if type(key) is not str or type(item) not in _SCALARS:
                 return False
@@ -232,6 +232,7 @@ def _plain(value: Any, name: str, depth: int) -> Any:
     if isinstance(value, BaseModel):
         return _plain(_dumped(value), name, depth)
     if isinstance(value, Mapping):
+        _count(value, name)
         copy: dict[str, Any] = {}
         for key, item in value.items():
             if type(key) is not str:
@@ -239,6 +240,7 @@ def _plain(value: Any, name: str, depth: int) -> Any:
             copy[key] = _plain(item, f"{name}.{key}", depth + 1)
         return copy
     if isinstance(value, (list, tuple, set, frozenset)):
+        _count(value, name)
         return [_plain(item, f"{name}[{index}]", depth + 1) for index, item in enumerate(value)]
     if isinstance(value, Enum):
         return _plain(value.value, name, depth)
@@ -260,6 +262,11 @@ def _plain(value: Any, name: str, depth: int) -> Any:
         return _array(value, name)
     raise _refused(name, f"{kind.__module__}.{kind.__qualname__}, which may not travel; "
                    "send plain values, bytes, arrays or pydantic models")
+
+
+def _count(value: Sized, name: str) -> None:
+    if len(value) > MAX_ITEMS:
+        raise _refused(name, f"{len(value)} items; no more than {MAX_ITEMS} may travel in one list or map")
 
 
 def _dumped(model: BaseModel) -> Any:

@@ -214,6 +214,14 @@ def nested(levels: int) -> Any:
     return value
 
 
+def test_as_many_items_travel_as_are_read_and_one_more_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mesh.message.MAX_ITEMS", 100)
+    assert len(decode(encode([None] * 100))) == 100
+    for many in ([None] * 101, dict.fromkeys(map(str, range(101)))):
+        with pytest.raises(InvalidArgument, match="value holds 101 items; no more than 100"):
+            encode(many)
+
+
 def test_thirty_two_levels_travel_and_one_more_does_not() -> None:
     assert decode(encode(nested(MAX_DEPTH))) == nested(MAX_DEPTH)
     with pytest.raises(InvalidArgument, match="more than 32 levels"):
