@@ -149,6 +149,11 @@ def _unreachable(whole: Project) -> Result:
     return ended(whole, calling)
 
 
+def _open(whole: Project) -> Result:
+    assert called(whole, "frail.broken").json()["error"]["code"] == "remote_failure"
+    return called(whole, "frail.broken", "--retry", "1")
+
+
 def _late(whole: Project) -> Result:
     return called(whole, "far.slow", "seconds=30", "--timeout", "0.5")
 
@@ -189,6 +194,7 @@ CASES: dict[str, Callable[[Project], Result]] = {
     "invalid_result": lambda whole: called(whole, "far.counted"),
     "overloaded": lambda whole: called(whole, "near.many", "target=tight.slow", "times=4", "seconds=30"),
     "rate_limited": lambda whole: called(whole, "near.many", "target=limited.slow", "times=2", "seconds=0"),
+    "circuit_open": _open,
     "deadline_exceeded": _late,
     "cancelled": _cancelled,
     "remote_failure": lambda whole: called(whole, "far.broken"),
@@ -211,7 +217,7 @@ CARRIED: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("code", CASES)
+@pytest.mark.parametrize("code", WIRE_ERRORS)
 def test_each_code_is_what_somebody_gets(whole: Project, code: str) -> None:
     kind: type[MeshError] = WIRE_ERRORS[code]
     result = CASES[code](whole)
