@@ -24,6 +24,7 @@ from mesh.transport.running import Running
 from mesh.wire import ITEM, Envelope
 
 REMEMBERED = 65_536
+OWED_BYTES = 32 * 1024 * 1024
 
 
 Gate = Callable[[Request], Reply | None]
@@ -54,6 +55,8 @@ class Exchange(Channel):
         self._gate = gate
         self._running = None if handler is None else Running(handler, self._answer, self)
         self._given_up: dict[int, None] = {}
+        self.owed_bytes = 0
+        self._owed: dict[int, int] = {}
 
     @property
     def streams(self) -> int:
@@ -80,10 +83,34 @@ class Exchange(Channel):
                                            began="no"))
         waiter = self._pending.open(request, self)
         try:
-            self.send_call(waiter, wire.call(waiter.number, request))
+            envelope = wire.call(waiter.number, request)
+            self._owe(waiter, len(envelope))
+            self.send_call(waiter, envelope)
         except MeshError as error:
+            self._settle(waiter.number)
             waiter.fail(error)
         return await waiter.outcome()
+
+    def _owe(self, waiter: Waiter, size: int) -> None:
+        """Count a call that the peer is to answer; raises `Overloaded` while it owes answers to 32 MiB of calls.
+
+        A peer whose loop stands still reads nothing, and what it receives has no bound (see `profile`): so there is one
+        here. A call that was given up counts until the peer has answered it, for until then it may lie there unread.
+        Big ones, which travel in parts, wait for the peer's acknowledgement anyway.
+        """
+        if size > wire.CHUNK:
+            return
+        if self.owed_bytes + size > OWED_BYTES:
+            raise Overloaded(
+                f"{waiter.request.target} was not called: {self.peer} has {self.owed_bytes >> 20} MiB of calls to "
+                "answer or to read yet; try again later", retry_after=0.1, began="no",
+            )
+        self._owed[waiter.number] = size
+        self.owed_bytes += size
+
+    def _settle(self, number: int) -> None:
+        """Take note that the peer has answered a call, or will never see it."""
+        self.owed_bytes -= self._owed.pop(number, 0)
 
     def send_call(self, waiter: Waiter, envelope: bytes) -> None:
         """Queue a call; raises `Overloaded` when too many wait, `Unreachable` when the peer is gone."""
@@ -93,6 +120,7 @@ class Exchange(Channel):
     def give_up(self, number: int) -> bool:
         """Take a call back, or have the peer cancel it or its stream; returns True if nothing of it had left."""
         if self.outbox.withdraw(number):
+            self._settle(number)
             return True
         if self.may_flush():
             self.outbox.put_control(wire.cancel(number))
@@ -116,6 +144,8 @@ class Exchange(Channel):
     def end_calls(self, reason: str) -> None:
         """End every call in both directions, because the connection is lost."""
         self._given_up.clear()
+        self._owed.clear()
+        self.owed_bytes = 0
         if self._running is not None:
             self._running.abandon()
         for waiter in list(self.waiters.values()):
@@ -198,6 +228,7 @@ class Exchange(Channel):
             self._call(*wire.read_call(envelope, shift, self.via))
         elif (kind == wire.REPLY or kind == wire.ERROR) and self._pending is not None:
             number, reply = wire.read_reply(envelope)
+            self._settle(number)
             waiter = self.waiters.get(number)
             if waiter is not None:
                 waiter.finish(reply)
@@ -216,11 +247,13 @@ class Exchange(Channel):
         elif kind == wire.CREDIT and self._running is not None:
             self._running.grant(envelope[1], envelope[2])
         elif kind == wire.OPENED and self._pending is not None:
+            self._settle(envelope[1])
             waiter = self.waiters.get(envelope[1])
             if waiter is not None and waiter.request.credit:
                 self.inflows.open(waiter, envelope[2])
         elif kind == wire.END and self._pending is not None:
             number, count, error = wire.read_end(envelope)
+            self._settle(number)
             inflow = self.inflows.get(number)
             if inflow is not None:
                 inflow.end(count, error)

@@ -179,7 +179,7 @@ class Link(Exchange):
             self._clock.call_later(GREETING_SECONDS, lambda: self._lose_patience(waiter))
 
     def _lose_patience(self, waiter: Waiter) -> None:
-        if not waiter.future.done() and self.state != "up" and self.outbox.withdraw(waiter.number):
+        if not waiter.future.done() and self.state != "up" and self.give_up(waiter.number):
             waiter.fail(Unreachable(
                 f"{waiter.request.target}: {self.peer} cannot be reached ({self.reason}); the call had not left",
                 began="no",

@@ -17,6 +17,8 @@ from mesh.wire import Hello
 UP = gauge("mesh_link_up", "1 while the link to a peer is up.", "peer")
 WAITING = gauge("mesh_link_outbox_bytes", "What waits to leave for a peer, big bodies on their way included.", "peer")
 STREAMS = gauge("mesh_link_streams", "Streams that are read and sent over the link to a peer.", "peer")
+OWED = gauge("mesh_link_owed_bytes", "Small calls to a peer that it has not answered yet, those given up included.",
+             "peer")
 UNANSWERED = gauge("mesh_link_calls", "Calls to a peer that wait for their answer.", "peer")
 
 
@@ -74,6 +76,7 @@ class Pool:
             yield UP.sample(link.state == "up", peer)
             yield WAITING.sample(link.outbox.waiting_bytes, peer)
             yield UNANSWERED.sample(len(link.waiters), peer)
+            yield OWED.sample(link.owed_bytes, peer)
             yield STREAMS.sample(link.streams, peer)
 
     def tell(self, envelope: bytes) -> None:

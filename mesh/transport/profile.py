@@ -10,7 +10,8 @@ Rules this file holds to:
 - What is received has no bound (RCVHWM 0). With one, a loop that stands still lets the queue of a peer fill up, and
   then libzmq stops reading: heartbeats go unanswered, so a host that is merely busy loses its links; and if that peer
   dies before the next heartbeat leaves, libzmq 4.3.5 aborts this process (`!_io_error`, its issue 4364). To do without
-  heartbeats, or to go by the TTL of the peer's, does not do: any other message calls the TTL off.
+  heartbeats, or to go by the TTL of the peer's, does not do: any other message calls the TTL off. What a peer may
+  have unread here is bounded at its own end instead (`owed_bytes` in `exchange`).
 """
 
 from __future__ import annotations
