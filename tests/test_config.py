@@ -80,7 +80,7 @@ class TestFiles:
             "events_port": 7421,
             "metrics_port": 7422,
             "key": None,
-            "budget": {"memory_mb": None, "devices": {}},
+            "budget": {"memory_mb": None, "devices": {}, "cache_mb": 64.0, "cache_entries": 20_000},
         }
 
     def test_an_agent_is_what_its_file_says(self, project: Path) -> None:

@@ -43,7 +43,8 @@ def _value(one: Row) -> str:
 
 
 def _now(answer: Row) -> Iterator[str]:
-    """Yield what the callers of one host meet: breakers that are not closed, and retries if there were any."""
+    """Yield what the callers of one host meet: breakers that are not closed, retries if there were any, kept answers.
+    """
     host, budget = answer["host"], answer["budget"]
     for one in answer["breakers"]:
         if one["state"] != "closed":
@@ -51,6 +52,18 @@ def _now(answer: Row) -> Iterator[str]:
     if budget is not None and (budget["retries"] or budget["refused"]):
         yield (f"from {host}: {budget['retries']} retries in {budget['calls']} calls, {budget['refused']} more refused "
                f"by the budget, {budget['left']:g} left")
+    for one in answer.get("cache", ()):
+        yield f"on {host}: {cache_words(one)}"
+
+
+def cache_words(row: Row) -> str:
+    """Return what a row of kept answers says, for people."""
+    spared = row["hits"] + row["stale"] + row["shared"] + row["coalesced"]
+    stale = f", {row['stale_s']:g} s more while a new one is fetched" if row["stale_s"] else ""
+    ends = [*row["tags"], *row["depends_on"], *row["topics"]]
+    return (f"answers of {row['operation']} are kept for {row['ttl_s']:g} s{stale}"
+            + (f" or until {', '.join(ends)}" if ends else "")
+            + f": {row['entries']} in {row['bytes'] / 1024:.0f} KiB; {spared} of {spared + row['misses']} calls spared")
 
 
 def breaker_words(row: Row) -> str:

@@ -204,7 +204,7 @@ class HostCache:
 
     def _keep(self, flight: Flight, group: Group, key: bytes, reply: Reply, born: float) -> None:
         if not flight.spoiled:
-            self._memory.put(key, reply, born, group)
+            self._memory.put(key, Reply(reply.body, host=reply.host), born, group)
 
     def _span(self, request: Request, duration: float) -> None:
         """Leave a mark in a sampled trace that no agent was asked."""

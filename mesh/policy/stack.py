@@ -56,7 +56,7 @@ class Outgoing:
         self._host = local_host
         self._local = local
         self._remote = remote
-        self._cache = cache
+        self.cache = cache
         self._handlers: dict[str, dict[str, Handler]] = {}
         self._changes = rules.changes
 
@@ -92,8 +92,8 @@ class Outgoing:
             send, rules, avoid, held=held(self.pauses, self._clock) if rules.pause else None)
         if rules.retry is not None:
             handler = self._retried(service, operation, rules.retry, handler)
-        if self._cache is not None:
-            handler = self._cache.over(service, operation, rules.cache, handler)
+        if self.cache is not None:
+            handler = self.cache.over(service, operation, rules.cache, handler)
         if rules.fallback is not None:
             handler = fallback(rules.fallback, self.fallbacks, self, handler)
         return hops(handler)

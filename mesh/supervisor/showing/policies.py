@@ -39,8 +39,10 @@ class PolicyBoard:
         self._publish = publish
 
     def of(self, service: str) -> Row:
-        """Return rules, breakers and budget of a service."""
-        return {"host": self._host, "rules": list(self._rows(service)), **self.state(service)}
+        """Return rules, breakers, budget and kept answers of a service."""
+        cache = self._outgoing.cache
+        return {"host": self._host, "rules": list(self._rows(service)), **self.state(service),
+                "cache": [] if cache is None else cache.rows(service)}
 
     def state(self, service: str) -> Row:
         """Return what breakers and budget of a service do now."""
