@@ -24,6 +24,25 @@ def split_target(target: str) -> tuple[str, str]:
     return service, operation
 
 
+def instance_name(service: str, number: int) -> str:
+    """Return what an instance of a service is called on its host: the first as the service, the second `nlu#2`."""
+    return service if number == 1 else f"{service}#{number}"
+
+
+def split_instance(name: str) -> tuple[str, int | None]:
+    """Return service and number of an instance's name as `nlu#2`; without a number all of the service are meant.
+
+    Raises `InvalidArgument` if what is behind the `#` is no number.
+    """
+    service, mark, number = name.partition("#")
+    if not mark:
+        return service, None
+    if not number.isascii() or not number.isdigit() or not int(number):
+        raise InvalidArgument(f"{name!r} names no instance; write nlu for all of a service, nlu#2 for one of them",
+                              path="service")
+    return service, int(number)
+
+
 def endpoint(address: str, port: int) -> str:
     """Return the ZeroMQ endpoint of a TCP address."""
     return f"tcp://[{address}]:{port}" if ":" in address else f"tcp://{address}:{port}"

@@ -60,12 +60,19 @@ class Instrument:
 
 class Sample(NamedTuple):
     """What an instrument showed at one moment; a histogram has its sum as value, and `counts` as `Latency` keeps them.
+
+    `number` is that of the instance whose figure it is; the page shows it from the second on, as a label of its own.
     """
 
     instrument: Instrument
     labels: tuple[str, ...]
     value: float
     counts: tuple[int, ...] | None = None
+    number: int = 1
+
+    def of_instance(self, number: int) -> Sample:
+        """Return the same figure of the instance of that number."""
+        return self if number == 1 else self._replace(number=number)
 
 
 _declared: dict[str, Instrument] = {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import socket
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from itertools import accumulate
 from socketserver import ThreadingMixIn
@@ -28,6 +28,13 @@ SHOWN = tuple(bound for bound in (
 ))
 """The buckets that are shown: few, for each is a series of its own; quantiles in `mesh agents` use all of them."""
 
+NUMBER = "number"
+"""The label of an instance's figures, from the second instance of a service on a host on."""
+
+Family = CounterMetricFamily | GaugeMetricFamily | HistogramMetricFamily
+_KINDS: Mapping[str, type[Family]] = {
+    "counter": CounterMetricFamily, "gauge": GaugeMetricFamily, "histogram": HistogramMetricFamily,
+}
 _PLACES = [(str(bound), BOUNDS.index(bound)) for bound in SHOWN]
 
 log = logging.getLogger("mesh.scrape")
@@ -41,25 +48,35 @@ class Families(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Yield a family for each instrument that has a sample; of two samples of one series the later counts."""
-        families: dict[Instrument, dict[tuple[str, ...], Sample]] = {}
+        families: dict[Instrument, dict[tuple[tuple[str, ...], int], Sample]] = {}
         for sample in self._samples():
-            families.setdefault(sample.instrument, {})[sample.labels] = sample
+            families.setdefault(sample.instrument, {})[sample.labels, sample.number] = sample
         for instrument, series in families.items():
             yield _family(instrument, series.values())
 
 
 def _family(instrument: Instrument, samples: Iterable[Sample]) -> Metric:
-    name, text, labels = instrument.name, instrument.help, instrument.labels
-    if instrument.kind == "histogram":
-        histogram = HistogramMetricFamily(name, text, labels=labels)
-        for sample in samples:
-            histogram.add_metric(sample.labels, buckets=_buckets(sample.counts or ()), sum_value=sample.value)
-        return histogram
-    kind = CounterMetricFamily if instrument.kind == "counter" else GaugeMetricFamily
-    family = kind(name, text, labels=labels)
+    family = _empty(instrument, instrument.labels)
     for sample in samples:
-        family.add_metric(sample.labels, sample.value)
+        if sample.number == 1:
+            _add(family, sample, sample.labels)
+        else:
+            numbered = _empty(instrument, (*instrument.labels, NUMBER))
+            _add(numbered, sample, (*sample.labels, str(sample.number)))
+            family.samples += numbered.samples
     return family
+
+
+def _empty(instrument: Instrument, labels: tuple[str, ...]) -> Family:
+    kind = _KINDS[instrument.kind]
+    return kind(instrument.name, instrument.help, labels=labels)
+
+
+def _add(family: Family, sample: Sample, labels: tuple[str, ...]) -> None:
+    if isinstance(family, HistogramMetricFamily):
+        family.add_metric(labels, buckets=_buckets(sample.counts or ()), sum_value=sample.value)
+    else:
+        family.add_metric(labels, sample.value)
 
 
 def _buckets(counts: tuple[int, ...]) -> list[tuple[str, float]]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import cast
 
-from mesh.address import NAME
+from mesh.address import NAME, split_instance
 from mesh.errors import InvalidArgument
 from mesh.records import DESIRED_STATES, DesiredState
 from registry.changes import DesiredChange
@@ -22,8 +22,11 @@ class Desired:
         self._rows = {(row.service, row.host): row for row in stored}
 
     def change(self, service: str, host: str, desired: str) -> DesiredChange | None:
-        """Return what setting this would change, None if it is so already; raises `InvalidArgument`."""
-        for path, name in (("service", service), ("host", host)):
+        """Return what setting this would change, None if it is so already; raises `InvalidArgument`.
+
+        `service` may be one instance as `nlu#2`.
+        """
+        for path, name in (("service", split_instance(service)[0]), ("host", host)):
             if not NAME.match(name):
                 raise InvalidArgument(
                     f"{path} is {name!r}, which is no name: lower-case letters, digits and _, first a letter", path=path

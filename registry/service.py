@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from mesh.address import nearest
+from mesh.address import nearest, split_instance
 from mesh.clock import Clock
 from mesh.errors import (
     InvalidArgument,
@@ -208,8 +208,8 @@ class RegistryService:
         }
 
     async def set_desired(self, given: SetDesired, request: Request) -> dict[str, Any]:
-        """Keep what an operator wants of a service on a host."""
-        self._check_service(given.service)
+        """Keep what an operator wants of a service on a host, or of one instance of it as `nlu#2`."""
+        self._check_service(split_instance(given.service)[0])
         if given.host not in self.around.hosts:
             hint = _hint(given.host, self.around.hosts)
             raise InvalidArgument(f"{request.target}: the mesh has no host {given.host}{hint}", path="host")

@@ -297,6 +297,18 @@ class TestOverrides:
             with pytest.raises(ConfigError, match=key.replace(".", r"\.")):
                 apply_overrides(clock, {key: value})
 
+    def test_instances_are_counted_for_all_hosts_or_for_one_of_them(self, project: Path) -> None:
+        clock = loaded(project).agents["clock"].model_copy(update={"hosts": ("pc", "tv"), "instances": 2})
+        assert [clock.count(host) for host in clock.hosts] == [2, 2]
+        assert apply_overrides(clock, {"instances": 3}).instances == 3
+        assert apply_overrides(clock, {"instances.tv": 5}).instances == {"pc": 2, "tv": 5}
+        assert apply_overrides(clock, {"instances": {"tv": 5}}).count("pc") == 1
+        assert apply_overrides(clock, {"instances.tv": 5}).origin["instances.tv"] == "override"
+        with pytest.raises(ConfigError, match="takes a whole number from 1 to 64"):
+            apply_overrides(clock, {"instances": 0})
+        with pytest.raises(ConfigError, match="clock does not run on car, but on pc, tv"):
+            apply_overrides(clock, {"instances.car": 1})
+
     def test_a_key_with_a_hole_is_refused(self, project: Path) -> None:
         with pytest.raises(ConfigError, match=r"'a\.\.b' is no key of the settings of clock"):
             apply_overrides(loaded(project).agents["clock"], {"a..b": 1})
@@ -313,6 +325,7 @@ def test_every_value_says_where_it_came_from(project: Path) -> None:
     assert origin == {
         "class": "config/agents/clock.yaml:1",
         "hosts": "config/agents/clock.yaml:2",
+        "instances": "default",
         "required": "config/agents/clock.yaml:3",
         "depends_on": "config/agents/clock.yaml:4",
         "isolation": "config/agents/clock.yaml:5",

@@ -233,6 +233,13 @@ class TestKeys:
             (f"{CLOCK}limits: {{inbox: 0}}", 3, "invalid_value", "`limits.inbox` must be more than 0, found 0"),
             (f"{CLOCK}limits: {{stop_s: .inf}}", 3, "wrong_type", "`limits.stop_s` takes a finite number, found inf"),
             (f"{CLOCK}settings: [a]", 3, "wrong_type", "`settings` takes keys with values, found a list"),
+            (
+                f"{CLOCK}instances: {{pc: 0}}",
+                3,
+                "invalid_value",
+                "`instances`: takes a whole number from 1 to 64, or one for each host as {mainpc: 2, pc2: 1}, "
+                "found a mapping",
+            ),
             (f"{CLOCK}depends_on:\n- 5", 4, "wrong_type", "`depends_on[0]` takes keys with values, found 5"),
             (
                 f"{CLOCK}depends_on: [{{service: 5}}]",
@@ -447,6 +454,11 @@ class TestAgents:
         project.agent("clock", "class: agents/clock.py:Clock\nhosts:\n- pc\n- tvv\n")
         assert (project.only().code, project.only().line) == ("unknown_host", 4)
         assert project.only().hint == "did you mean `tv`?"
+
+    def test_instances_on_a_host_where_the_agent_does_not_run(self, project: Project) -> None:
+        project.agent("clock", "class: agents/clock.py:Clock\nhosts: [pc]\ninstances:\n  pc: 2\n  tv: 3\n")
+        assert (project.only().code, project.only().line) == ("unknown_host", 5)
+        assert "where `clock` does not run" in project.only().message
 
     def test_an_unknown_environment(self, project: Project) -> None:
         project.agent("clock", f"{CLOCK}environments:\n  prod: {{}}\n")

@@ -53,6 +53,8 @@ scrape_configs:
 - At most {AT_ONCE} scrapes at once; only `GET /metrics` is answered.
 - No label has a value that a caller can make up: calls to operations that an agent does not have are counted as
   `operation="other"`, names that no host knows as `service="unknown"`.
+- A figure of an agent is that of its first instance on the host; those of a second and further one have the same
+  labels and `number="2"` besides, so `sum by (service)` is right whether there are several or not.
 - Which host it is says the label that Prometheus is told (`host` above); `mesh_host_info` says it too.
 - Histograms have the buckets {', '.join(f'{bound:g}' for bound in SHOWN)} s. `mesh agents` shows quantiles of the
   same durations in finer ones.

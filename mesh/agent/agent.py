@@ -82,6 +82,11 @@ class Agent:
         return bound(self).context.service
 
     @property
+    def instance(self) -> int:
+        """The number of this agent among the instances of its service on its host, from 1."""
+        return bound(self).context.instance
+
+    @property
     def host(self) -> str:
         """The host this agent runs on."""
         return bound(self).context.host

@@ -26,6 +26,10 @@ class AgentContext(Protocol):
         """The name this agent is called by."""
 
     @property
+    def instance(self) -> int:
+        """Its number among the instances of the service on its host, from 1."""
+
+    @property
     def host(self) -> str:
         """The host it runs on."""
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from mesh.cli.hosts import away, chosen, did_you_mean
+from mesh.cli.instance import named, ordered
 from mesh.cli.operator import connected
 from mesh.cli.scope import Scope
 from mesh.cli.screen import document, note, say
@@ -20,13 +21,13 @@ Row = dict[str, Any]
 
 
 def _most(figure: str) -> Callable[[Row], Any]:
-    return lambda row: (-(row[figure] or 0), row["service"])
+    return lambda row: (-(row[figure] or 0), ordered(row))
 
 
 SORTS: Mapping[str, Callable[[Row], Any]] = {
-    "service": lambda row: (row["service"], row["host"]),
-    "host": lambda row: (row["host"], row["service"]),
-    "state": lambda row: (-STATES.index(row["state"]), row["service"]),
+    "service": lambda row: (row["service"], row["host"], row.get("instance", 1)),
+    "host": lambda row: (row["host"], ordered(row)),
+    "state": lambda row: (-STATES.index(row["state"]), ordered(row)),
     **{figure: _most(figure) for figure in ("restarts", "inbox", "calls", "errors", "p50_ms", "p99_ms", "loop_ms")},
 }
 
@@ -68,7 +69,7 @@ def _print(rows: list[Row]) -> None:
         Column("p50 ms", True, 2), Column("p99 ms", True, 1), Column("loop ms", True, 3),
         Column("incarnation", True, 9),
     ]
-    shown = [[row["service"], row["host"], row["state"], isolation(row), row["pid"], row["restarts"], row["inbox"],
+    shown = [[named(row), row["host"], row["state"], isolation(row), row["pid"], row["restarts"], row["inbox"],
               row["calls"], row["errors"], _ms(row["p50_ms"]), _ms(row["p99_ms"]), row["loop_ms"], row["incarnation"]]
              for row in rows]
     table(columns, shown, {at: text for at, row in enumerate(rows) if (text := _note(row))})

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mesh.cli.hosts import away, chosen
+from mesh.cli.instance import named, ordered
 from mesh.cli.operator import connected
 from mesh.cli.scope import Scope
 from mesh.cli.screen import document, duration, note, say
@@ -42,7 +43,7 @@ def ranked(answers: Mapping[str, Any]) -> Row:
     agents = [row for answer in told for row in answer["agents"]]
     return {
         "hosts": [{key: value for key, value in answer.items() if key != "agents"} for answer in told],
-        "agents": sorted(agents, key=lambda row: (-row["stolen_ms"], -row["used_ms"], row["service"])),
+        "agents": sorted(agents, key=lambda row: (-row["stolen_ms"], -row["used_ms"], ordered(row))),
     }
 
 
@@ -52,7 +53,7 @@ def _print(found: Row) -> None:
         Column("last min", True, 3), Column("times", True, 2), Column("longest", True, 1), Column("used ms", True),
         Column("share", True), Column("last min", True, 4),
     ]
-    rows = [[row["service"], row["host"], row["isolation"], row["stolen_ms"], row["stolen_1m_ms"], row["holds"],
+    rows = [[named(row), row["host"], row["isolation"], row["stolen_ms"], row["stolen_1m_ms"], row["holds"],
              _longest(row), row["used_ms"], _percent(row["share"]), _percent(row["share_1m"])]
             for row in found["agents"]]
     table(columns, rows, {at: _where(row["places"]) for at, row in enumerate(found["agents"]) if row["places"]})

@@ -551,6 +551,17 @@ def agent_isolate(
     return act(scope, "isolate", service, host, isolation=isolation)
 
 
+@command(_agent, "scale", timeout=60.0)
+def agent_scale(
+    scope: Scope, service: Service,
+    instances: Annotated[int, typer.Argument(min=0, metavar="N", show_default=False)], host: Host = None,
+) -> int:
+    """Run so many instances of an agent on each of its hosts, or on one."""
+    from mesh.cli.scale import scale
+
+    return scale(scope, service, instances, host)
+
+
 app.add_typer(_cache, name="cache")
 
 

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Iterator
 from typing import Any
 
+from mesh.address import split_instance
 from mesh.cli.agents import isolation
 from mesh.cli.hosts import checked, homes, names
 from mesh.cli.operator import connected
@@ -30,7 +31,7 @@ def describe(scope: Scope, service: str, host: str | None) -> None:
 async def _asked(scope: Scope, service: str, host: str | None) -> Row:
     async with connected(scope) as operator:
         directory = await operator.directory()
-        found = homes(operator.config, directory, service)
+        found = homes(operator.config, directory, split_instance(service)[0])
         wanted = found if host is None else [checked(host, names(operator.config, directory))]
         answers = await operator.ask_each("supervisor.describe", wanted, {"service": service})
         told = [answer for answer in answers.values() if isinstance(answer, dict)]
@@ -47,7 +48,8 @@ def _print(told: Row) -> None:
     say(f"{coloured(told['service'], 'bold')}: {told['purpose'] or 'no purpose told'}")
     say(f"  {told['class']}, {isolation(told)}{_place(told)}" + (", required" if told["required"] else ""))
     for row in told["instances"]:
-        say(f"  on {row['host']}: {state(row['state'])}" + (f", {row['reason']}" if row["reason"] else ""))
+        number = f"#{row['number']}" if row["number"] > 1 else ""
+        say(f"  on {row['host']}{number}: {state(row['state'])}" + (f", {row['reason']}" if row["reason"] else ""))
     for name in sorted({*told["configured_on"]} - {row["host"] for row in told["instances"]}):
         say(f"  on {name}: configured, not there now")
     _print_operations(told["operations"])

@@ -40,6 +40,8 @@ def planned_for(config: MeshConfig, hosts: Sequence[str]) -> Row:
         "ports": {**({"registry": {"registry": config.registry.port}} if config.registry.host in hosts else {}),
                   **{name: _ports(config, name) for name in hosts}},
         "isolation": {service: here[service].isolation for service in sorted(here)},
+        "instances": {service: {host: here[service].count(host) for host in here[service].hosts if host in hosts}
+                      for service in sorted(here)},
         "hosts": {name: {"address": config.hosts[name].address, "registry": config.registry.host == name,
                          "waves": of_host[name]} for name in hosts},
         "restart_groups": {name: {"strategy": group.strategy, "budget": group.budget, "within_s": group.within_s,
@@ -82,7 +84,7 @@ def _print(config: MeshConfig, planned: Row) -> None:
         say(told.replace(name, coloured(name, "bold"), 1))
         if host["registry"]:
             say(f"  starts the registry on {config.registry.port} ({config.registry.store})")
-        _print_waves(config, host["waves"])
+        _print_waves(config, name, host["waves"])
         _print_edges([edge for edge in planned["soft"] if edge["host"] == name])
     _print_groups(planned["restart_groups"])
     if planned["nowhere"]:
@@ -101,11 +103,11 @@ def _print_groups(groups: Row) -> None:
                        f"{group['budget']} failures in {group['within_s']:g} s", indent=6))
 
 
-def _print_waves(config: MeshConfig, steps: Sequence[Sequence[str]]) -> None:
+def _print_waves(config: MeshConfig, host: str, steps: Sequence[Sequence[str]]) -> None:
     usual = _usual(config, steps)
     for number, services in enumerate(steps, 1):
         when = "at once" if number == 1 else f"when wave {number - 1} is ready"
-        names = [service + _marks(config.agents[service], usual) for service in services]
+        names = [service + _marks(config.agents[service], host, usual) for service in services]
         say(folded(f"  wave {number}, {when}: {', '.join(names)}", indent=6))
     if not steps:
         say("  no agents")
@@ -119,8 +121,11 @@ def _usual(config: MeshConfig, steps: Sequence[Sequence[str]]) -> str | None:
     return counts.most_common(1)[0][0] if counts else None
 
 
-def _marks(spec: AgentSpec, usual: str | None) -> str:
-    return "" if spec.isolation == usual else f" ({spec.isolation})"
+def _marks(spec: AgentSpec, host: str, usual: str | None) -> str:
+    """Return what is not as usual of an agent: where it runs, and that there are several of it."""
+    isolation, count = spec.isolation, spec.count(host)
+    marks = [*([] if isolation == usual else [str(isolation)]), *([f"{count} instances"] if count > 1 else [])]
+    return f" ({', '.join(marks)})" if marks else ""
 
 
 def _print_edges(edges: Sequence[Row]) -> None:

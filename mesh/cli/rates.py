@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from mesh.cli.instance import ordered
 from mesh.metrics import Latency
 
 Row = dict[str, Any]
@@ -48,7 +49,7 @@ def rates(since: Reading | None, before: Reading | None, now: Reading) -> Row:
         "hosts": [*(_host(host, answer, _same(before, host, answer), now) for host, answer in now.hosts.items()),
                   *(_absent(host, reason, now) for host, reason in now.away.items())],
         "agents": sorted(agents, key=lambda row: (-(row["loop_ms_per_s"] or 0), -(row["calls_per_s"] or 0),
-                                                  -row["inbox"], -row["calls"], row["service"])),
+                                                  -row["inbox"], -row["calls"], ordered(row))),
         "operations": sorted(operations, key=lambda row: (-row["p99_ms"], row["service"], row["operation"])),
         "errors": _errors(now),
     }
@@ -61,7 +62,8 @@ def _same(reading: Reading | None, host: str, answer: Row) -> Row | None:
 
 
 def _find(answer: Row | None, row: Row) -> Row | None:
-    return next((each for each in answer["agents"] if each["service"] == row["service"]), None) if answer else None
+    agents = answer["agents"] if answer else ()
+    return next((each for each in agents if ordered(each) == ordered(row)), None)
 
 
 def _seconds(before: Row | None, now: Row) -> float | None:
@@ -91,7 +93,8 @@ def _absent(name: str, reason: str, now: Reading) -> Row:
 def _agent(host: str, row: Row, early: Row | None, last: Row | None, seconds: float | None) -> Row:
     latency = Latency.merged(_latency(one, _operation(early, one)) for one in row["operations"])
     return {
-        "service": row["service"], "host": host, "state": row["state"], "isolation": row["isolation"],
+        "service": row["service"], "host": host, "instance": row.get("instance", 1), "state": row["state"],
+        "isolation": row["isolation"],
         "calls": _calls(row), "calls_per_s": _rate(_calls, last, row, seconds),
         "errors_per_s": _rate(_failed, last, row, seconds),
         "loop_ms_per_s": _rate(lambda told: told["loop_s"], last, row, seconds, 1000),
@@ -108,7 +111,8 @@ def _operations(
         before = None if last is None else _operation(last, one) or {"buckets": []}  # its first call came meanwhile
         if latency.count:
             yield {
-                "service": row["service"], "operation": one["operation"], "host": host, "calls": latency.count,
+                "service": row["service"], "operation": one["operation"], "host": host,
+                "instance": row.get("instance", 1), "calls": latency.count,
                 "calls_per_s": _rate(_count, before, one, seconds),
                 "p50_ms": _ms(latency.quantile(0.5)), "p99_ms": _ms(latency.quantile(0.99)),
             }

@@ -29,9 +29,9 @@ async def spread(operator: Operator, service: str, home: str) -> list[str]:
         await asyncio.sleep(STEP)
 
 
-def _seen(table: Mapping[str, Any] | MeshError, service: str, home: str) -> tuple[int, str] | None:
-    """Return incarnation and state of the instance in a host's directory, None if it is not there."""
+def _seen(table: Mapping[str, Any] | MeshError, service: str, home: str) -> list[tuple[int, int, str]]:
+    """Return number, incarnation and state of the instances in a host's directory, none if they are not there."""
     if isinstance(table, MeshError):
-        return None
-    return next(((row["incarnation"], row["state"]) for row in table["instances"]
-                 if (row["service"], row["host"]) == (service, home)), None)
+        return []
+    return sorted((row["number"], row["incarnation"], row["state"]) for row in table["instances"]
+                  if (row["service"], row["host"]) == (service, home))

@@ -107,7 +107,8 @@ def _from_directory(listed: Row | None) -> Row:
 
 
 def _required_down(config: MeshConfig, directory: Row, answers: Mapping[str, Any]) -> list[Row]:
-    instances = {(row["service"], row["host"]): row for row in directory["instances"]}
+    serving_last = sorted(directory["instances"], key=lambda row: row["state"] in SERVING)
+    instances = {(row["service"], row["host"]): row for row in serving_last}
     down = []
     for host, answer in answers.items():
         services = answer["required_down"] if isinstance(answer, dict) else _required_on(config, host)

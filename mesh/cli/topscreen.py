@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from mesh.cli.instance import named
 from mesh.cli.screen import COLOURS, OF_STATE, duration
 from mesh.cli.table import Column, fitted, lines
 
@@ -115,7 +116,7 @@ def _host(row: Row) -> list[Any]:
 
 def _agents(told: Row, shown: Shown) -> tuple[Sequence[Column], list[list[Any]]]:
     return _AGENTS, [
-        [row["service"], row["host"], row["state"], row["isolation"], row["calls_per_s"], row["errors_per_s"],
+        [named(row), row["host"], row["state"], row["isolation"], row["calls_per_s"], row["errors_per_s"],
          row["loop_ms_per_s"], _figure(row["p50_ms"]), _figure(row["p99_ms"]), row["inbox"]]
         for row in told["agents"]
     ]
@@ -125,7 +126,7 @@ def _operations(told: Row, shown: Shown) -> tuple[Sequence[Column], list[list[An
     window = "so far" if shown.window is None else f"of the last {shown.window:.0f} s"
     columns = (Column(f"slowest operations {window}"), *_OPERATIONS[1:])
     return columns, [
-        [f"{row['service']}.{row['operation']}", row["host"], row["calls"], row["calls_per_s"],
+        [f"{named(row)}.{row['operation']}", row["host"], row["calls"], row["calls_per_s"],
          _figure(row["p50_ms"]), _figure(row["p99_ms"])]
         for row in told["operations"]
     ]

@@ -5,6 +5,7 @@ Read once, at the edge, into one frozen model; whoever needs a value is given it
 
 from mesh.config.findings import CODES, Finding, Severity
 from mesh.config.graph import hard_edges, start_order, waves
+from mesh.config.instances import INSTANCES, MOST
 from mesh.config.load import findings, load
 from mesh.config.model import (
     AgentSpec,
@@ -30,7 +31,9 @@ from mesh.config.project import find_root
 
 __all__ = [
     "CODES",
+    "INSTANCES",
     "ISOLATION",
+    "MOST",
     "AgentSpec",
     "Balance",
     "BreakerRule",

@@ -21,6 +21,7 @@ def check_agents(draft: Draft) -> Iterator[Finding]:
     yield from _names(draft)
     yield from _claims(draft)
     yield from _hosts(draft)
+    yield from _instances(draft)
     yield from _dependencies(draft)
     yield from _cycles(draft)
     yield from _classes(draft)
@@ -63,6 +64,17 @@ def _hosts(draft: Draft) -> Iterator[Finding]:
             if isinstance(host, str) and host not in known:
                 place = layers.place(("hosts", index))
                 yield found(place, "unknown_host", f"unknown host `{host}`", alike(host, tuple(known)))
+
+
+def _instances(draft: Draft) -> Iterator[Finding]:
+    """Yield the hosts that `instances` counts on and the agent does not run on."""
+    for service, layers in draft.layers.items():
+        spec = draft.config.agents[service]
+        for host in spec.instances if isinstance(spec.instances, dict) else ():
+            if host not in spec.hosts:
+                place = layers.place(("instances", host))
+                message = f"`instances` names {host}, where `{service}` does not run"
+                yield found(place, "unknown_host", message, alike(host, spec.hosts) or "add it to `hosts`")
 
 
 def _dependencies(draft: Draft) -> Iterator[Finding]:

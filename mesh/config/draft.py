@@ -33,7 +33,7 @@ from mesh.config.variables import read as read_variables
 CLASS = re.compile(r"(?P<file>.+\.py):(?P<name>[^\W\d]\w*)\Z")
 
 _DEFAULTS: Mapping[str, str] = {
-    **dict.fromkeys(("hosts", "required", "depends_on", "isolation", "restart", "reload"), "default"),
+    **dict.fromkeys(("hosts", "instances", "required", "depends_on", "isolation", "restart", "reload"), "default"),
     **{f"restarts.{name}": "default" for name in RestartsConfig.model_fields},
     **{f"limits.{name}": "default" for name in Limits.model_fields},
 }
@@ -122,6 +122,7 @@ def _spec(root: Path, service: str, section: AgentSection, layers: Layers) -> Ag
         class_name=named["name"] if named else "",
         config_file=root / AGENTS_FOLDER / f"{service}.yaml",
         hosts=tuple(dict.fromkeys(section.hosts)),
+        instances=section.instances,
         required=section.required,
         depends_on=tuple(Dependency(service=entry.service, soft=entry.soft) for entry in section.depends_on),
         isolation=section.isolation,

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from mesh.config.instances import Instances, count_on
 from mesh.config.policies import Policies
 from mesh.restart import BUDGET, DELAYS, QUIET, START_FAILURES, WINDOW, Terms
 
@@ -233,6 +234,7 @@ class AgentSpec(Frozen):
     class_name: str
     config_file: Path | None = None
     hosts: tuple[str, ...] = ()
+    instances: Instances = 1
     required: bool = False
     depends_on: tuple[Dependency, ...] = ()
     isolation: Isolation = "coroutine"
@@ -243,6 +245,10 @@ class AgentSpec(Frozen):
     policies: Policies = Policies()
     settings: dict[str, Any] = Field(default_factory=dict)
     origin: dict[str, str] = Field(default_factory=dict)
+
+    def count(self, host: str) -> int:
+        """Return how many instances of it run on one of its hosts."""
+        return count_on(self.instances, host)
 
 
 class MeshConfig(Frozen):

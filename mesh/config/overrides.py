@@ -1,8 +1,8 @@
 """What operators change while the mesh runs: the keys they may name, and how their values lie over a file's.
 
 A key names a setting (`results`, `engine.timeout_s`), or what the mesh itself reads: `limits.inbox`, `isolation`,
-`restart`, `restarts.budget`, `policies.retry.attempts`. A setting whose own name begins like one of those is written
-with `settings.` in front.
+`restart`, `restarts.budget`, `instances`, `instances.pc2`, `policies.retry.attempts`. A setting whose own name begins
+like one of those is written with `settings.` in front.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mesh.config.findings import Finding, Place
+from mesh.config.instances import INSTANCES, count_on
 from mesh.config.model import AgentSpec
 from mesh.config.schema import AgentSection
 from mesh.config.validation import check
@@ -20,7 +21,7 @@ SETTINGS = "settings"
 ISOLATION = "isolation"
 OVERRIDE = "override"
 _SECTIONS = ("limits", "restarts", "policies")
-_SINGLE = ("restart", ISOLATION)
+_SINGLE = ("restart", ISOLATION, INSTANCES)
 
 
 def config_key(key: str) -> str:
@@ -43,6 +44,7 @@ def apply_overrides(spec: AgentSpec, overrides: Mapping[str, Any]) -> AgentSpec:
     """
     values: dict[str, Any] = {SETTINGS: spec.settings, "limits": spec.limits.model_dump(), "restart": spec.restart,
                               "restarts": spec.restarts.model_dump(), ISOLATION: spec.isolation,
+                              INSTANCES: spec.instances,
                               "policies": spec.policies.model_dump(exclude_unset=True)}
     origin = dict(spec.origin)
     for key, value in overrides.items():
@@ -50,12 +52,16 @@ def apply_overrides(spec: AgentSpec, overrides: Mapping[str, Any]) -> AgentSpec:
         steps = full.split(".")
         if not all(steps) or full in (SETTINGS, *_SECTIONS):
             raise ConfigError(f"{key!r} is no key of the settings of {spec.service}; write names with dots between")
+        if steps[0] == INSTANCES and len(steps) > 1:  # one host's, so those of the others are said as well
+            values[INSTANCES] = {host: count_on(values[INSTANCES], host) for host in spec.hosts}
         values = _put(values, steps, value)
         origin = {known: text for known, text in origin.items() if not _covers(full, known)}
         origin[full] = OVERRIDE
     cell, wrong = check(AgentSection, {key: values[key] for key in (*_SECTIONS, *_SINGLE)}, _nowhere)
     if wrong:
         raise ConfigError("\n".join(f"{spec.service}: {_told(finding)}" for finding in wrong))
+    if isinstance(cell.instances, dict) and (strange := sorted(cell.instances.keys() - set(spec.hosts))):
+        raise ConfigError(f"{spec.service} does not run on {', '.join(strange)}, but on {', '.join(spec.hosts)}")
     changed = {key: getattr(cell, key) for key in (*_SECTIONS, *_SINGLE)}
     return spec.model_copy(update={**changed, "settings": values[SETTINGS], "origin": origin})
 

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from mesh.config.instances import Instances
 from mesh.config.model import (
     Budget,
     ConnectionsConfig,
@@ -123,6 +124,10 @@ class AgentSection(Section):
     )
     hosts: list[str] = Field(
         default_factory=list, description="The hosts it runs on; `[]` for nowhere.", json_schema_extra=_REQUIRED
+    )
+    instances: Instances = Field(
+        default=1, description="How many of it run on each of its hosts, 64 at most; "
+        "`{mainpc: 2, pc2: 1}` says it for each, and those it does not name have one."
     )
     required: bool = Field(
         default=False, description="Makes `mesh status` fail while it is neither ready nor degraded."

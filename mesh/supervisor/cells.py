@@ -1,4 +1,8 @@
-"""All cells of a host: started by their dependencies, stopped in the reverse order, held to what the operator wants."""
+"""All cells of a host: started by their dependencies, stopped in the reverse order, held to what the operator wants.
+
+The instances of a service share its configuration, its folder and what it saved; each has its own life: budget,
+incarnation, inbox and figures.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,7 @@ import asyncio
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from typing import Any
 
+from mesh.address import split_instance
 from mesh.config import AgentSpec, MeshConfig, Policies, apply_overrides, waves
 from mesh.directory import Directory
 from mesh.errors import ConfigError
@@ -16,21 +21,24 @@ from mesh.supervisor.adjusting.adjustments import Adjustments
 from mesh.supervisor.bell import Bell
 from mesh.supervisor.cell.cell import Cell
 from mesh.supervisor.cell.house import House
+from mesh.supervisor.roster import Roster
 
 WAIT = 3600.0
 
 
 class Cells:
-    """The cells of one host by service.
+    """The cells of one host, on its `roster`.
 
-    `spawn` gives a coroutine a task with an owner, `inventory_changed` is told when what the host offers has changed.
+    `spawn` gives a coroutine a task with an owner, `inventory_changed` is told when what the host offers has changed,
+    and `gone` of each cell that was let go of.
     """
 
     def __init__(
         self, config: MeshConfig, host: str, directory: Directory, rules: RuleBook, bell: Bell,
         spawn: Callable[[Coroutine[Any, Any, None]], None], inventory_changed: Callable[[], None],
+        gone: Callable[[Cell], None] = lambda cell: None,
     ) -> None:
-        self.by_service: dict[str, Cell] = {}
+        self.roster = Roster()
         self._config = config
         self._host = host
         self._directory = directory
@@ -38,74 +46,111 @@ class Cells:
         self._bell = bell
         self._spawn = spawn
         self._inventory_changed = inventory_changed
+        self._gone = gone
         self._looking = False
         self._house: House | None = None
-        self.adjustments = Adjustments(self.by_service, self.in_force,
-                                       self.wanted,
+        self.adjustments = Adjustments(self.roster, self.in_force, self._wanted, self.scale,
                                        lambda: directory.position, spawn)
 
     def create(self, house: House) -> None:
-        """Make a cell for every agent of this host; none runs yet."""
+        """Make a cell for every instance on this host; none runs yet."""
         self._house = house
-        self.by_service.update({service: Cell(spec, house) for service, spec in self._config.on(self._host).items()})
+        for spec in self._config.on(self._host).values():
+            self._staff(spec)
 
     def take(self, config: MeshConfig) -> None:
         """Let what the agent files say now count; `add` and `remove` bring the cells in line with it."""
         self._config = self._config.model_copy(update={"agents": config.agents})
         self.rules.forget()
 
-    def add(self, service: str) -> Cell:
-        """Make and start the cell of an agent that is new on this host."""
+    def add(self, service: str) -> list[Cell]:
+        """Make and start the cells of an agent that is new on this host."""
+        return [self._launched(cell) for cell in self._staff(self._possible(service))]
+
+    async def remove(self, service: str) -> None:
+        """Stop an agent that does not belong to this host any more, and let go of it."""
+        await self._let_go(self.roster.of(service), "it is not configured here any more")
+
+    async def scale(self, spec: AgentSpec) -> list[Cell]:
+        """Bring the number of a service's cells to what `spec` says of this host; returns those that are new.
+
+        New ones are up, or have shown that they do not come up; of those that go, the highest numbers, no call is lost:
+        others take theirs while they drain.
+        """
+        surplus = self.roster.of(spec.service)[spec.count(self._host):]
+        if surplus:
+            await self._let_go(surplus, f"{spec.service} has {spec.count(self._host)} instances here now")
+        fresh = [self._launched(cell) for cell in self._staff(spec)]
+        await asyncio.gather(*(cell.settled.wait() for cell in fresh))
+        return fresh
+
+    def launch(self) -> None:
+        """Start every cell that an operator has not stopped, with the settings in force."""
+        for service in self.roster.services():
+            spec = self._possible(service)
+            for cell in self.roster.of(service)[spec.count(self._host):]:
+                self.roster.remove(cell)
+            self._staff(spec)
+            for cell in self.roster.of(service):
+                cell.resize(spec)
+                self._launched(cell)
+
+    def _staff(self, spec: AgentSpec) -> list[Cell]:
+        """Make the cells that `spec` wants here and that are missing; none of them runs yet."""
         assert self._house is not None
-        cell = self.by_service[service] = Cell(self.filed(service), self._house)
-        cell.resize(self._possible(service))
-        if self._desired(service) == "running":
+        taken = {cell.number for cell in self.roster.of(spec.service)}
+        missing = [number for number in range(1, spec.count(self._host) + 1) if number not in taken]
+        fresh = [Cell(spec, self._house, number=number) for number in missing]
+        for cell in fresh:
+            self.roster.add(cell)
+        return fresh
+
+    def _launched(self, cell: Cell) -> Cell:
+        if self._wanted(cell):
             cell.launch()
         else:
             cell.rest("stopped by an operator")
         return cell
 
-    async def remove(self, service: str) -> None:
-        """Stop an agent that does not belong to this host any more, and let go of it."""
-        await self.by_service[service].stop("it is not configured here any more")
-        del self.by_service[service]
+    async def _let_go(self, cells: Sequence[Cell], reason: str) -> None:
+        """Drain and stop cells, and strike them off the list."""
+        await asyncio.gather(*(self._ended(cell, reason) for cell in cells))
+        for cell in cells:
+            self.roster.remove(cell)
+            self._gone(cell)
         self._inventory_changed()
 
-    def launch(self) -> None:
-        """Start every cell that an operator has not stopped, with the settings in force."""
-        for service, cell in self.by_service.items():
-            cell.resize(self._possible(service))
-            if self._desired(service) == "running":
-                cell.launch()
-            else:
-                cell.rest("stopped by an operator")
+    async def _ended(self, cell: Cell, reason: str) -> None:
+        await cell.stop(reason)
+        while not cell.at_rest:  # somebody wanted it back meanwhile
+            await cell.stop(reason)
 
     async def settled(self) -> None:
         """Return when every cell has come up, or has shown that it does not."""
-        await asyncio.gather(*(cell.settled.wait() for cell in self.by_service.values()))
+        await asyncio.gather(*(cell.settled.wait() for cell in self.roster.by_name.values()))
 
     async def stop(self) -> None:
         """Drain and stop all, those first that others do not depend on."""
         for wave in reversed(waves(self._config, self._host)):
-            await asyncio.gather(*(self.by_service[service].stop("the host stops") for service in wave
-                                   if service in self.by_service))
+            await asyncio.gather(*(cell.stop("the host stops") for service in wave
+                                   for cell in self.roster.of(service)))
 
     def inventory(self) -> list[InstanceRecord]:
         """Return the rows of this host's cells for the registry."""
         return [
             InstanceRecord(cell.service, self._host, cell.incarnation, cell.state.value, cell.lifecycle.reason,
-                           tuple(sorted(cell.offer.operations)), version=cell.offer.version, traits=cell.offer.traits)
-            for cell in self.by_service.values()
+                           tuple(sorted(cell.offer.operations)), cell.number, cell.offer.version, cell.offer.traits)
+            for cell in self.roster.by_name.values()
         ]
 
     def samples(self) -> Iterator[Sample]:
         """Yield the figures of every cell."""
-        for cell in self.by_service.values():
+        for cell in self.roster.by_name.values():
             yield from cell.samples()
 
     def summary(self) -> dict[str, Any]:
         """Return how many are ready, and which are not and why."""
-        rows = [(cell.service, cell.state.value, _why(cell)) for cell in self.by_service.values()]
+        rows = [(cell.name, cell.state.value, _why(cell)) for cell in self.roster.by_name.values()]
         return {
             "ready": sum(state == "ready" for _, state, _ in rows), "total": len(rows),
             "degraded": [{"service": service, "reason": why} for service, state, why in rows if state == "degraded"],
@@ -122,7 +167,7 @@ class Cells:
 
     def awaited(self) -> list[str]:
         """Return what running cells miss and what may still come."""
-        return sorted({_placed(service, hosts) for cell in self.by_service.values() if cell.state.serving
+        return sorted({_placed(service, hosts) for cell in self.roster.by_name.values() if cell.state.serving
                        for service, hosts in self._away(cell.spec) if self._may_come(service, hosts)})
 
     def _away(self, spec: AgentSpec) -> Iterator[tuple[str, tuple[str, ...]]]:
@@ -136,19 +181,21 @@ class Cells:
     def _may_come(self, service: str, hosts: Sequence[str]) -> bool:
         """Tell whether a service may start yet: neither given up, nor stopped by an operator, on one of its hosts."""
         states = {row.host: row.state for row in self._directory.instances(service)}
-        return any(states.get(host) != "quarantined" and self._desired(service, host) == "running"
+        return any(states.get(host) != "quarantined" and self.desired(service, host) == "running"
                    for host in hosts)
 
     async def dependencies_ready(self, spec: AgentSpec) -> None:
         """Wait until the services an agent cannot start without are ready on this host."""
-        needed = [self.by_service[one.service] for one in spec.depends_on
-                  if not one.soft and one.service in self.by_service]
-        while waits := [cell.service for cell in needed if not cell.state.serving]:
-            cell = self.by_service[spec.service]
-            if cell.lifecycle.explain(f"waiting for {', '.join(waits)}"):
-                cell.settled.set()
-                self._inventory_changed()
+        needed = [one.service for one in spec.depends_on if not one.soft and self.roster.of(one.service)]
+        while waits := [service for service in needed if not self._serves(service)]:
+            for cell in self.roster.of(spec.service):
+                if cell.state == "starting" and cell.lifecycle.explain(f"waiting for {', '.join(waits)}"):
+                    cell.settled.set()
+                    self._inventory_changed()
             await self._bell.wait(WAIT)
+
+    def _serves(self, service: str) -> bool:
+        return any(cell.state.serving for cell in self.roster.of(service))
 
     def look_soon(self) -> None:
         """Have the cells look at their dependencies again, once for all that happens in this turn of the loop."""
@@ -159,20 +206,19 @@ class Cells:
     def look(self) -> None:
         """Have every cell say anew whether it misses somebody."""
         self._looking = False
-        for cell in self.by_service.values():
+        for cell in self.roster.by_name.values():
             cell.reconsider()
 
     # -- what operators want
 
-    def obey(self, service: str) -> None:
-        """Follow what an operator wants of a service, as the registry tells it."""
-        cell = self.by_service.get(service)
-        if cell is None:
-            return
-        if self._desired(service) == "stopped" and cell.state not in ("stopped", "draining"):
-            self._spawn(cell.stop("stopped by an operator"))
-        elif self._desired(service) == "running" and cell.state in ("stopped", "draining"):
-            cell.launch(by_operator=True)
+    def obey(self, name: str) -> None:
+        """Follow what an operator wants of a service, or of one instance, as the registry tells it."""
+        service, _ = split_instance(name)
+        for cell in self.roster.of(service):
+            if not self._wanted(cell) and cell.state not in ("stopped", "draining"):
+                self._spawn(cell.stop("stopped by an operator"))
+            elif self._wanted(cell) and cell.state in ("stopped", "draining"):
+                cell.launch(by_operator=True)
 
     def reset(self, service: str) -> None:
         """Bring a service to its configuration in force, which may have changed."""
@@ -181,9 +227,14 @@ class Cells:
 
     def wanted(self, service: str) -> bool:
         """Tell whether an operator wants a service to run here; one who has said nothing does."""
-        return self._desired(service) == "running"
+        return self.desired(service) == "running"
 
-    def _desired(self, service: str, host: str | None = None) -> str:
+    def _wanted(self, cell: Cell) -> bool:
+        """Tell whether an operator wants an instance to run: neither it nor its service was stopped."""
+        return self.wanted(cell.service) and self.wanted(f"{cell.service}#{cell.number}")
+
+    def desired(self, service: str, host: str | None = None) -> str:
+        """Return what an operator wants of a service, or of one instance as `nlu#2`, on a host, by default this one."""
         return self._directory.view.desired.get((service, host or self._host), "running")
 
     def filed(self, service: str) -> AgentSpec:
@@ -227,7 +278,8 @@ class Cells:
         try:
             return self.in_force(service)
         except ConfigError as error:
-            self.by_service[service].say(f"what operators changed of it is left out: {error}")
+            for cell in self.roster.of(service)[:1]:
+                cell.say(f"what operators changed of it is left out: {error}")
             return self.filed(service)
 
 

@@ -187,8 +187,8 @@ class Supervisor:
                                 publish=self._bus.send, calls=self._calls, spans=self.spans,
                                 watcher=Watcher(self.clock, self._pulse.stood, self._doubted))
         self._cells = Cells(config, name, self.directory, self.rules, self._bell, self._spawn,
-                            lambda: self._membership.inventory_changed())
-        self.cells = self._cells.by_service
+                            lambda: self._membership.inventory_changed(), self._cell_gone)
+        self.roster = self._cells.roster
         self._membership = Membership(
             config, name, incarnation=self._incarnation, directory=self.directory, pool=self._pool,
             client=client, clock=self.clock, key_of=self._key_of,
@@ -198,11 +198,11 @@ class Supervisor:
         self._reach = Reach(config, name, self._pool, client, self.clock, lambda: self._membership.endpoint)
         self.live_config = LiveConfig(name, self._cells, self.directory, client, self._bell, self.clock)
         self.wishes = Wishes(name, self._cells, self.live_config, client)
-        self._restart_groups = RestartGroups(config, name, self.cells, clock=self.clock, bell=self._bell,
+        cells = self.roster.by_name
+        self._restart_groups = RestartGroups(config, name, cells, clock=self.clock, bell=self._bell,
                                              report=self.report, wanted=self._cells.wanted, spawn=self._spawn)
-        self._auto = Auto(self.cells, clock=self.clock, report=self.report, isolate=self.wishes.demote,
-                          spawn=self._spawn)
-        self._looptime = LoopTime(name, config.root, self.cells, clock=self.clock, report=self.report, tell=tell,
+        self._auto = Auto(cells, clock=self.clock, report=self.report, isolate=self.wishes.demote, spawn=self._spawn)
+        self._looptime = LoopTime(name, config.root, cells, clock=self.clock, report=self.report, tell=tell,
                                   blamed=self._auto.held)
         self.editions = Editions(name, config.root / "agents", self.report, self.publish)
         self._reload = Reload(config, name, self._cells, clock=self.clock, report=self.report,
@@ -217,9 +217,9 @@ class Supervisor:
         self._policies = PolicyBoard(name, self.outgoing, self.rules, config.origin, self._cells.origins, self.report,
                                      self.publish)
         self.outgoing.breakers.told = self._policies.tell
-        self._explanation = Explanation(name, self.cells, self.directory, self._pool, self._house.calls, self.errors,
+        self._explanation = Explanation(name, self.roster, self.directory, self._pool, self._house.calls, self.errors,
                                         self.clock, self._registry_row, self._policies.state)
-        self._board = Board(name, self._incarnation, config.security, self.cells, self.directory, self.errors,
+        self._board = Board(name, self._incarnation, config.security, self.roster, self.directory, self.errors,
                             self._pulse, self._context, self._connections, self._models, self.clock,
                             group=self._restart_groups.row)
 
@@ -408,12 +408,12 @@ class Supervisor:
 
     def _gate(self, request: Request) -> Reply | None:
         """Answer another host's request at once if its cell does not let it in."""
-        cell = self.cells.get(request.service)
+        cell = self.roster.answering(request)
         return None if cell is None else cell.refusal(request)
 
     def _answer(self, request: Request) -> Awaitable[Reply]:
         """Answer a request that is for this host."""
-        cell = self.cells.get(request.service)
+        cell = self.roster.answering(request)
         if cell is not None:
             return self.cache.watching(request, cell.handle)
         return self._control.handle(request) if request.service == SUPERVISOR else self._not_here(request)
@@ -423,19 +423,26 @@ class Supervisor:
 
     # -- cells
 
-    def _cell_changed(self, service: str) -> None:
+    def _cell_changed(self, name: str) -> None:
         """Take a cell's new state to the directory, the registry, and whoever listens."""
-        cell = self.cells.get(service)
+        cell = self.roster.by_name.get(name)
         if cell is None or self._listener.accepting is False:
             return
-        if self._bus.listen(service, cell.offer.patterns if cell.state.serving else (), cell.hear):
+        if self._bus.listen(name, cell.offer.patterns if cell.state.serving else (), cell.hear):
             self._interest_changed()
         self._membership.inventory_changed()
-        self._learn([service])
+        self._learn([cell.service])
         self._bell.ring()
         self._cells.look_soon()
-        self.publish("agent.health", {"service": service, "host": self.name, "state": cell.state.value,
-                                      "reason": cell.lifecycle.reason}, f"{SUPERVISOR}@{self.name}")
+        self.publish("agent.health", {"service": cell.service, "host": self.name, "instance": cell.number,
+                                      "state": cell.state.value, "reason": cell.lifecycle.reason},
+                     f"{SUPERVISOR}@{self.name}")
+
+    def _cell_gone(self, cell: Cell) -> None:
+        """Hear nothing more for a cell that is not there any more."""
+        if self._bus.listen(cell.name, (), cell.hear):
+            self._interest_changed()
+        self._bell.ring()
 
     # -- membership
 
@@ -509,8 +516,7 @@ class Supervisor:
 
     def explain(self, service: str) -> dict[str, Any]:
         """Return what this host knows of a service, whether it runs here or not."""
-        row = self._board.row(self.cells[service]) if service in self.cells else None
-        return self._explanation.of(service, row)
+        return self._explanation.of(service, self._board.rows(service))
 
     def policies(self, service: str) -> dict[str, Any]:
         """Return what stands around calls of a service, and what it does now."""
@@ -604,7 +610,7 @@ class Supervisor:
     def _connection_changed(self, target: Target) -> None:
         """Say that a server outside the mesh is away, or back, and have those who use it say how they are."""
         self._news.of_server(target)
-        for cell in [self.cells[service] for service in target.users if service in self.cells]:
+        for cell in [cell for service in target.users for cell in self.roster.of(service)]:
             self._spawn(cell.recheck())
 
     def _refused_at_door(self, address: str, key: str, reason: str) -> None:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 
+from mesh.address import split_instance
 from mesh.client import Client
 from mesh.config import ISOLATION, Isolation, Rung
 from mesh.errors import DeadlineExceeded, MeshError, RemoteFailure, Unavailable, Unreachable
 from mesh.policy.resolve import REGISTRY
+from mesh.records import DesiredState
 from mesh.supervisor.adjusting.liveconfig import UNSET, LiveConfig
 from mesh.supervisor.cell.cell import Cell
 from mesh.supervisor.cells import Cells
+from mesh.supervisor.remembered import remembered
 
 REGISTRY_LIMIT = 3.0
 DRAINED = "drained by an operator"
@@ -28,31 +31,35 @@ class Wishes:
         self._live_config = live_config
         self._client = client
 
-    async def start(self, cell: Cell) -> str | None:
-        """Start a cell and wait for the outcome."""
-        warning = await self._record_desired(cell.service, "running")
-        cell.launch(by_operator=True)
-        await cell.settled.wait()
+    async def start(self, name: str) -> str | None:
+        """Start the instances of a service, or one as `nlu#2`, and wait for the outcome."""
+        warning = await self._record_desired(name, "running")
+        cells = self._cells.roster.named(name)
+        for cell in cells:
+            cell.launch(by_operator=True)
+        await asyncio.gather(*(cell.settled.wait() for cell in cells))
         return warning
 
-    async def stop(self, cell: Cell) -> str | None:
-        """Stop a cell, which stays stopped until an operator starts it."""
-        warning = await self._record_desired(cell.service, "stopped")
-        await cell.stop("stopped by an operator")
+    async def stop(self, name: str) -> str | None:
+        """Stop the instances of a service, or one as `nlu#2`, which stay stopped until an operator starts them."""
+        warning = await self._record_desired(name, "stopped")
+        await asyncio.gather(*(cell.stop("stopped by an operator") for cell in self._cells.roster.named(name)))
         return warning
 
-    async def drain(self, cell: Cell, grace: float) -> str | None:
-        """Stop a cell once what it works on has ended; it stays stopped until an operator starts it."""
-        await cell.life.withdraw(DRAINED)
-        stopping = asyncio.ensure_future(cell.stop(DRAINED, grace))  # before the registry, which may be slow
-        warning = await self._record_desired(cell.service, "stopped")
+    async def drain(self, name: str, grace: float) -> str | None:
+        """Stop instances once what they work on has ended; they stay stopped until an operator starts them."""
+        cells = self._cells.roster.named(name)
+        await asyncio.gather(*(cell.life.withdraw(DRAINED) for cell in cells))
+        stopping = asyncio.gather(*(cell.stop(DRAINED, grace) for cell in cells))  # the registry may be slow
+        warning = await self._record_desired(name, "stopped")
         await stopping
         return warning
 
-    async def isolate(self, cell: Cell, isolation: Isolation | None, reason: str) -> str | None:
-        """Have a cell's agent run elsewhere, None for where its file says."""
-        warning = await self._change_isolation(cell, isolation)
-        await cell.isolate(self._goal(cell, isolation), reason)  # which an earlier move may still keep it from
+    async def isolate(self, service: str, isolation: Isolation | None, reason: str) -> str | None:
+        """Have the agents of a service run elsewhere, None for where its file says."""
+        warning = await self._change_isolation(self._cells.roster.of(service)[0], isolation)
+        for cell in self._cells.roster.of(service):
+            await cell.isolate(self._goal(cell, isolation), reason)  # which an earlier move may still keep it from
         return warning
 
     async def demote(self, cell: Cell, isolation: Rung, reason: str) -> None:
@@ -73,11 +80,14 @@ class Wishes:
             raise RemoteFailure(f"{cell.service} goes on as a {cell.isolation}: {refused[0]}", type="Refused")
         return None
 
-    async def _record_desired(self, service: str, desired: str) -> str | None:
+    async def _record_desired(self, name: str, desired: DesiredState) -> str | None:
         """Have the registry remember what the operator wants."""
+        service, number = split_instance(name)
+        numbers = [cell.number for cell in self._cells.roster.of(service)]
         try:
-            await self._client.request(f"{REGISTRY}.set_desired",
-                                       {"service": service, "host": self._host, "desired": desired}, REGISTRY_LIMIT)
+            for key, wanted in remembered(service, numbers, number, desired, self._cells.desired):
+                await self._client.request(f"{REGISTRY}.set_desired",
+                                           {"service": key, "host": self._host, "desired": wanted}, REGISTRY_LIMIT)
         except MeshError as error:
             return self._forgotten(error)
         return None

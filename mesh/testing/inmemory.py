@@ -41,6 +41,7 @@ from mesh.supervisor.cell.resident import Resident
 from mesh.supervisor.errors.notice import Occasion
 from mesh.supervisor.groups import Groups
 from mesh.supervisor.incarnation import counting
+from mesh.supervisor.roster import Roster
 from mesh.testing.clock import FakeClock, settle
 from mesh.testing.peer import FakePeer
 from mesh.topics import matches
@@ -111,9 +112,9 @@ class InMemoryMesh:
         self, service: str, agent: type[Agent] | str | None = None, *, host: str | None = None,
         settings: Mapping[str, Any] | None = None, isolation: str = "coroutine",
         limits: Mapping[str, Any] | None = None, policies: Mapping[str, Any] | None = None, restart: str = "permanent",
-        restarts: Mapping[str, Any] | None = None,
+        restarts: Mapping[str, Any] | None = None, instances: int = 1,
     ) -> Cell:
-        """Start an agent and return its cell, once it has settled.
+        """Start an agent and return its cell, that of the first of its `instances`, once they have settled.
 
         `agent` is a class, or `path/to/file.py:Class`, or None for the one in the project's `config/agents/`;
         `settings`, `limits`, `policies`, `restart` and `restarts` are what that file could say of them.
@@ -126,15 +127,19 @@ class InMemoryMesh:
             spec = spec.model_copy(update={"policies": Policies.model_validate(policies)})
         self.rules.forget(service)
         place = self._host(host or (spec.hosts[0] if spec.hosts else HOST))
-        cell = Cell(spec, place.house, load_class)
-        place.cells[service] = cell
-        cell.launch()
-        await cell.settled.wait()
+        for gone in place.roster.of(service):
+            place.roster.remove(gone)
+        for number in range(1, instances + 1):
+            place.roster.add(Cell(spec, place.house, load_class, number=number))
+        cells = place.roster.of(service)
+        for cell in cells:
+            cell.launch()
+        await asyncio.gather(*(cell.settled.wait() for cell in cells))
         await settle()
-        return cell
+        return cells[0]
 
     def _policies_of(self, service: str) -> Policies | None:
-        specs = [host.cells[service].spec for host in self._hosts.values() if service in host.cells]
+        specs = [cell.spec for host in self._hosts.values() for cell in host.roster.of(service)[:1]]
         return specs[0].policies if specs else Policies()
 
     def _spec(
@@ -163,7 +168,7 @@ class InMemoryMesh:
         return peer
 
     async def restart(self, service: str) -> Cell:
-        """Stop an agent and start it anew; what it saved is there again."""
+        """Stop an agent, or one instance as `nlu#2`, and start it anew; what it saved is there again."""
         cell = self.cell(service)
         await self._stop(cell, "restarted by the test")
         cell.launch(by_operator=True)
@@ -173,19 +178,20 @@ class InMemoryMesh:
 
     async def configure(self, service: str, **settings: Any) -> None:
         """Change settings as `mesh config set` does: by `on_config`, or with a new agent; raises what refuses them."""
-        cell = self.cell(service)
-        spec = cell.spec.model_copy(update={"settings": {**cell.spec.settings, **settings}})
-        await cell.accept(spec)
-        if not await cell.reconfigure(spec):
-            await cell.renew(spec)
+        first = self.cell(service)
+        spec = first.spec.model_copy(update={"settings": {**first.spec.settings, **settings}})
+        await first.accept(spec)
+        for cell in [cell for host in self._hosts.values() for cell in host.roster.of(service)]:
+            if not await cell.reconfigure(spec):
+                await cell.renew(spec)
         await settle()
 
     def cell(self, service: str) -> Cell:
-        """Return the cell of a service that was added."""
+        """Return the cell of a service that was added, the first of several, or that of an instance as `nlu#2`."""
         for host in self._hosts.values():
-            if service in host.cells:
-                return host.cells[service]
-        known = sorted({name for host in self._hosts.values() for name in host.cells})
+            if cells := host.roster.named(service):
+                return cells[0]
+        known = sorted({name for host in self._hosts.values() for name in host.roster.by_name})
         raise InvalidArgument(
             f"no agent {service} was added to this mesh; it has {', '.join(known) or 'none yet'}", path="service"
         )
@@ -306,7 +312,7 @@ class _Host:
 
     def __init__(self, name: str, mesh: InMemoryMesh) -> None:
         self.name = name
-        self.cells: dict[str, Cell] = {}
+        self.roster = Roster()
         self.fakes: dict[str, FakePeer] = {}
         self._mesh = mesh
         folder = mesh._folder / name
@@ -343,7 +349,7 @@ class _Host:
         self._mesh._report(self, text, severity="warning", service="supervisor")
 
     def _connection_changed(self, target: Target) -> None:
-        for cell in self.cells.values():
+        for cell in list(self.roster.by_name.values()):
             if cell.service in target.users:
                 task = asyncio.get_running_loop().create_task(cell.recheck())
                 self._mesh._tasks.add(task)
@@ -352,10 +358,10 @@ class _Host:
     async def _at_once(self, spec: AgentSpec) -> None:
         """Tests start agents in the order they need them."""
 
-    def _cell_changed(self, service: str) -> None:
-        cell = self.cells.get(service)
+    def _cell_changed(self, name: str) -> None:
+        cell = self.roster.by_name.get(name)
         if cell is not None:
-            self.bus.listen(service, cell.offer.patterns if cell.state.serving else (), cell.hear)
+            self.bus.listen(name, cell.offer.patterns if cell.state.serving else (), cell.hear)
         self._mesh._publish_table()
 
     def learn(self) -> None:
@@ -366,9 +372,9 @@ class _Host:
     def inventory(self) -> list[InstanceRecord]:
         """Return the rows of this host's cells and fakes."""
         rows = [InstanceRecord(cell.service, self.name, cell.incarnation, cell.state.value, cell.lifecycle.reason,
-                               tuple(sorted(cell.offer.operations)), version=cell.offer.version,
-                               traits=cell.offer.traits)
-                for cell in self.cells.values() if cell.service not in self.fakes]
+                               tuple(sorted(cell.offer.operations)), cell.number, cell.offer.version,
+                               cell.offer.traits)
+                for cell in list(self.roster.by_name.values()) if cell.service not in self.fakes]
         return rows + [InstanceRecord(name, self.name, 1, "ready") for name in self.fakes]
 
     def _answer(self, request: Request) -> Awaitable[Reply]:
@@ -378,13 +384,13 @@ class _Host:
         fake = self.fakes.get(request.service)
         if fake is not None:
             return await fake.handle(request)
-        cell = self.cells.get(request.service)
+        cell = self.roster.answering(request)
         if cell is not None:
             return await cell.handle(request)
         return Reply(error=Unavailable(f"{self.name} has no {request.service} in this test", retry_after=1.0))
 
     async def close(self) -> None:
-        for cell in self.cells.values():
+        for cell in list(self.roster.by_name.values()):
             await self._mesh._stop(cell, "the test is over")
         self.groups.close()
         self.loopback.cancel_all()

@@ -28,6 +28,7 @@ class Surroundings:
 
     folder: Path
     service: str = "knowledge_base"
+    instance: int = 1
     host: str = "mainpc"
     clock: Clock = field(default_factory=Clock)
     log: logging.Logger = field(default_factory=lambda: logging.getLogger("knowledge_base"))

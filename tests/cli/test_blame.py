@@ -10,8 +10,8 @@ from tests.cli.runner import run
 from tests.eventually import wait_until
 from tests.project import Project
 
-AGENT = {"service", "host", "isolation", "used_ms", "share", "used_1m_ms", "share_1m", "stolen_ms", "stolen_1m_ms",
-         "holds", "places"}
+AGENT = {"service", "host", "instance", "isolation", "used_ms", "share", "used_1m_ms", "share_1m", "stolen_ms",
+         "stolen_1m_ms", "holds", "places"}
 PLACE = {"operation", "function", "file", "line", "inside", "kind", "count", "total_ms", "worst_ms"}
 HOST = {"host", "window_s", "minute_s", "limit_ms", "loop_cpu_ms", "agents_ms"}
 

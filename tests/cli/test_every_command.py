@@ -19,7 +19,7 @@ CALLS: Mapping[str, Sequence[str]] = {
     "errors mute": ("nothing",), "errors unmute": ("nothing",), "errors unack": ("nothing",), "config get": ("lamp",),
     "config diff": (), "config set": ("lamp", "colour", "red"), "config unset": ("lamp", "colour"),
     "new agent": ("walker",), "agent start": ("torch",), "agent restart": ("torch",), "agent stop": ("nobody",),
-    "agent isolate": ("torch", "config"),
+    "agent isolate": ("torch", "config"), "agent scale": ("torch", "1"),
     "agent drain": ("nobody",), "agent reload": ("torch",), "keys show": (), "keys list": (),
     "cache show": (), "cache clear": ("--all",),
 }

@@ -51,6 +51,14 @@ def test_people_read_it_by_host(made: Project) -> None:
     assert "far" in only and "store" not in only and "the registry" not in only
 
 
+def test_several_instances_are_counted_by_host(made: Project) -> None:
+    config = made.root / "config" / "agents" / "store.yaml"
+    config.write_text(config.read_text().replace('["mainpc"]', "[mainpc, pc2]") + "instances: {mainpc: 3}\n")
+    told = run(made.root, "plan", "--json").json()
+    assert told["instances"]["store"] == {"mainpc": 3, "pc2": 1} and told["instances"]["index"] == {"mainpc": 1}
+    assert "wave 1, at once: store (3 instances)\n" in run(made.root, "plan", "--host", "mainpc").out
+
+
 def test_one_host_has_only_its_own(made: Project) -> None:
     told = run(made.root, "plan", "--host", "pc2", "--json").json()
     assert told["waves"] == [["far"]] and list(told["ports"]) == ["pc2"] and list(told["isolation"]) == ["far"]

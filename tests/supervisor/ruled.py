@@ -20,6 +20,7 @@ from mesh.supervisor.cells import Cells
 from mesh.supervisor.errors.errorlog import ErrorLog
 from mesh.supervisor.errors.reporter import Reporter
 from mesh.supervisor.loop.vitals import Pulse
+from mesh.supervisor.roster import Roster
 from mesh.supervisor.showing.board import Board
 from mesh.supervisor.showing.explanation import Explanation
 from mesh.supervisor.showing.logbook import LogBook
@@ -44,30 +45,35 @@ def _ignored() -> None:
 class NotedWishes:
     """Follows wishes and notes them in `noted`; `warning` is what the registry answers to them."""
 
-    def __init__(self) -> None:
+    def __init__(self, roster: Roster) -> None:
         self.warning: str | None = None
         self.noted: list[tuple[str, str]] = []
+        self._roster = roster
 
-    async def start(self, cell: Cell) -> str | None:
-        self.noted.append((cell.service, "running"))
-        cell.launch(by_operator=True)
-        await cell.settled.wait()
+    async def start(self, name: str) -> str | None:
+        self.noted.append((name, "running"))
+        for cell in self._roster.named(name):
+            cell.launch(by_operator=True)
+            await cell.settled.wait()
         return self.warning
 
-    async def isolate(self, cell: Cell, isolation: Isolation | None, reason: str) -> str | None:
-        self.noted.append((cell.service, isolation or "config"))
-        await cell.isolate(isolation or "coroutine", reason)
+    async def isolate(self, service: str, isolation: Isolation | None, reason: str) -> str | None:
+        self.noted.append((service, isolation or "config"))
+        for cell in self._roster.of(service):
+            await cell.isolate(isolation or "coroutine", reason)
         return self.warning
 
-    async def stop(self, cell: Cell) -> str | None:
-        self.noted.append((cell.service, "stopped"))
-        await cell.stop("stopped by an operator")
+    async def stop(self, name: str) -> str | None:
+        self.noted.append((name, "stopped"))
+        for cell in self._roster.named(name):
+            await cell.stop("stopped by an operator")
         return self.warning
 
 
-    async def drain(self, cell: Cell, grace: float) -> str | None:
-        self.noted.append((cell.service, "stopped"))
-        await cell.stop("drained by an operator", grace)
+    async def drain(self, name: str, grace: float) -> str | None:
+        self.noted.append((name, "stopped"))
+        for cell in self._roster.named(name):
+            await cell.stop("drained by an operator", grace)
         return self.warning
 
 
@@ -78,7 +84,7 @@ class RuledHost:
 
     def __init__(self, mesh: InMemoryMesh, folder: Path) -> None:
         self.mesh = mesh
-        self.cells: dict[str, Cell] = mesh._host(self.name).cells
+        self.roster = mesh._host(self.name).roster
         self.spans = mesh.spans
         self.clock = mesh.clock
         self.logbook = LogBook(folder / "logs")
@@ -87,12 +93,12 @@ class RuledHost:
         self.context = profile.new_context()
         self.pulse = Pulse(mesh.clock)
         self.directory = Directory(known_names=("plain",), clock=mesh.clock)
-        self.board = Board(self.name, 4711, "curve", self.cells, self.directory, self.errors, self.pulse, self.context,
+        self.board = Board(self.name, 4711, "curve", self.roster, self.directory, self.errors, self.pulse, self.context,
                            mesh._host(self.name).connections, mesh._host(self.name).house.models, mesh.clock)
         calls = mesh._host(self.name).house.calls
         pool = Pool(self.context, None, lambda: Hello("test", "host", self.name, 1), Pending(Deadlines(mesh.clock)),
                     LinkCallbacks(*[lambda *_: None] * 4), mesh.clock, Traffic())
-        self.explanation = Explanation(self.name, self.cells, self.directory, pool, calls, self.errors, mesh.clock,
+        self.explanation = Explanation(self.name, self.roster, self.directory, pool, calls, self.errors, mesh.clock,
                                        lambda: {"state": "ok"}, lambda service: self.policy_board.state(service))
         self.policy_board = PolicyBoard(self.name, mesh._host(self.name).outgoing, mesh.rules, {}, lambda service: {},
                                         self.report, lambda topic, data, origin: None)
@@ -101,7 +107,7 @@ class RuledHost:
         cells = Cells(config, self.name, self.directory, mesh.rules, Bell(), _not_here, _ignored)
         client = Client("test", mesh._host(self.name).outgoing, mesh.clock)
         self.live_config = LiveConfig(self.name, cells, self.directory, client, Bell(), mesh.clock)
-        self.wishes = NotedWishes()
+        self.wishes = NotedWishes(self.roster)
         self.published: list[tuple[str, Any, str]] = []
         self.editions = Editions(self.name, folder / "agents", self.report, self.publish)
         self.leaving = False
@@ -137,8 +143,7 @@ class RuledHost:
         return {"host": self.name, "agents": []}
 
     def explain(self, service: str) -> dict[str, Any]:
-        row = self.row(service) if service in self.cells else None
-        return self.explanation.of(service, row)
+        return self.explanation.of(service, self.board.rows(service))
 
     def policies(self, service: str) -> dict[str, Any]:
         return self.policy_board.of(service)

@@ -78,10 +78,10 @@ class Rig:
         self._inventory_changed()
 
     def cell(self, service: str) -> Cell:
-        return self.cells.by_service[service]
+        return self.cells.roster.by_name[service]
 
     def states(self) -> dict[str, str]:
-        return {service: cell.state.value for service, cell in self.cells.by_service.items()}
+        return {service: cell.state.value for service, cell in self.cells.roster.by_name.items()}
 
     async def settled(self) -> None:
         await asyncio.wait_for(self.cells.settled(), 5)

@@ -26,8 +26,9 @@ def awaited(*, reader: State = State.READY, rows: tuple[Any, ...] = (), desired:
         directory.apply(1, 2, [row])
     cells = Cells(config, "pc", directory, RuleBook(config.policies, lambda _: None), Bell(),
                   lambda work: None, lambda: None)
-    running: Any = SimpleNamespace(state=reader, spec=config.agents["reader"])
-    cells.by_service["reader"] = running
+    running: Any = SimpleNamespace(state=reader, spec=config.agents["reader"], service="reader", number=1,
+                                   name="reader")
+    cells.roster.add(running)
     return cells.awaited()
 
 

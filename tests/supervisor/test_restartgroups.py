@@ -47,8 +47,9 @@ class Rig:
                   for name in NAMES}
         made = MeshConfig(mesh="home", registry=RegistryConfig(host=HOST, port=1), hosts={}, agents=agents,
                           restart_groups={"speech": group}, root=place.house.folder, home=place.house.folder)
-        self.groups = RestartGroups(made, HOST, place.cells, clock=mesh.clock, bell=bell, report=place.house.report,
-                             wanted=lambda service: service not in self.unwanted, spawn=self._spawn)
+        self.groups = RestartGroups(made, HOST, place.roster.by_name, clock=mesh.clock, bell=bell,
+                                    report=place.house.report, spawn=self._spawn,
+                                    wanted=lambda service: service not in self.unwanted)
         told = place.house.changed
 
         def changed(service: str) -> None:

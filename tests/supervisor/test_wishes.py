@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from types import SimpleNamespace
 from typing import Any, cast
 
 from mesh.client import Client
@@ -35,13 +36,14 @@ def test_a_stop_and_a_start_are_remembered_and_a_registry_that_is_away_is_a_warn
         async with InMemoryMesh() as mesh:
             cell = await mesh.add("plain", Plain)
             nothing = cast(Any, None)
-            wishes = Wishes("mainpc", cast(Cells, nothing), cast(LiveConfig, nothing),
+            cells = cast(Cells, SimpleNamespace(roster=mesh._host("mainpc").roster, desired=lambda name: "running"))
+            wishes = Wishes("mainpc", cells, cast(LiveConfig, nothing),
                             Client("supervisor@mainpc", registry.handle, mesh.clock))
-            assert await wishes.stop(cell) is None and cell.state == "stopped"
-            assert await wishes.start(cell) is None and cell.state == "ready"
+            assert await wishes.stop("plain") is None and cell.state == "stopped"
+            assert await wishes.start("plain") is None and cell.state == "ready"
             assert [wish["desired"] for wish in registry.desired] == ["stopped", "running"]
             registry.away = True
-            warning = await wishes.stop(cell)
+            warning = await wishes.stop("plain")
             assert cell.state == "stopped"
             assert warning is not None and "not remembered over a restart of mainpc" in warning
 

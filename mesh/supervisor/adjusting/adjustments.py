@@ -1,15 +1,15 @@
 """How a change of configuration reaches the cells of a host: as gently as what changed allows.
 
-What only the cell reads (`limits`, `restart`, `restarts`) counts at once. Settings are handed to the agent's
-`on_config`; an agent without it, or another isolation, is renewed, which loses no call. Whoever refuses the change by
-an error stays as it was.
+The instances of a service follow one after another. What only the cell reads (`limits`, `restart`, `restarts`) counts
+at once. Settings are handed to the agent's `on_config`; an agent without it, or another isolation, is renewed, which
+loses no call. Whoever refuses the change by an error stays as it was.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -18,33 +18,40 @@ from mesh.errorbus import kind_of
 from mesh.errors import ConfigError
 from mesh.supervisor.cell.cell import Cell
 from mesh.supervisor.cell.runner import AgentExit
+from mesh.supervisor.roster import Roster
 
 Position = tuple[int, int]
 How = Literal["unchanged", "live", "restarted", "later", "refused"]
+GREATEST: tuple[How, ...] = ("refused", "restarted", "later", "live", "unchanged")
+"""What is said of a service when a change did this to one of its instances and that to another."""
 
 
 @dataclass(frozen=True, slots=True)
 class Adjustment:
-    """What a change did to a cell; `later` is one that is stopped and takes it at its next start."""
+    """What a change did to a cell, or to those of a service; one that is stopped takes it `later`, at its next start.
+    """
 
     how: How
     reason: str = ""
 
 
 class Adjustments:
-    """Brings each cell to its configuration in force, one change at a time.
+    """Brings the cells of each service to its configuration in force, one change at a time.
 
-    `in_force` returns it and may raise `ConfigError`, `wanted` tells whether the operator wants a service to run, and
-    `position` the epoch and revision of the table that both are read from.
+    `in_force` returns it and may raise `ConfigError`, `wanted` tells whether the operator wants a cell to run, `scale`
+    brings their number to that of a spec and returns the new ones, and `position` is the epoch and revision of the
+    table that all of this is read from.
     """
 
     def __init__(
-        self, cells: Mapping[str, Cell], in_force: Callable[[str], AgentSpec], wanted: Callable[[str], bool],
-        position: Callable[[], Position], spawn: Callable[[Coroutine[Any, Any, None]], None],
+        self, roster: Roster, in_force: Callable[[str], AgentSpec], wanted: Callable[[Cell], bool],
+        scale: Callable[[AgentSpec], Awaitable[Sequence[Cell]]], position: Callable[[], Position],
+        spawn: Callable[[Coroutine[Any, Any, None]], None],
     ) -> None:
-        self._cells = cells
+        self._roster = roster
         self._in_force = in_force
         self._wanted = wanted
+        self._scale = scale
         self._position = position
         self._spawn = spawn
         self._turns: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
@@ -53,7 +60,7 @@ class Adjustments:
 
     def follow(self, service: str) -> None:
         """Adjust a service some time soon; once, however often this is asked before."""
-        if service in self._cells and service not in self._due:
+        if self._roster.of(service) and service not in self._due:
             self._due.add(service)
             self._spawn(self._follow(service))
 
@@ -63,25 +70,40 @@ class Adjustments:
                 await self._adjust(service)
 
     async def adjust(self, service: str, since: Position) -> Adjustment:
-        """Bring a cell to its configuration in force; returns what that did, or has done already `since` a revision."""
+        """Bring a service to its configuration in force; returns what that did, or has done `since` a revision."""
         async with self._turns[service]:
             position, done = self._last.get(service, ((0, 0), Adjustment("unchanged")))
             return done if position >= since and service not in self._due else await self._adjust(service)
 
     async def again(self, service: str) -> Adjustment:
-        """Bring a cell to its configuration in force, which the files have changed."""
+        """Bring a service to its configuration in force, which the files have changed."""
         self._due.add(service)
         return await self.adjust(service, (0, 0))
 
     async def _adjust(self, service: str) -> Adjustment:
         self._due.discard(service)
-        position, cell = self._position(), self._cells[service]
+        position = self._position()
         try:
-            done = await self._adjusted(cell, self._in_force(service))
+            done = await self._all_adjusted(service, self._in_force(service))
         except ConfigError as error:
-            done = self._refused(cell, error)
+            done = self._refused(self._roster.of(service)[0], error)
         self._last[service] = (position, done)
         return done
+
+    async def _all_adjusted(self, service: str, fresh: AgentSpec) -> Adjustment:
+        """Bring the instances to `fresh` one after another, until one refuses; then bring their number to it."""
+        done: list[Adjustment] = []
+        for cell in self._roster.of(service):
+            done.append(await self._adjusted(cell, fresh))
+            if done[-1].how == "refused":
+                return done[-1]
+        before = len(self._roster.of(service))
+        started = await self._scale(fresh)
+        if started or len(self._roster.of(service)) != before:
+            down = [f"{cell.name} is {cell.state}: {cell.lifecycle.reason}" for cell in started
+                    if self._wanted(cell) and not cell.state.serving]
+            done.append(Adjustment("live", "; ".join(down)))
+        return min(done, key=lambda one: (GREATEST.index(one.how), not one.reason), default=Adjustment("unchanged"))
 
     async def _adjusted(self, cell: Cell, fresh: AgentSpec) -> Adjustment:
         now = cell.spec
@@ -112,7 +134,7 @@ class Adjustments:
         """Stop and start a cell that does not serve; nobody's call can be lost by that."""
         await cell.stop("its settings have changed")
         cell.resize(fresh)
-        if not self._wanted(cell.service):
+        if not self._wanted(cell):
             return Adjustment("later")
         cell.launch(by_operator=True)
         await cell.settled.wait()

@@ -13,7 +13,7 @@ from typing import Any
 from mesh.address import nearest
 from mesh.client import Client
 from mesh.clock import Clock
-from mesh.config import apply_overrides, config_key, override_key
+from mesh.config import INSTANCES, apply_overrides, config_key, override_key
 from mesh.directory import Directory
 from mesh.errors import ConfigError, InvalidArgument, LoadError, MeshError
 from mesh.supervisor.adjusting.settingrows import policy_rows, setting_rows, unknown_name
@@ -95,6 +95,18 @@ class LiveConfig:
         self._changes.add(task)
         task.add_done_callback(self._over)
         return await asyncio.shield(task)
+
+    async def scale(self, cell: Cell, count: int, host: str | None) -> Row:
+        """Have `count` instances of a service on each of its hosts, or on one of them; returns what came of it.
+
+        `instances` maps the hosts to what they have from now on. Raises `InvalidArgument` for a host that does not run
+        it, and otherwise as `change` does.
+        """
+        spec = self._cells.in_force(cell.service)
+        if host is not None and host not in spec.hosts:
+            raise InvalidArgument(f"{cell.service} does not run on {host}, but on {', '.join(spec.hosts)}", path="host")
+        wanted = {name: count if host in (None, name) else spec.count(name) for name in spec.hosts}
+        return {**await self.change(cell.service, INSTANCES, wanted), "instances": wanted}
 
     def close(self) -> None:
         """Break off what is being changed: the host stops."""

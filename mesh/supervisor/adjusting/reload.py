@@ -67,7 +67,7 @@ class Reload:
     def _look(self) -> dict[Path, Stamp | None]:
         """Return the stamp of every file that counts."""
         files = {self._hosts_file, *self._agents.glob("*.yaml")}
-        for cell in list(self._cells.by_service.values()):
+        for cell in list(self._cells.roster.by_name.values()):
             files |= self._sources.of(cell.spec.file)
         return {file: stamp(file) for file in files}
 
@@ -77,8 +77,8 @@ class Reload:
         new: set[str] = set()
         if any(file.parent == self._agents for file in saved):
             new = await self._follow_config()
-        made_of = {service: self._sources.of(cell.spec.file) for service, cell in self._cells.by_service.items()}
-        touched = [service for service, files in made_of.items() if files & saved and service not in new]
+        made_of = {name: self._sources.of(cell.spec.file) for name, cell in self._cells.roster.by_name.items()}
+        touched = [name for name, files in made_of.items() if files & saved and name.partition("#")[0] not in new]
         if touched:
             await self._renew_all(touched, saved, self._stale(made_of.values(), saved))
 
@@ -88,10 +88,10 @@ class Reload:
 
     # -- code
 
-    async def _renew_all(self, services: list[str], saved: set[Path], stale: set[Path]) -> None:
+    async def _renew_all(self, names: list[str], saved: set[Path], stale: set[Path]) -> None:
         forgotten = await asyncio.to_thread(forget, stale)
-        for service in services:
-            cell = self._cells.by_service[service]
+        for name in names:
+            cell = self._cells.roster.by_name[name]
             began = perf_counter()
             why = ", ".join(sorted(self._below(file) for file in self._sources.of(cell.spec.file) & saved))
             try:
@@ -100,7 +100,7 @@ class Reload:
             except Exception as error:
                 self._complain(cell, error, why)
             else:
-                self._say(f"{service} was loaded anew in {perf_counter() - began:.2f} s: {why} was saved", service)
+                self._say(f"{name} was loaded anew in {perf_counter() - began:.2f} s: {why} was saved", cell.service)
         forgotten.keep_importable()
 
     async def _renewed(self, cell: Cell) -> bool:
@@ -128,7 +128,7 @@ class Reload:
         place = "" if isinstance(error, (LoadError, ConfigError)) else self._place(error)
         kind = "" if isinstance(error, MeshError) else f"{type(error).__name__}: "
         rest = "goes on as it was" if cell.state.serving else f"is {cell.state}; the next save starts it again"
-        text = f"{cell.service} {rest}: {why} was saved, but {place}{kind}{error}"
+        text = f"{cell.name} {rest}: {why} was saved, but {place}{kind}{error}"
         self._say(text, cell.service, "not_reloaded")
         self._report(error, severity="error", service=cell.service, operation="reload", decision=rest)
 
@@ -150,7 +150,7 @@ class Reload:
             self._say(f"the agents go on as they were: {error}", event="not_reloaded")
             self._report(error, severity="error", service="supervisor", operation="reload")
             return set()
-        before = dict(self._cells.by_service)
+        before = {service: self._cells.roster.of(service)[0] for service in self._cells.roster.services()}
         self._cells.take(config)
         here = config.on(self._host)
         for service in sorted(before.keys() - here.keys()):
@@ -166,8 +166,9 @@ class Reload:
         return {*replaced, *(here.keys() - before.keys())}
 
     async def _added(self, service: str) -> None:
-        cell = self._cells.add(service)
-        await cell.settled.wait()
+        cells = self._cells.add(service)
+        await asyncio.gather(*(cell.settled.wait() for cell in cells))
+        cell = min(cells, key=lambda cell: cell.state.serving)
         if cell.state.serving:
             self._say(f"{service} is new and {cell.state}", service)
         else:
@@ -175,14 +176,15 @@ class Reload:
                       "not_reloaded")
 
     async def _replaced(self, service: str) -> None:
-        cell = self._cells.by_service[service]
         fresh = self._cells.in_force(service)
         try:
-            if cell.state.serving:
-                await cell.renew(fresh)
-            else:
-                cell.resize(fresh)
-                await self._renewed(cell)
+            for cell in self._cells.roster.of(service):
+                if cell.state.serving:
+                    await cell.renew(fresh)
+                else:
+                    cell.resize(fresh)
+                    await self._renewed(cell)
+            await self._cells.scale(fresh)
         except Exception as error:
             self._complain(cell, error, f"config/agents/{service}.yaml")
         else:

@@ -16,7 +16,7 @@ HIDDEN = "**********"
 
 
 def setting_rows(spec: AgentSpec, filed: AgentSpec, settings: Mapping[str, Any], schema: Schema) -> list[Row]:
-    """Return the rows of settings, limits, restarts and isolation.
+    """Return the rows of settings, limits, restarts, isolation and instances.
 
     `spec` is in force, `filed` is what files and environment say, `settings` are those the agent runs with and `schema`
     is that of its `Config`. A row has `key`, `value`, `origin`, `default` (None where there is none), `override`, and
@@ -27,7 +27,7 @@ def setting_rows(spec: AgentSpec, filed: AgentSpec, settings: Mapping[str, Any],
     for section, values, defaults in (("limits", spec.limits, Limits()), ("restarts", spec.restarts, RestartsConfig())):
         rows += [_row(spec, filed, (section, name), value, getattr(defaults, name)) for name, value in values]
     return [*rows, *(_row(spec, filed, (name,), getattr(spec, name), AgentSpec.model_fields[name].default)
-                     for name in ("restart", "isolation"))]
+                     for name in ("restart", "isolation", "instances"))]
 
 
 def policy_rows(spec: AgentSpec, filed: AgentSpec, rules: Rules, mesh_wide: Mapping[str, str]) -> list[Row]:

@@ -8,6 +8,7 @@ import os
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import Any
 
+from mesh.address import instance_name
 from mesh.agent.agent import Agent
 from mesh.config import AgentSpec, Isolation, Rung
 from mesh.errorbus import kind_of
@@ -37,17 +38,21 @@ EVENTS_LOST = counter("mesh_handler_events_dropped_total", "Events that an agent
 
 
 class Cell:
-    """A service on this host, running or not; restarted within its budget while it is desired to run.
+    """An instance of a service on this host, running or not; restarted within its budget while desired to run.
+
+    `number` tells it apart from the others of its service here, `name` is what it is called: `nlu`, or `nlu#2`.
 
     `tenure` holds the agent, `life` has it run, `renewal` changes it meanwhile; none of them knows those after it.
     """
 
-    def __init__(self, spec: AgentSpec, house: House, load: Callable[[AgentSpec], type[Agent]] = load_agent_class
-                 ) -> None:
+    def __init__(self, spec: AgentSpec, house: House, load: Callable[[AgentSpec], type[Agent]] = load_agent_class,
+                 *, number: int = 1) -> None:
         self.service = spec.service
+        self.number = number
+        self.name = instance_name(spec.service, number)
         self.stragglers = Stragglers(spec.service, spec.file.parent, house.clock,
                                      lambda: self.tenure.spec.limits.cleanup_s, self._named, self._give_back)
-        self.tenure = Tenure(spec, house, self, load)
+        self.tenure = Tenure(spec, house, self, load, number)
         self.life = Life(self.tenure, house)
         self.renewal = Renewal(self.tenure, self.life, house)
         self.stats = self.tenure.stats
@@ -135,6 +140,9 @@ class Cell:
 
     def samples(self) -> Iterator[Sample]:
         """Yield the figures of this cell."""
+        return (sample.of_instance(self.number) for sample in self._figures())
+
+    def _figures(self) -> Iterator[Sample]:
         for state in State:
             yield STATE.sample(state is self.state, self.service, state.value)
         yield RESTARTS.sample(self.restarts, self.service)
@@ -220,14 +228,14 @@ class Cell:
         if self.state.serving:
             return None
         reason = f": {self.lifecycle.reason}" if self.lifecycle.reason else ""
-        return Unavailable(f"{self.service} on {self._house.name} is {self.state}{reason}", retry_after=1.0)
+        return Unavailable(f"{self.name} on {self._house.name} is {self.state}{reason}", retry_after=1.0)
 
     def _execute(self, request: Request) -> Awaitable[Reply]:
         tenancy = self.tenure.tenancy
         return self._no_agent() if tenancy is None else tenancy.execute(request)
 
     async def _no_agent(self) -> Reply:
-        return Reply(error=Unavailable(f"{self.service} is {self.state}", retry_after=1.0))
+        return Reply(error=Unavailable(f"{self.name} is {self.state}", retry_after=1.0))
 
     def hear(self, event: Event) -> None:
         """Take an event of one of the offer's patterns to the agent."""
@@ -256,7 +264,7 @@ class Cell:
 
     def say(self, text: str) -> None:
         """Put a warning on the error bus."""
-        self._house.report(text, severity="warning", service=self.service)
+        self._house.report(text, severity="warning", service=self.service, context=self.tenure.context(None))
 
     async def report(
         self, error: BaseException | str, *, severity: str, operation: str | None = None, trace_id: str | None = None,
@@ -264,7 +272,7 @@ class Cell:
     ) -> str:
         """Put something on the error bus for the agent and return its id."""
         return self._house.report(error, severity=severity, service=self.service, operation=operation,
-                                  trace_id=trace_id, context=context)
+                                  trace_id=trace_id, context=self.tenure.context(context))
 
     async def failed(self, error: Exception, operation: str, trace_id: str | None = None) -> str:
         """Take note of what the agent's own code raised and return its id; an `AgentExit` is a crash."""

@@ -41,6 +41,7 @@ class Life:
         self.turn = asyncio.Lock()
         self._tenure = tenure
         self._service = tenure.service
+        self._name = tenure.name
         self._house = house
         self._budget = Restarts()
         self._desired = True
@@ -72,7 +73,7 @@ class Life:
         self._desired = True
         if by_operator:
             self._budget.renew()
-            self._house.renewed(self._service)
+            self._house.renewed(self._name)
         if self.state is State.DRAINING:
             self.settled.clear()
         elif self.at_rest:
@@ -86,7 +87,7 @@ class Life:
         self._desired = False
         self.lifecycle.explain(reason)
         self.settled.set()
-        self._house.changed(self._service)
+        self._house.changed(self._name)
 
     async def withdraw(self, reason: str) -> None:
         """Say that it drains, and go on taking calls for as long as that news needs to reach every host."""
@@ -178,7 +179,8 @@ class Life:
         error bus; one that is stopping, or has crashed already, only reports it.
         """
         if not self.state.serving or not self._desired:
-            return self._house.report(error, severity="error", service=self._service)
+            return self._house.report(error, severity="error", service=self._service,
+                                      context=self._tenure.context(None))
         self._end()
         if _normal(error) and not self._kind.returns(normal=True):
             self._desired = False
@@ -187,7 +189,7 @@ class Life:
         self._tenure.guard.cancel_all(ending(str(error)))
         delay, error_id = self._failed(error)
         self._course = self._tenure.task(self._recover(delay))
-        self._house.crashed(self._service)
+        self._house.crashed(self._name)
         return error_id
 
     def _failed(self, error: Exception) -> tuple[float | None, str]:
@@ -198,7 +200,7 @@ class Life:
         self._to(State.FAILED, self.last_error)
         self._budget.terms = self._tenure.spec.restarts.terms()
         decision = self._budget.decide(self._house.clock.monotonic())
-        spent = self._house.failed(self._service, isinstance(decision, Quarantine))
+        spent = self._house.failed(self._name, isinstance(decision, Quarantine))
         if spent is not None:
             decision = Quarantine(spent)
         if isinstance(decision, Backoff):
@@ -207,12 +209,12 @@ class Life:
             self._to(State.BACKOFF, f"{self.last_error}; {told}")
             self.next_start = self._house.clock.monotonic() + decision.delay
         else:
-            told = f"quarantined: {decision.reason}; `mesh agent start {self._service}` tries again"
+            told = f"quarantined: {decision.reason}; `mesh agent start {self._name}` tries again"
             self._to(State.QUARANTINED, f"{decision.reason}; last error: {self.last_error}")
         error_id = self._house.report(error, severity="error" if isinstance(decision, Backoff) else "critical",
                                       service=self._service, decision=told,
                                       occasion="error" if isinstance(decision, Backoff) else "quarantine",
-                                      context=_context(error))
+                                      context=self._tenure.context(_context(error)))
         return (decision.delay if isinstance(decision, Backoff) else None), error_id
 
     @property
@@ -229,7 +231,7 @@ class Life:
         self._to(State.FAILED, self.last_error)
         self._to(State.STOPPED, f"{self.last_error}; not started again (restart: {self._kind})")
         return self._house.report(error, severity="error", service=self._service, decision=self._stays_stopped(),
-                                  context=_context(error))
+                                  context=self._tenure.context(_context(error)))
 
     def _tell_of_end(self, error: Exception) -> str:
         return self._house.report(self._ended_by_itself(error), severity="info", service=self._service,
@@ -239,7 +241,7 @@ class Life:
         return f"it ended by itself: {error} (restart: {self._kind})"
 
     def _stays_stopped(self) -> str:
-        return f"not started again, as `restart: {self._kind}` says; `mesh agent start {self._service}` does"
+        return f"not started again, as `restart: {self._kind}` says; `mesh agent start {self._name}` does"
 
     async def _recover(self, delay: float | None) -> None:
         await self._tenure.close()
@@ -277,7 +279,7 @@ class Life:
         if wanted is not self.state:
             self._to(wanted, reason or "")
         elif self.lifecycle.explain(reason or ""):
-            self._house.changed(self._service)
+            self._house.changed(self._name)
         self._tenure.release()
 
     def _to(self, state: State, reason: str, *, by_operator: bool = False) -> None:
@@ -294,7 +296,7 @@ class Life:
             self._tenure.inbox.hold()  # what waits may be answered by the next start
         elif state in (State.STOPPED, State.QUARANTINED):
             self._tenure.inbox.release()
-        self._house.changed(self._service)
+        self._house.changed(self._name)
 
 
 def _normal(error: Exception) -> bool:

@@ -90,11 +90,11 @@ class Renewal:
             try:
                 await self._replace(_Wanted(tenure.spec, moved, tenure.edition, False, lambda offer: None))
             except Exception as error:  # the agent's own code, in part
-                raise RemoteFailure(f"{tenure.service} did not come up as a {goal} and goes on as a "
+                raise RemoteFailure(f"{tenure.name} did not come up as a {goal} and goes on as a "
                                     f"{tenure.isolation}: {kind_of(error)}: {error}", type=kind_of(error)) from error
         else:
             tenure.moved = moved
-        self._house.changed(tenure.service)
+        self._house.changed(tenure.name)
 
     def cancel(self) -> None:
         """Break off what is under way, for the agent is to stop."""
@@ -154,7 +154,7 @@ class Renewal:
         tenure.edition, tenure.own_reason = wanted.edition, reason
         leaving = None if before is None else tenure.dismiss(before)
         self._life.serve()
-        self._house.changed(tenure.service)
+        self._house.changed(tenure.name)
         return Renewed("beside", 0 if leaving is None else await asyncio.shield(leaving))
 
     async def _as_well(self, wanted: _Wanted, tenancy: Tenancy) -> str | None:
@@ -191,7 +191,7 @@ class Renewal:
             if tenure.moving:
                 tenure.resize(tenure.spec)
                 self._life.serve()
-                self._house.changed(tenure.service)
+                self._house.changed(tenure.name)
 
     async def _checked(self, wanted: _Wanted, tenancy: Tenancy) -> str | None:
         try:
@@ -214,5 +214,5 @@ class Renewal:
             self._life.crash(error)
 
     def _away(self) -> Unavailable:
-        return Unavailable(f"{self._tenure.service} is {self._life.state}: {self._life.lifecycle.reason}",
+        return Unavailable(f"{self._tenure.name} is {self._life.state}: {self._life.lifecycle.reason}",
                            retry_after=1.0)

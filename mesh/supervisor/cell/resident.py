@@ -9,7 +9,7 @@ from contextvars import Context
 from functools import wraps
 from typing import Any
 
-from mesh.address import nearest
+from mesh.address import instance_name, nearest
 from mesh.agent.agent import Agent, examine, finish, reconfigure
 from mesh.agent.context import AgentContext
 from mesh.agent.ml import MLAgent
@@ -49,10 +49,12 @@ class Resident:
 
     def __init__(
         self, spec: AgentSpec, quarters: Quarters, landlord: Landlord, stats: CallStats,
-        load: Callable[[AgentSpec], type[Agent]],
+        load: Callable[[AgentSpec], type[Agent]], number: int = 1,
     ) -> None:
         self._spec = spec
         self._service = spec.service
+        self._number = number
+        self._name = instance_name(spec.service, number)
         self._quarters = quarters
         self._landlord = landlord
         self._stats = stats
@@ -107,10 +109,10 @@ class Resident:
         """Bind and set up the agent where its code runs, then start its timers."""
         self._landlord.stragglers.home = asyncio.get_running_loop()
         runner = self._runner = (
-            ThreadRunner(self._service, self._stats, self._landlord.stragglers) if self._spec.isolation == "thread"
-            else LoopRunner(self._service, self._stats, self._quarters.overran, self._landlord.stragglers)
+            ThreadRunner(self._name, self._stats, self._landlord.stragglers) if self._spec.isolation == "thread"
+            else LoopRunner(self._name, self._stats, self._quarters.overran, self._landlord.stragglers)
         )
-        around = Surroundings(self._service, self._quarters, self._landlord, runner)
+        around = Surroundings(self._service, self._quarters, self._landlord, runner, self._number)
         agent = self._agent = await runner.call(
             _bound, {"cls": self._class, "around": around, "settings": self._spec.settings}
         )
@@ -180,7 +182,7 @@ class Resident:
         if operation is None:
             return Reply(error=self._unknown(request.operation))
         if agent is None or runner is None:
-            return Reply(error=Unavailable(f"{self._service} is not running", retry_after=1.0))
+            return Reply(error=Unavailable(f"{self._name} is not running", retry_after=1.0))
         if operation.streams and not request.credit:
             return Reply(error=InvalidArgument(
                 f"{request.target} gives its items one after the other; read them with "

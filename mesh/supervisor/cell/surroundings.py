@@ -25,11 +25,13 @@ T = TypeVar("T")
 class Surroundings:
     """What one instance of one service may use of its host."""
 
-    def __init__(self, service: str, quarters: Quarters, landlord: Landlord, runner: Runner) -> None:
+    def __init__(self, service: str, quarters: Quarters, landlord: Landlord, runner: Runner, number: int = 1
+                 ) -> None:
         self._quarters = quarters
         self._landlord = landlord
         self._runner = runner
         self._service = service
+        self._number = number
         self._client = Client(f"{service}@{quarters.name}", quarters.outgoing, quarters.clock,
                               quarters.calls.setdefault(service, Calls()), quarters.spans)
         self._log = logging.getLogger(f"mesh.agent.{service}")
@@ -43,6 +45,11 @@ class Surroundings:
     def service(self) -> str:
         """The name this agent is called by."""
         return self._service
+
+    @property
+    def instance(self) -> int:
+        """Its number among the instances of the service on its host, from 1."""
+        return self._number
 
     @property
     def host(self) -> str:

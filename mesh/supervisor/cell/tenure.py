@@ -8,10 +8,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextvars import Context
 from typing import Any, TypeVar
 
+from mesh.address import instance_name
 from mesh.agent.agent import Agent
 from mesh.config import AgentSpec, Isolation, Rung
 from mesh.errors import MeshError, StartError, Unavailable, Unreachable
@@ -46,10 +47,11 @@ class Tenure:
     while `moving` there is none of them: events wait until `release`, calls where the inbox holds them.
     """
 
-    def __init__(self, spec: AgentSpec, house: House, landlord: Landlord, load: Callable[[AgentSpec], type[Agent]]
-                 ) -> None:
+    def __init__(self, spec: AgentSpec, house: House, landlord: Landlord, load: Callable[[AgentSpec], type[Agent]],
+                 number: int) -> None:
         self.spec = spec
         self.service = spec.service
+        self.name = instance_name(spec.service, number)
         self.incarnation = 0
         self.offer = Offer()
         self.stats = CallStats()
@@ -63,6 +65,7 @@ class Tenure:
         self.runs_as: Rung | None = None
         self.own_reason: str | None = None
         self.endings: set[asyncio.Task[Any]] = set()
+        self._number = number
         self._house = house
         self._landlord = landlord
         self._unheard: deque[Event] = deque()
@@ -82,9 +85,13 @@ class Tenure:
         """Why it runs there: where config says so, or who has moved it."""
         return self.spec.origin.get("isolation", "default") if self.moved is None else self.moved[1]
 
+    def context(self, more: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+        """Return what is told beside an error: which instance it is of, if it is not the first."""
+        return more if self._number == 1 else {"instance": self._number, **(more or {})}
+
     def task(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         """Run `work` on behalf of nobody: whoever asks for it may be a call, whose deadline and path end with it."""
-        return asyncio.get_running_loop().create_task(work, name=f"cell {self.service}", context=Context())
+        return asyncio.get_running_loop().create_task(work, name=f"cell {self.name}", context=Context())
 
     # -- brought up
 
@@ -99,15 +106,15 @@ class Tenure:
         if self.moved is not None:
             spec = spec.model_copy(update={"isolation": self.moved[0]})
         if spec.isolation != "process":
-            return Resident(spec, self._house, lodging, self.stats, edition)
+            return Resident(spec, self._house, lodging, self.stats, edition, self._number)
         self.allow(spec.isolation)
         assert self._house.nursery is not None
-        return Proxy(spec, incarnation, self._house.nursery, lodging, self.stats)
+        return Proxy(spec, incarnation, self._house.nursery, lodging, self.stats, self._number)
 
     def allow(self, isolation: Isolation) -> None:
         """Raise `StartError` if no agent can be isolated so here."""
         if isolation == "process" and self._house.nursery is None:
-            raise StartError(f"{self.service}: `isolation: process` needs a running host; a test in memory takes "
+            raise StartError(f"{self.name}: `isolation: process` needs a running host; a test in memory takes "
                              "`coroutine` or `thread`")
 
     async def come_up(self, incarnation: int) -> None:
@@ -158,7 +165,7 @@ class Tenure:
         except TimeoutError:
             if not limit.expired():
                 raise
-            raise Unavailable(f"{step} of {self.service} did not end within {seconds:g} s (limits: start_s)") from None
+            raise Unavailable(f"{step} of {self.name} did not end within {seconds:g} s (limits: start_s)") from None
 
     def _settle_in(self) -> None:
         """Note where the agent runs; one on the host's loop begins its calls as that has time for them."""

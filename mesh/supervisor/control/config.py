@@ -15,7 +15,8 @@ class Config(Family):
     @operation(idempotent=True)
     async def config(self, service: str | None = None) -> list[dict[str, Any]]:
         """The values in force of one agent of this host, or of all, each with where it came from."""
-        cells = self._ruled.cells.values() if service is None else [self._cell(service)]
+        roster = self._ruled.roster
+        cells = [roster.of(name)[0] for name in roster.services()] if service is None else [self._cell(service)]
         return [self._ruled.live_config.describe(cell) for cell in cells]
 
     @operation

@@ -13,31 +13,35 @@ from mesh.supervisor.adjusting.editions import Editions
 from mesh.supervisor.adjusting.liveconfig import LiveConfig
 from mesh.supervisor.cell.cell import Cell
 from mesh.supervisor.errors.errorlog import ErrorLog
+from mesh.supervisor.roster import Roster
 from mesh.supervisor.showing.logbook import LogBook
 from mesh.tracing import SpanRing
 
 
 class Wished(Protocol):
-    """Carries out what operators wish of an agent; each wish returns a warning, if there is one."""
+    """Carries out what operators wish; each returns a warning, if there is one.
 
-    async def start(self, cell: Cell) -> str | None:
-        """Start a cell for an operator."""
+    `name` is a service, for all its instances here, or one of them as `nlu#2`.
+    """
 
-    async def stop(self, cell: Cell) -> str | None:
-        """Stop a cell for an operator."""
+    async def start(self, name: str) -> str | None:
+        """Start agents and wait for the outcome."""
 
-    async def drain(self, cell: Cell, grace: float) -> str | None:
-        """Stop a cell for an operator once what it works on has ended, at the latest after `grace` seconds."""
+    async def stop(self, name: str) -> str | None:
+        """Stop agents."""
 
-    async def isolate(self, cell: Cell, isolation: Isolation | None, reason: str) -> str | None:
-        """Have a cell's agent run elsewhere, None for where its file says."""
+    async def drain(self, name: str, grace: float) -> str | None:
+        """Stop agents once what they work on has ended, at the latest after `grace` seconds."""
+
+    async def isolate(self, service: str, isolation: Isolation | None, reason: str) -> str | None:
+        """Have the agents of a service run elsewhere, None for where its file says."""
 
 
 class Ruled(Protocol):
     """A host that can be asked and told."""
 
     name: str
-    cells: dict[str, Cell]
+    roster: Roster
     errors: ErrorLog
     spans: SpanRing
     logbook: LogBook
@@ -99,13 +103,20 @@ class Family:
     def __init__(self, ruled: Ruled) -> None:
         self._ruled = ruled
 
-    def _cell(self, service: str) -> Cell:
-        """Return the cell of a service; raises `InvalidArgument` with the nearest name if there is none."""
-        cell = self._ruled.cells.get(service)
-        if cell is None:
-            like = nearest(service, self._ruled.cells)
+    def _cells(self, name: str) -> tuple[Cell, ...]:
+        """Return the cells of a service, or the one of an instance as `nlu#2`.
+
+        Raises `InvalidArgument` with the nearest name if there is none.
+        """
+        cells = self._ruled.roster.named(name)
+        if not cells:
+            like = nearest(name, self._ruled.roster.by_name)
             raise InvalidArgument(
-                f"{self._ruled.name} has no agent {service}" + (f"; did you mean {like}?" if like else ""),
+                f"{self._ruled.name} has no agent {name}" + (f"; did you mean {like}?" if like else ""),
                 path="service",
             )
-        return cell
+        return cells
+
+    def _cell(self, name: str) -> Cell:
+        """Return the first cell of a service, or the one of an instance; raises as `_cells` does."""
+        return self._cells(name)[0]

@@ -42,28 +42,28 @@ class Auto:
         if record is not None:
             self._follow(cell, record.held(hold, self._clock.monotonic()))
 
-    def crashed(self, service: str) -> None:
+    def crashed(self, name: str) -> None:
         """Take note that an agent crashed while it ran."""
-        cell = self._cells.get(service)
+        cell = self._cells.get(name)
         record = None if cell is None else self._record(cell)
         if cell is not None and record is not None:
             self._follow(cell, record.crashed(self._clock.monotonic()))
 
     def _record(self, cell: Cell) -> Demotion | None:
-        if cell.spec.isolation != AUTO or cell.service in self._moving:
+        if cell.spec.isolation != AUTO or cell.name in self._moving:
             return None
-        record = self._records.get(cell.service)
+        record = self._records.get(cell.name)
         if record is None or record.isolation != cell.isolation:
-            record = self._records[cell.service] = Demotion(cell.isolation)
+            record = self._records[cell.name] = Demotion(cell.isolation)
         return record
 
     def _follow(self, cell: Cell, decision: Decision | None) -> None:
         if decision is None:
             return
         before, now = cell.isolation, decision.isolation
-        self._moving.add(cell.service)
+        self._moving.add(cell.name)
         self._report(
-            f"{cell.service} moves from {before} to {now}, because {decision.reason}; `isolation: {now}` in "
+            f"{cell.name} moves from {before} to {now}, because {decision.reason}; `isolation: {now}` in "
             f"{_file(cell)} makes that last, `mesh agent isolate {cell.service} config` takes it back",
             severity="warning", service=cell.service, decision=f"isolation: auto, {before} → {now}",
         )
@@ -73,9 +73,9 @@ class Auto:
         try:
             await self._isolate(cell, decision.isolation, f"auto: {decision.reason}")
         except MeshError as error:
-            self._report(f"{cell.service} could not be moved: {error}", severity="error", service=cell.service)
+            self._report(f"{cell.name} could not be moved: {error}", severity="error", service=cell.service)
         finally:
-            self._moving.discard(cell.service)
+            self._moving.discard(cell.name)
 
 
 def _file(cell: Cell) -> str:

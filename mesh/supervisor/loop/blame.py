@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from mesh.address import split_instance
 from mesh.metrics import Sample, counter
 from mesh.policy.resolve import SUPERVISOR
 from mesh.supervisor.loop.hold import LIMIT, Hold, Kind, Place
@@ -58,7 +59,7 @@ class _Account:
 
 
 class User(NamedTuple):
-    """One agent at this moment: where it runs, and the seconds its steps have taken so far."""
+    """One agent at this moment, an instance as `nlu#2`: where it runs, and the seconds its steps have taken so far."""
 
     service: str
     isolation: str
@@ -82,9 +83,10 @@ class Blame:
 
     def samples(self) -> Iterator[Sample]:
         """Yield how often and how long each one held the loop that ever did."""
-        for service, account in self._accounts.items():
-            yield HOLDS.sample(account.holds, service)
-            yield STOLEN.sample(account.stolen, service)
+        for name, account in self._accounts.items():
+            service, number = split_instance(name)
+            yield HOLDS.sample(account.holds, service).of_instance(number or 1)
+            yield STOLEN.sample(account.stolen, service).of_instance(number or 1)
 
     def note(self, hold: Hold) -> Tally:
         """Count a hold that is over and return what there is of its place."""
@@ -112,7 +114,7 @@ class Blame:
         known = {user.service for user in listed}
         listed += [User(service, "coroutine", 0.0) for service in self._accounts if service not in known]
         rows = [self._row(user, now) for user in listed]
-        return sorted(rows, key=lambda row: (-row["stolen_ms"], -row["used_ms"], row["service"]))
+        return sorted(rows, key=lambda row: (-row["stolen_ms"], -row["used_ms"], row["service"], row["instance"]))
 
     def window(self, now: float) -> dict[str, float]:
         """Return how many seconds the figures are of: since the start, and of the last minute."""
@@ -123,8 +125,9 @@ class Blame:
         mark = self._marks[0]
         minute = user.used - mark.used.get(user.service, 0.0)
         places = sorted(account.places.values(), key=lambda tally: -tally.total)[:SHOWN]
+        service, number = split_instance(user.service)
         return {
-            "service": user.service, "host": self._host, "isolation": user.isolation,
+            "service": service, "host": self._host, "instance": number or 1, "isolation": user.isolation,
             "used_ms": _ms(user.used), "share": _share(user.used, now - self._began),
             "used_1m_ms": _ms(minute), "share_1m": _share(minute, now - mark.at),
             "stolen_ms": _ms(account.stolen), "stolen_1m_ms": _ms(account.stolen - mark.stolen.get(user.service, 0.0)),

@@ -81,12 +81,12 @@ class LoopTime:
         self._timer = self._clock.call_later(MARK_SECONDS, self._mark)
 
     def _users(self) -> Iterator[User]:
-        for service, cell in self._cells.items():
-            yield User(service, cell.isolation, cell.stats.loop_seconds)
+        for name, cell in self._cells.items():
+            yield User(name, cell.isolation, cell.stats.loop_seconds)
 
     def _tenants(self) -> list[Tenant]:
         """Return the agents; asked for by the watching thread."""
-        return [Tenant(service, str(cell.spec.file), cell.stats) for service, cell in list(self._cells.items())]
+        return [Tenant(name, str(cell.spec.file), cell.stats) for name, cell in list(self._cells.items())]
 
     # -- holds
 
@@ -116,7 +116,7 @@ class LoopTime:
         if self._throttle.passes(hold.place.key, self._clock.monotonic()) is not None:
             self._report(
                 tally.told(hold, self._host, _advice(hold)),
-                severity="warning", service=hold.place.service, operation=hold.place.operation,
+                severity="warning", service=hold.place.service.partition("#")[0], operation=hold.place.operation,
                 context={"seconds": round(hold.seconds, 3), **tally.row()},
             )
         if cell is not None:

@@ -11,6 +11,7 @@ import resource
 import signal
 import sys
 
+from mesh.address import instance_name
 from mesh.client import running
 from mesh.clock import Clock
 from mesh.config import AgentSpec, MeshConfig
@@ -36,9 +37,9 @@ def main() -> int:
     faulthandler.enable(sys.__stderr__ or 2)
     faulthandler.register(DUMP_STACKS, file=papers.stacks, all_threads=True)
     _limit(config.agents[papers.service])
-    open_log(f"agent-{papers.service}", config.home / papers.host / "logs", host=papers.host, service=papers.service,
-             context=_context(papers.service), level=config.logs.level.upper(),
-             folder_bytes=config.logs.megabytes * 1_000_000)
+    open_log(f"agent-{instance_name(papers.service, papers.number)}", config.home / papers.host / "logs",
+             host=papers.host, service=papers.service, context=_context(papers.service),
+             level=config.logs.level.upper(), folder_bytes=config.logs.megabytes * 1_000_000)
     log_prints(_context(papers.service), Clock(), echo=False)
     with asyncio.Runner(loop_factory=fastest_loop()) as runner:
         code = runner.run(_serve(papers, config))

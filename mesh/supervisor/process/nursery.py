@@ -41,6 +41,7 @@ class Expected(Protocol):
     """A tenancy that waits for its process."""
 
     service: str
+    number: int
     incarnation: int
 
     @property
@@ -88,7 +89,7 @@ class Nursery:
         self._expected[one.incarnation] = token, one
         config = self._config.model_copy(update={"agents": {one.service: spec}})
         return Papers(self.host, one.service, one.incarnation, self._door, token, os.getpid(), stacks,
-                      config.model_dump_json())
+                      config.model_dump_json(), one.number)
 
     def forget(self, one: Expected) -> None:
         """Let the process of a tenancy in no more, and hear it no more."""

@@ -24,7 +24,8 @@ MAX_BYTES = 1_000_000
 class Papers:
     """The papers of one process; `stacks` is the descriptor that stack dumps go to.
 
-    `config` is the mesh's as JSON, with the one agent that is to run here and no other.
+    `number` is that of the instance; `config` is the mesh's as JSON, with the one agent that is to run here and no
+    other.
     """
 
     host: str
@@ -35,6 +36,7 @@ class Papers:
     parent: int
     stacks: int
     config: str
+    number: int = 1
 
     def mesh(self) -> MeshConfig:
         """Return the configuration; raises `ConfigError` for one that another version has written."""

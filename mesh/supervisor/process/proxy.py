@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mesh import wire
+from mesh.address import instance_name
 from mesh.client import Client
 from mesh.config import AgentSpec
 from mesh.errorbus import ErrorDetail, Passed
@@ -39,9 +40,12 @@ class Proxy:
     """The agent of one start of a cell, in a process of its own."""
 
     def __init__(
-        self, spec: AgentSpec, incarnation: int, nursery: Nursery, landlord: Landlord, stats: CallStats
+        self, spec: AgentSpec, incarnation: int, nursery: Nursery, landlord: Landlord, stats: CallStats,
+        number: int = 1,
     ) -> None:
         self.service = spec.service
+        self.number = number
+        self.name = instance_name(spec.service, number)
         self.incarnation = incarnation
         self.landlord = landlord
         self._stats = stats
@@ -51,7 +55,7 @@ class Proxy:
         self._spec = spec
         self._nursery = nursery
         self._clock = nursery.clock
-        output = Output(nursery.logs / f"agent-{spec.service}.out", nursery.clock, self._dropped)
+        output = Output(nursery.logs / f"agent-{self.name}.out", nursery.clock, self._dropped)
         self._process = Process(output, nursery.clock)
         self._connected: asyncio.Future[Session] = asyncio.get_running_loop().create_future()
         self._session: Session | None = None
@@ -88,7 +92,7 @@ class Proxy:
         """Have the agent bound and set up."""
         self._settings = await self._ask("set_up", self._spec.limits.start_s + GRACE)
         await self._look_at_memory()
-        self._watching = asyncio.get_running_loop().create_task(self._watch(), name=f"process of {self.service}")
+        self._watching = asyncio.get_running_loop().create_task(self._watch(), name=f"process of {self.name}")
 
     def arrived(self, session: Session) -> None:
         """Be given the connection of the process."""
@@ -154,7 +158,7 @@ class Proxy:
         except MeshError as error:
             stacks = await self._process.stacks()
             await self.landlord.report(
-                f"the process of {self.service} did not end when it was told to and was ended: {error}",
+                f"the process of {self.name} did not end when it was told to and was ended: {error}",
                 severity="warning", operation="teardown", context={"stacks": stacks},
             )
             await self._process.kill("ended by its host")
@@ -169,7 +173,7 @@ class Proxy:
         """Pass a request on and its reply back, neither of them decoded."""
         session = self._session
         if session is None:
-            return Reply(error=Unavailable(f"{self.service} is not running", retry_after=1.0))
+            return Reply(error=Unavailable(f"{self.name} is not running", retry_after=1.0))
         reply = await session.exchange(request)
         return reply if reply.error is None or session.ended is None else await self._cut_short(request, reply)
 
@@ -190,7 +194,7 @@ class Proxy:
         """Have the process do something and return its value; raises its failure, or `AgentExit` if it has ended."""
         session = self._session
         if session is None:
-            raise Unavailable(f"{self.service} is not running", retry_after=1.0)
+            raise Unavailable(f"{self.name} is not running", retry_after=1.0)
         reply = await Client(f"{SUPERVISOR}@{self._nursery.host}", session.exchange, self._clock).exchange(
             f"{SUPERVISOR}.{operation}", arguments, limit
         )
@@ -268,7 +272,7 @@ class Proxy:
         elif used > most * WARN_SHARE and not self._warned:
             self._warned = True
             await self.landlord.report(
-                f"{self.service} uses {used:.0f} MiB of memory; above {most} it is restarted (limits: memory_mb)",
+                f"{self.name} uses {used:.0f} MiB of memory; above {most} it is restarted (limits: memory_mb)",
                 severity="warning",
             )
         elif used < most * WARN_SHARE:
@@ -281,14 +285,14 @@ class Proxy:
 
     def _exit(self) -> AgentExit:
         if not self._process.ended.done():
-            return AgentExit(f"the connection to the process of {self.service} is lost")
+            return AgentExit(f"the connection to the process of {self.name} is lost")
         how = self._process.ended.result()
         told = {"output": self._process.output.tail, "stacks": self._stacks}
-        return AgentExit(f"the process of {self.service} ended: {how}", **({"exit_code": 0} if how == words(0) else {}),
+        return AgentExit(f"the process of {self.name} ended: {how}", **({"exit_code": 0} if how == words(0) else {}),
                          **{name: text for name, text in told.items() if text})
 
     def _dropped(self, count: int) -> None:
-        text = (f"{self.service} prints too much: {count} bytes were left out of {self._process.output.path}; "
+        text = (f"{self.name} prints too much: {count} bytes were left out of {self._process.output.path}; "
                 "use self.log, or print less")
         task = asyncio.get_running_loop().create_task(self.landlord.report(text, severity="warning"))
         self._telling.add(task)

@@ -73,7 +73,7 @@ class Tenant:
             outgoing=self._link.exchange, publish=self._publish,
             spans=SpanPost(papers.host, self._link.exchange, clock, config.tracing.sample),
         )
-        self._resident = Resident(spec, quarters, self._upstream, self._stats, load_agent_class)
+        self._resident = Resident(spec, quarters, self._upstream, self._stats, load_agent_class, papers.number)
         self._asked: dict[str, Callable[..., Coroutine[Any, Any, Any]]] = {
             "load": self._load, "set_up": self._set_up, "check": self._resident.check,
             "retire": self._resident.retire, "tear_down": self._resident.close, "ping": self._ping,

@@ -19,6 +19,7 @@ from mesh.supervisor.cell.cell import Cell
 from mesh.supervisor.cell.lifecycle import State
 from mesh.supervisor.errors.errorlog import ErrorLog
 from mesh.supervisor.loop.vitals import Pulse, contexts, rss_mb
+from mesh.supervisor.roster import Roster
 from mesh.transport import profile
 
 RECENT = 300.0
@@ -29,14 +30,14 @@ class Board:
     """One host's figures, each read from what it stands for when somebody asks."""
 
     def __init__(
-        self, name: str, incarnation: int, security: str, cells: Mapping[str, Cell], directory: Directory,
+        self, name: str, incarnation: int, security: str, roster: Roster, directory: Directory,
         errors: ErrorLog, pulse: Pulse, context: profile.Context, connections: Connections, models: Shelf,
         clock: Clock, group: Callable[[str], dict[str, Any] | None] = lambda service: None,
     ) -> None:
         self._name = name
         self._incarnation = incarnation
         self._security = security
-        self._cells = cells
+        self._roster = roster
         self._directory = directory
         self._errors = errors
         self._pulse = pulse
@@ -51,7 +52,7 @@ class Board:
     def status(self, leaving: bool) -> dict[str, Any]:
         """Return the host's row of `mesh status`."""
         sockets, helpers = profile.census(self._context)
-        counts = Counter(cell.state for cell in self._cells.values())
+        counts = Counter(cell.state for cell in self._roster.by_name.values())
         return {
             "name": self._name, "state": "leaving" if leaving else "ok", "incarnation": self._incarnation,
             "pid": os.getpid(), "uptime_s": round(self._clock.monotonic() - self._started, 1),
@@ -59,21 +60,30 @@ class Board:
             "sockets": sockets, "helpers": helpers, "security": self._security, "version": __version__,
             "protocol": wire.VERSION, "revision": self.revision,
             "agents": {state.value: counts.get(state, 0) for state in State},
-            "required_down": sorted(cell.service for cell in self._cells.values()
-                                    if cell.spec.required and not cell.state.serving),
+            "required_down": sorted(service for service in self._roster.services() if self._down(service)),
             "connections": [one.to_wire() for one in self._connections.figures()],
             "models": self._models.devices(),
             "errors_last_5m": self._errors.count(self._clock.time() - RECENT),
         }
 
-    def rows(self) -> list[dict[str, Any]]:
-        """Return the host's rows of `mesh agents`."""
-        return [self.row(self._cells[service]) for service in sorted(self._cells)]
+    def _down(self, service: str) -> bool:
+        """Tell whether a service is required and none of its instances here serves."""
+        cells = self._roster.of(service)
+        return cells[0].spec.required and not any(cell.state.serving for cell in cells)
+
+    def _each(self) -> list[Cell]:
+        """Return every cell, by service and number."""
+        return [cell for service in sorted(self._roster.services()) for cell in self._roster.of(service)]
+
+    def rows(self, service: str | None = None) -> list[dict[str, Any]]:
+        """Return the host's rows of `mesh agents`, of one service or of all."""
+        return [self.row(cell) for cell in self._each() if service in (None, cell.service)]
 
     def row(self, cell: Cell) -> dict[str, Any]:
         """Return one agent's row of `mesh agents`."""
         return {
-            "service": cell.service, "host": self._name, "state": cell.state.value, "isolation": cell.isolation,
+            "service": cell.service, "host": self._name, "instance": cell.number, "state": cell.state.value,
+            "isolation": cell.isolation,
             "isolation_set": cell.spec.isolation, "isolation_origin": cell.isolation_origin,
             "required": cell.spec.required, "incarnation": cell.incarnation, "pid": cell.pid,
             "memory_mb": cell.memory_mb,
@@ -96,14 +106,15 @@ class Board:
         """Return what `mesh top` makes its rates of: counts so far, at a moment of this host's clock."""
         return {
             "at": self._clock.monotonic(), "cpu_s": time.process_time(), "host": self.status(leaving),
-            "agents": [self._counts(self._cells[service]) for service in sorted(self._cells)],
+            "agents": [self._counts(cell) for cell in self._each()],
             "errors": [record.event() for record in self._errors.since(None) if not record.muted][-LATEST:],
         }
 
     def _counts(self, cell: Cell) -> dict[str, Any]:
         return {
-            "service": cell.service, "state": cell.state.value, "reason": cell.lifecycle.reason or None,
-            "isolation": cell.isolation, "inbox": len(cell.inbox), "loop_s": cell.stats.loop_seconds,
+            "service": cell.service, "instance": cell.number, "state": cell.state.value,
+            "reason": cell.lifecycle.reason or None, "isolation": cell.isolation, "inbox": len(cell.inbox),
+            "loop_s": cell.stats.loop_seconds,
             "operations": [
                 {"operation": name, "errors": sum(one.errors.values()), "seconds": one.latency.sum,
                  "buckets": [[at, count] for at, count in enumerate(one.latency.counts) if count]}
@@ -131,8 +142,12 @@ class Board:
             ],
             "uncounted": {caller: made.uncounted for caller, made in sorted(calls.items()) if made.uncounted},
             "hears": [{"service": service, "host": self._name, "pattern": pattern, "group": group}
-                      for service, cell in sorted(self._cells.items()) for group, pattern in cell.offer.heard()],
+                      for service in sorted(self._roster.services()) for group, pattern in self._heard(service)],
         }
+
+    def _heard(self, service: str) -> list[tuple[str | None, str]]:
+        """Return the patterns that the instances of a service hear, each once, with its group."""
+        return list(dict.fromkeys(heard for cell in self._roster.of(service) for heard in cell.offer.heard()))
 
     def describe(self, cell: Cell) -> dict[str, Any]:
         """Return everything there is to know about one agent of this host."""

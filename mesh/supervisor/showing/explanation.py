@@ -3,7 +3,7 @@ through and why not, and what of it went wrong. `mesh why` puts the hosts' views
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from mesh.address import nearest
@@ -15,6 +15,7 @@ from mesh.errors import MeshError
 from mesh.supervisor.cell.cell import Cell
 from mesh.supervisor.cell.lifecycle import State
 from mesh.supervisor.errors.errorlog import ErrorLog
+from mesh.supervisor.roster import Roster
 from mesh.transport.pool import Pool
 
 ERRORS = 3
@@ -25,11 +26,11 @@ Row = dict[str, Any]
 class Explanation:
     """The facts of one host, read when somebody asks."""
 
-    def __init__(self, name: str, cells: Mapping[str, Cell], directory: Directory, pool: Pool,
+    def __init__(self, name: str, roster: Roster, directory: Directory, pool: Pool,
                  calls: Mapping[str, Calls], errors: ErrorLog, clock: Clock, registry: Callable[[], Row],
                  policies: Callable[[str], Row]) -> None:
         self._name = name
-        self._cells = cells
+        self._roster = roster
         self._directory = directory
         self._pool = pool
         self._calls = calls
@@ -38,10 +39,13 @@ class Explanation:
         self._registry = registry
         self._policies = policies
 
-    def of(self, service: str, row: Row | None) -> Row:
-        """Return what this host knows of `service`; `row` is its line of `mesh agents`, if it runs here."""
+    def of(self, service: str, rows: Sequence[Row]) -> Row:
+        """Return what this host knows of `service`; `rows` are its lines of `mesh agents`.
+
+        `cells` has every instance, `cell` the first; `desired` is by place, as `pc2` and `pc2#2`.
+        """
         epoch, revision = self._directory.position
-        cell = self._cells.get(service)
+        cells = [self._cell(cell, row) for cell, row in zip(self._roster.of(service), rows, strict=True)]
         goes_to, refusal = self._choice(service)
         return {
             "host": self._name, "time": self._clock.time(), "epoch": epoch, "revision": revision,
@@ -51,9 +55,10 @@ class Explanation:
             "hosts": [{**each.to_wire(), "reachable": self._directory.is_reachable(each.name)}
                       for each in self._directory.hosts()],
             "links": {peer: {"state": link.state, "reason": link.reason} for peer, link in self._pool.links.items()},
-            "desired": {host: desired for (name, host), desired in self._directory.view.desired.items()
-                        if name == service},
-            "cell": None if cell is None or row is None else self._cell(cell, row),
+            "desired": {_place(name, host): desired
+                        for (name, host), desired in self._directory.view.desired.items()
+                        if name.partition("#")[0] == service},
+            "cell": cells[0] if cells else None, "cells": cells,
             "callers": [
                 {"caller": caller, "host": self._name, "operation": edge.operation, "calls": edge.calls,
                  "errors": edge.errors, "last_error": edge.last_error}
@@ -73,7 +78,7 @@ class Explanation:
             return None, error.message
 
     def _instance(self, row: Row) -> Row:
-        return {name: row[name] for name in ("host", "state", "reason", "incarnation", "operations")}
+        return {name: row[name] for name in ("host", "number", "state", "reason", "incarnation", "operations")}
 
     def _cell(self, cell: Cell, row: Row) -> Row:
         """Return the cell's row with what came before, and what it depends on."""
@@ -91,5 +96,11 @@ class Explanation:
 
     def _waited_for(self, spec: AgentSpec) -> list[Any]:
         """Return the hard dependencies on this host that do not serve yet; the start waits for them."""
-        return [each for each in spec.depends_on if not each.soft and each.service in self._cells
-                and not self._cells[each.service].state.serving]
+        return [each for each in spec.depends_on if not each.soft and (cells := self._roster.of(each.service))
+                and not any(cell.state.serving for cell in cells)]
+
+
+def _place(name: str, host: str) -> str:
+    """Return the place that a wish is for: the host for a whole service, `pc2#2` for one instance."""
+    _, mark, number = name.partition("#")
+    return f"{host}{mark}{number}"

@@ -110,7 +110,8 @@ def test_an_operator_starts_an_agent_out_of_quarantine_and_hears_the_outcome(tmp
             await becomes(cell, "backoff", "quarantined")
         assert cell.state == "quarantined"
         outcome = await desk.ask("agent_start", service="plain")
-        assert outcome == {"service": "plain", "host": "mainpc", "state": "ready", "reason": "", "warning": None}
+        assert outcome == {"service": "plain", "host": "mainpc", "state": "ready", "reason": "", "warning": None,
+                           "instances": [{"instance": 1, "state": "ready", "reason": "", "pid": os.getpid()}]}
         assert desk.host.wishes.noted == [("plain", "running")]
         assert (await desk.ask("agent_start", service="plain"))["state"] == "ready", "twice is no harm"
 
@@ -131,6 +132,7 @@ def test_an_operator_moves_an_agent_and_hears_where_it_is(tmp_path: Path) -> Non
     async def scenario(desk: Desk) -> None:
         cell = await desk.mesh.add("plain", Plain)
         outcome = await asyncio.wait_for(desk.ask("agent_isolate", service="plain", isolation="thread"), 20)
+        del outcome["instances"]
         assert outcome == {"service": "plain", "host": "mainpc", "state": "ready", "reason": "", "warning": None,
                            "isolation": "thread", "pid": os.getpid()}
         row = desk.host.row("plain")
@@ -157,6 +159,7 @@ def test_an_operator_stops_an_agent_and_hears_what_could_not_be_remembered(tmp_p
         cell = await desk.mesh.add("plain", Plain)
         desk.host.wishes.warning = "not remembered: the registry is away"
         outcome = await desk.ask("agent_stop", service="plain")
+        del outcome["instances"]
         assert outcome == {"service": "plain", "host": "mainpc", "state": "stopped", "reason": "stopped by an operator",
                            "warning": "not remembered: the registry is away"}
         assert cell.state == "stopped" and desk.host.wishes.noted == [("plain", "stopped")]
@@ -298,7 +301,7 @@ def test_what_nobody_offers_is_refused_with_the_nearest_name(tmp_path: Path) -> 
         error = await refused(desk, UnknownOperation, "agent_strat")
         assert "did you mean agent_start?" in error.message and error.details["suggestion"] == "agent_start"
         error = await refused(desk, UnknownOperation, "zzz")
-        assert "it has agent_drain, agent_isolate, agent_reload, agent_restart, agent_start, " in error.message
+        assert "it has agent_drain, agent_isolate, agent_reload, agent_restart, agent_scale, " in error.message
 
     run(tmp_path, scenario)
 

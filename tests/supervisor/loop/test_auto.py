@@ -22,7 +22,7 @@ class Rig:
 
     def __init__(self, wanted: Isolation = "auto", *, fails: bool = False) -> None:
         spec = SimpleNamespace(isolation=wanted, config_file=Path("/project/config/agents/spinner.yaml"))
-        self.fake = SimpleNamespace(service="spinner", spec=spec,
+        self.fake = SimpleNamespace(service="spinner", name="spinner", spec=spec,
                                     isolation="coroutine" if wanted == "auto" else wanted)
         self.cell = cast("Cell", self.fake)
         self.reports: list[dict[str, Any]] = []

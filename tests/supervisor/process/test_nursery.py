@@ -66,6 +66,7 @@ class Lodger:
 
     def __init__(self, service: str = "lamp", incarnation: int = 5) -> None:
         self.service = service
+        self.number = 1
         self.incarnation = incarnation
         self.sessions: list[Session] = []
         self.told: list[tuple[str, BaseException | str]] = []
