@@ -40,6 +40,7 @@ bench: install
 	@$(BIN)/python -m benchmarks.metrics
 	@$(BIN)/python -m benchmarks.tracing
 	@$(BIN)/python -m benchmarks.death
+	@$(BIN)/python -m benchmarks.rolling
 	@$(BIN)/python -m benchmarks.idle
 	@$(BIN)/python -m benchmarks.recall
 

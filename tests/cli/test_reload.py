@@ -98,3 +98,16 @@ def test_what_to_reload_has_to_be_said(mesh: Project) -> None:
     assert run(mesh.root, "agent", "reload").code == 2
     assert run(mesh.root, "agent", "reload", "torch", "--all").code == 2
     assert "did you mean torch?" in run(mesh.root, "agent", "reload", "troch").err
+
+
+def test_a_process_makes_room_for_a_new_one_with_the_new_code(mesh: Project, torch: Path) -> None:
+    first = run(mesh.root, "agent", "isolate", "torch", "process", "--json").json()
+    try:
+        torch.write_text(torch.read_text() + NEW)
+        told = run(mesh.root, "agent", "reload", "torch", "--json").json()
+        assert (told["ok"], told["agents"][0]["how"]) == (True, "beside")
+        assert run(mesh.root, "call", "torch.added", "much=1", "--json").json()["result"] == 2
+        row = next(row for row in run(mesh.root, "agents", "--json").json() if row["service"] == "torch")
+        assert row["pid"] != first["pid"] and (row["isolation"], row["restarts"]) == ("process", 0)
+    finally:
+        assert run(mesh.root, "agent", "isolate", "torch", "config").code == 0
