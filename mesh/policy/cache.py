@@ -340,13 +340,16 @@ _FIELDS = {"hit": "hits", "miss": "misses"}
 
 
 def _announced(rows: Sequence[InstanceRecord]) -> Announced:
-    """Return what stands for the code of all instances, and the traits on which all of them agree."""
+    """Return what stands for the instances with their code, and the traits on which all of them agree.
+
+    A new incarnation counts as new code: it may have read other files and settings.
+    """
     traits = dict(rows[0].traits) if rows else {}
     for row in rows[1:]:
         for operation in [name for name in traits if row.traits.get(name) != traits[name]]:
             del traits[operation]
     cached = {name: trait for name, trait in traits.items() if trait.get("idempotent")}
-    return "+".join(sorted({row.version for row in rows})), cached
+    return "+".join(sorted(f"{row.version}.{row.incarnation}" for row in rows)), cached
 
 
 def _tags(event: Event) -> Iterator[str]:

@@ -495,7 +495,7 @@ def test_instances_that_do_not_agree_keep_nothing_and_other_code_is_another_vers
     host.rows["kb"] = [announced(kept(), "pc2", "v1"), announced(kept(), "mainpc", "v2")]
     host.cache.learn(["kb"])
     assert host.cache.over("kb", "find", RULE, host.source) is not host.source
-    assert host.cache._announced["kb"][0] == "v1+v2"
+    assert host.cache._announced["kb"][0] == "v1.1+v2.1"
 
 
 @on_a_loop

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from mesh import Agent, Cache, InvalidArgument, operation
+from mesh import Agent, AgentConfig, Cache, InvalidArgument, operation
 from mesh.testing import InMemoryMesh, in_mesh
 
 
@@ -126,6 +126,41 @@ async def test_new_code_gives_no_answers_of_the_old(mesh: InMemoryMesh) -> None:
 
     await mesh.add("kb", Newer, host="pc2")
     assert await mesh.request("reader.read") == ["FIRST"]
+
+
+class Polite(Agent):
+    """Answers as its settings say."""
+
+    class Config(AgentConfig):
+        greeting: str = "hello"
+
+    config: Config
+
+    @operation(idempotent=True, cache=600)
+    async def greet(self) -> str:
+        """Return the greeting."""
+        return self.config.greeting
+
+
+class Adaptable(Polite):
+    """Takes new settings over while it runs."""
+
+    async def on_config(self, new: Polite.Config, old: Polite.Config) -> None:
+        """Nothing is kept of the old."""
+
+
+@in_mesh
+async def test_answers_of_old_settings_and_of_an_agent_before_its_restart_are_not_given(mesh: InMemoryMesh) -> None:
+    for service, agent in (("polite", Polite), ("adaptable", Adaptable)):
+        await mesh.add(service, agent, host="pc2", settings={"greeting": "good day"})
+        assert await mesh.request(f"{service}.greet") == "good day"
+        await mesh.configure(service, greeting="hi")
+        assert await mesh.request(f"{service}.greet") == "hi"
+    kb = await started(mesh)
+    kb.facts.append("lost with the restart")
+    assert len(await mesh.request("kb.find")) == 2
+    await mesh.restart("kb")
+    assert await mesh.request("kb.find") == ["first"]
 
 
 @in_mesh

@@ -10,6 +10,7 @@ from typing import Any
 
 from mesh.address import instance_name
 from mesh.agent.agent import Agent
+from mesh.cache.terms import INVALIDATED
 from mesh.config import AgentSpec, Isolation, Rung
 from mesh.errorbus import kind_of
 from mesh.errors import Unavailable
@@ -188,8 +189,12 @@ class Cell:
         await self.tenure.accept(spec)
 
     async def reconfigure(self, spec: AgentSpec) -> bool:
-        """Hand new settings to the running agent, as `Renewal.reconfigure` does."""
-        return await self.renewal.reconfigure(spec)
+        """Hand new settings to the running agent, as `Renewal.reconfigure` does; its kept answers no longer hold then.
+        """
+        taken = await self.renewal.reconfigure(spec)
+        if taken and self.offer.traits:
+            self._house.publish(INVALIDATED, {"tags": [self.service]}, f"{self.service}@{self._house.name}")
+        return taken
 
     async def renew(
         self, spec: AgentSpec, *, edition: Edition | None = None, judge: Callable[[Offer], None] = lambda offer: None
