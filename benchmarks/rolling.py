@@ -79,6 +79,10 @@ class Mesh:
         """Restart the called agent on one host after the other."""
         self.run("agent", "restart", "bench_target", "--rolling")
 
+    def scale(self, instances: int) -> None:
+        """Have so many instances of the called agent on each host."""
+        self.run("agent", "scale", "bench_target", str(instances))
+
     def drain(self) -> None:
         """Drain the called agent on one host after the other, and start it again."""
         for host in HOMES:
@@ -101,9 +105,16 @@ class Mesh:
 
 def steps(mesh: Mesh) -> dict[str, Callable[[], None]]:
     """Return what is done to a mesh, by its name."""
-    return {"reload, new code on both hosts": mesh.reload, "rolling restart of the agent": mesh.roll,
-            "drain and start, host after host": mesh.drain, "registry killed and started": mesh.kill_registry,
-            "rolling restart of both hosts": mesh.restart_hosts}
+    return {
+        "reload, new code on both hosts": mesh.reload,
+        "rolling restart of the agent": mesh.roll,
+        "scaled to 3 instances on each host": lambda: mesh.scale(3),
+        "reload, 3 instances on each host": mesh.reload,
+        "scaled back to 1": lambda: mesh.scale(1),
+        "drain and start, host after host": mesh.drain,
+        "registry killed and started": mesh.kill_registry,
+        "rolling restart of both hosts": mesh.restart_hosts,
+    }
 
 
 @contextmanager

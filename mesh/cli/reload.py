@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from mesh.address import split_instance
 from mesh.cli.hosts import checked, homes, names
 from mesh.cli.operator import Operator, connected
 from mesh.cli.scope import Scope
@@ -49,7 +50,8 @@ async def _rolled(
         if host is not None:
             checked(host, names(operator.config, directory))
         for service in _ordered(operator.config, services or {row["service"] for row in directory["instances"]}):
-            for home in homes(operator.config, directory, service):
+            whole, _ = split_instance(service)
+            for home in homes(operator.config, directory, whole):
                 if host not in (None, home):
                     continue
                 outcome: Row = await operator.ask(operation, {"service": service, **arguments}, host=home, limit=LIMIT)
@@ -58,7 +60,7 @@ async def _rolled(
                     await _find_callers(operator, directory, outcome)
                 if not _well(outcome):
                     return outcomes
-                await spread(operator, service, home)
+                await spread(operator, whole, home)
     if not outcomes:
         raise UsageError(f"none of {', '.join(services) or 'the agents'} runs on {host}")
     return outcomes
@@ -67,14 +69,15 @@ async def _rolled(
 def _ordered(config: MeshConfig, services: Iterable[str]) -> list[str]:
     """Return services so that none comes before one it depends on; those nobody configures come last."""
     order = [service for host in config.hosts for wave in waves(config, host) for service in wave]
-    return sorted(dict.fromkeys(services), key=lambda name: order.index(name) if name in order else len(order))
+    place = {name: order.index(name) for name in order}
+    return sorted(dict.fromkeys(services), key=lambda name: place.get(split_instance(name)[0], len(order)))
 
 
 async def _find_callers(operator: Operator, directory: Row, outcome: Row) -> None:
     """Note at each break who has called that operation, as the hosts have seen it."""
     answers = await operator.ask_each("supervisor.edges", names(operator.config, directory), limit=PATIENCE)
     calls = [edge for answer in answers.values() if isinstance(answer, dict) for edge in answer["calls"]
-             if edge["service"] == outcome["service"]]
+             if edge["service"] == split_instance(outcome["service"])[0]]
     for one in outcome["breaks"]:
         one["callers"] = [{name: edge[name] for name in ("caller", "host", "calls")} for edge in calls
                           if edge["operation"] == one["operation"]]
