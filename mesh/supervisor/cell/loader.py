@@ -64,13 +64,20 @@ class Edition:
         self._load = load
         self._named: tuple[Path, str] | None = None
         self._class: type[Agent] | None = None
+        self._source = b""
 
     def __call__(self, spec: AgentSpec) -> type[Agent]:
         """Return the class `spec` names; raises `LoadError` for as long as it cannot be loaded."""
         named = spec.file, spec.class_name
         if self._class is None or self._named != named:
             self._class, self._named = self._load(spec), named
+            self._source = spec.file.read_bytes()
         return self._class
+
+    def source(self, spec: AgentSpec) -> bytes:
+        """Return what the file of the class had in it when that was loaded."""
+        self(spec)
+        return self._source
 
     def next(self) -> Edition:
         """Return one that has not loaded anything yet."""

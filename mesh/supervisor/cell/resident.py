@@ -36,6 +36,7 @@ from mesh.records import GROUP, HEARS
 from mesh.supervisor.cell.generated import Generated
 from mesh.supervisor.cell.groupcall import event_of, group_of
 from mesh.supervisor.cell.house import Quarters
+from mesh.supervisor.cell.loader import Edition
 from mesh.supervisor.cell.reactions import Hearing, Ticking
 from mesh.supervisor.cell.runner import LoopRunner, Runner, ThreadRunner
 from mesh.supervisor.cell.surroundings import Surroundings
@@ -49,7 +50,7 @@ class Resident:
 
     def __init__(
         self, spec: AgentSpec, quarters: Quarters, landlord: Landlord, stats: CallStats,
-        load: Callable[[AgentSpec], type[Agent]], number: int = 1,
+        edition: Edition, number: int = 1,
     ) -> None:
         self._spec = spec
         self._service = spec.service
@@ -58,7 +59,7 @@ class Resident:
         self._quarters = quarters
         self._landlord = landlord
         self._stats = stats
-        self._load = load
+        self._edition = edition
         self._class: type[Agent] | None = None
         self._agent: Agent | None = None
         self._runner: Runner | None = None
@@ -103,7 +104,7 @@ class Resident:
 
     def _read(self) -> tuple[type[Agent], bytes]:
         """Load the class; returns it and the code it was loaded from."""
-        return self._load(self._spec), self._spec.file.read_bytes()
+        return self._edition(self._spec), self._edition.source(self._spec)
 
     async def set_up(self) -> None:
         """Bind and set up the agent where its code runs, then start its timers."""
@@ -126,7 +127,7 @@ class Resident:
 
     async def accept(self, settings: Mapping[str, Any]) -> None:
         """Read the settings as the agent's class would."""
-        found = self._class if self._class is not None else await asyncio.to_thread(self._load, self._spec)
+        found = self._class if self._class is not None else await asyncio.to_thread(self._edition, self._spec)
         read_settings(found, self._service, settings)
 
     async def reconfigure(self, settings: Mapping[str, Any]) -> bool:

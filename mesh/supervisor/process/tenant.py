@@ -22,7 +22,7 @@ from mesh.models import Shelf
 from mesh.policy.measure import CallStats
 from mesh.state import states_of
 from mesh.supervisor.cell.house import Quarters
-from mesh.supervisor.cell.loader import load_agent_class
+from mesh.supervisor.cell.loader import Edition
 from mesh.supervisor.cell.resident import Resident
 from mesh.supervisor.cell.runner import AgentExit
 from mesh.supervisor.process.nursery import SUPERVISOR
@@ -73,7 +73,7 @@ class Tenant:
             outgoing=self._link.exchange, publish=self._publish,
             spans=SpanPost(papers.host, self._link.exchange, clock, config.tracing.sample),
         )
-        self._resident = Resident(spec, quarters, self._upstream, self._stats, load_agent_class, papers.number)
+        self._resident = Resident(spec, quarters, self._upstream, self._stats, Edition(), papers.number)
         self._asked: dict[str, Callable[..., Coroutine[Any, Any, Any]]] = {
             "load": self._load, "set_up": self._set_up, "check": self._resident.check,
             "retire": self._resident.retire, "tear_down": self._resident.close, "ping": self._ping,
