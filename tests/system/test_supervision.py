@@ -2,20 +2,56 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import time
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 
+from mesh.cli.operator import Operator
+from mesh.clock import Clock
 from tests.eventually import wait_until
 from tests.project import Project, project
 from tests.system.conftest import ECHO
 from tests.system.harm import HARM
+from tests.system.test_isolation import while_others_answer
 
 APART = [f"apart{number}" for number in range(5)]
+STORM = 50
+CLOCK = Clock()
+BLOWER = '''
+from mesh import Agent, operation
+
+
+class It(Agent):
+    """Makes a storm."""
+
+    @operation
+    async def blow(self) -> None:
+        await self.publish("storm")
+'''
 STUCK = 2.0
+CRASHING = '''
+from typing import Any
+
+from mesh import Agent, operation, subscribe
+
+
+class It(Agent):
+    """Crashes with all others of its kind."""
+
+    @operation(idempotent=True)
+    async def echo(self, text: str) -> str:
+        return text
+
+    @subscribe("storm")
+    async def crash(self, payload: Any) -> None:
+        raise SystemExit(3)
+'''
 STOPPED = 5.0
 
 
@@ -93,3 +129,27 @@ def test_a_transient_agent_whose_process_ends_as_it_meant_to_stays_stopped(watch
     assert row["reason"] == "it ended by itself: the process of leaver ended: exit code 0 (restart: transient)"
     assert watched.mesh("agent", "start", "leaver").returncode == 0
     assert watched.call("leaver.echo", text="again")["result"] == "again"
+
+
+def test_when_fifty_crash_at_once_the_others_answer_and_all_are_back_soon(tmp_path: Path) -> None:
+    async def back(asked: Operator, restarts: int) -> list[dict[str, Any]]:
+        return [row for row in await asked.ask("supervisor.agents", {}, limit=5.0)
+                if row["service"].startswith("storm") and (row["state"], row["restarts"]) == ("ready", restarts)]
+
+    async def storm(asked: Operator) -> None:
+        for count in (1, 2, 3):
+            began = time.monotonic()
+            await asked.ask("blower.blow")
+            async with asyncio.timeout(60):
+                while len(await back(asked, count)) < STORM:
+                    await CLOCK.sleep(0.05)
+            print(f"{STORM} agents that crashed at once are back after {time.monotonic() - began:.2f} s")
+
+    with project(tmp_path) as made:
+        for number in range(STORM):
+            made.agent(f"storm{number}", CRASHING)
+        made.agent("blower", BLOWER)
+        made.agent("good", ECHO)
+        made.agent("other", ECHO, host="pc2")
+        made.up()
+        asyncio.run(while_others_answer(made, storm, promise=1.0))

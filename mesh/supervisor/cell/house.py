@@ -17,6 +17,7 @@ from mesh.policy.rules import RuleBook
 from mesh.policy.turn import Turn
 from mesh.state import StateStore
 from mesh.supervisor.cell.runner import Overran
+from mesh.supervisor.cell.stagger import Stagger
 from mesh.supervisor.errors.notice import Occasion
 from mesh.supervisor.process.nursery import Nursery
 from mesh.tracing import SpanRing, Trace
@@ -70,8 +71,8 @@ class House(Quarters):
     `changed` is told of the service that has a new state, `crashed` of one that crashed while it ran; `missing` says
     which soft dependency is away, or None; `dependencies_ready` waits for the hard ones; `nursery` is where processes
     of cells come in, None where none can; `turn` is what one turn of the loop has time for, shared by its cells.
-    `failed` is told of each failure, and whether it is the last, and says why it is in any case, or None; `renewed` of
-    a start by an operator.
+    `stagger` keeps restarts apart; `failed` is told of each failure, and whether it is the last, and says why it is in
+    any case, or None; `renewed` of a start by an operator.
     """
 
     deadlines: Deadlines
@@ -84,5 +85,6 @@ class House(Quarters):
     nursery: Nursery | None = None
     turn: Turn | None = None
     crashed: Callable[[str], None] = lambda service: None
+    stagger: Stagger = field(default_factory=Stagger)
     failed: Callable[[str, bool], str | None] = lambda service, given_up: None
     renewed: Callable[[str], None] = lambda service: None

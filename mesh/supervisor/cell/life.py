@@ -14,6 +14,7 @@ from mesh.restart import Backoff, Kind, Quarantine, Restarts
 from mesh.supervisor.cell.house import House
 from mesh.supervisor.cell.lifecycle import Lifecycle, State
 from mesh.supervisor.cell.runner import AgentExit
+from mesh.supervisor.cell.stagger import GAP, PROCESS_GAP
 from mesh.supervisor.cell.tenure import Tenure, ending
 
 CHECK_SECONDS = 5.0
@@ -199,15 +200,18 @@ class Life:
         self.last_error = f"{kind_of(error)}: {error}"
         self._to(State.FAILED, self.last_error)
         self._budget.terms = self._tenure.spec.restarts.terms()
-        decision = self._budget.decide(self._house.clock.monotonic())
+        now = self._house.clock.monotonic()
+        decision = self._budget.decide(now)
         spent = self._house.failed(self._name, isinstance(decision, Quarantine))
         if spent is not None:
             decision = Quarantine(spent)
         if isinstance(decision, Backoff):
+            gap = PROCESS_GAP if self._tenure.isolation == "process" else GAP
+            self.next_start = self._house.stagger.moment(now + decision.delay, gap, now)
+            decision = Backoff(self.next_start - now, decision.attempt)
             told = (f"restart in {decision.delay:.1f} s (failure {decision.attempt} within "
                     f"{_span(self._budget.terms.window)})")
             self._to(State.BACKOFF, f"{self.last_error}; {told}")
-            self.next_start = self._house.clock.monotonic() + decision.delay
         else:
             told = f"quarantined: {decision.reason}; `mesh agent start {self._name}` tries again"
             self._to(State.QUARANTINED, f"{decision.reason}; last error: {self.last_error}")
@@ -287,7 +291,7 @@ class Life:
         self.serving = state.serving
         self.history.append({"time": self._house.clock.time(), "state": state.value, "reason": reason})
         self._tenure.moving = False
-        self.next_start = None
+        self.next_start = self.next_start if state is State.BACKOFF else None
         if state is State.STARTING:
             self.left_start.clear()
         else:

@@ -59,9 +59,9 @@ class Renewal:
         async with self._life.turn:
             if tenure.tenancy is None or not self._life.serving:
                 return False
-            async with tenure.within(tenure.spec.limits.start_s, "on_config()"):
-                if not await tenure.tenancy.reconfigure(spec.settings):
-                    return False
+            work = tenure.tenancy.reconfigure(spec.settings)
+            if not await tenure.timed(work, tenure.spec, tenure.tenancy, "on_config()"):
+                return False
             tenure.resize(spec)
             return True
 

@@ -41,6 +41,7 @@ from mesh.supervisor.cell.reactions import Hearing, Ticking
 from mesh.supervisor.cell.runner import LoopRunner, Runner, ThreadRunner
 from mesh.supervisor.cell.surroundings import Surroundings
 from mesh.supervisor.cell.tenancy import Landlord, Offer
+from mesh.supervisor.cell.timed import in_time, standing
 from mesh.topics import matches
 from mesh.tracing import Kind, Trace, doing, reacting
 
@@ -63,6 +64,8 @@ class Resident:
         self._class: type[Agent] | None = None
         self._agent: Agent | None = None
         self._runner: Runner | None = None
+        self._step: asyncio.Task[Any] | None = None
+        self._own_loop: asyncio.AbstractEventLoop | None = None
         self._operations: dict[str, Operation] = {}
         self._hearings: list[Hearing] = []
         self._members: list[Subscription] = []
@@ -82,6 +85,7 @@ class Resident:
 
     async def load(self) -> Offer:
         """Load and compile the agent's class."""
+        self._step = asyncio.current_task()
         found, code = await asyncio.to_thread(self._read)
         self._class = found
         subscriptions = compile_subscriptions(found)
@@ -108,11 +112,13 @@ class Resident:
 
     async def set_up(self) -> None:
         """Bind and set up the agent where its code runs, then start its timers."""
+        self._step = asyncio.current_task()
         self._landlord.stragglers.home = asyncio.get_running_loop()
         runner = self._runner = (
             ThreadRunner(self._name, self._stats, self._landlord.stragglers) if self._spec.isolation == "thread"
             else LoopRunner(self._name, self._stats, self._quarters.overran, self._landlord.stragglers)
         )
+        self._own_loop = runner.loop if isinstance(runner, ThreadRunner) else None
         around = Surroundings(self._service, self._quarters, self._landlord, runner, self._number)
         agent = self._agent = await runner.call(
             _bound, {"cls": self._class, "around": around, "settings": self._spec.settings}
@@ -160,16 +166,29 @@ class Resident:
         runner, self._runner = self._runner, None
         if runner is None:
             return
-        limit = asyncio.timeout(self._spec.limits.stop_s)
+        limits = self._spec.limits
         try:
             if agent is not None:
-                async with limit:
-                    await runner.call(finish, {"agent": agent})
+                await in_time(self._tear_down(agent, runner), limits.stop_s, limits.cleanup_s, self._torn_too_long)
         except Exception as error:
-            told = f"teardown() did not end within {self._spec.limits.stop_s:g} s" if limit.expired() else error
+            told = str(error) if isinstance(error, Unavailable) else error
             await self._landlord.report(told, severity="warning", operation="teardown")
         finally:
             runner.close()
+
+    async def _tear_down(self, agent: Agent, runner: Runner) -> None:
+        self._step = asyncio.current_task()
+        with doing(self._service, "teardown"):
+            await runner.call(finish, {"agent": agent})
+
+    async def _torn_too_long(self) -> Unavailable:
+        where = await self.where()
+        return Unavailable(f"teardown() did not end within {self._spec.limits.stop_s:g} s (limits: stop_s)"
+                           + (f"; it is in {where}" if where else ""))
+
+    async def where(self) -> str | None:
+        """Look where the step that was begun last stands."""
+        return standing(self._spec.file, self._step, self._own_loop)
 
     # -- calls
 

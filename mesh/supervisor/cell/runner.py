@@ -215,7 +215,7 @@ class ThreadRunner:
         self._stragglers = stragglers
         self._pool = _Pool(name, stragglers)
         self._home = asyncio.get_running_loop()
-        self._loop = asyncio.new_event_loop()
+        self._loop = self.loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, name=f"cell-{name}", daemon=True)
         self._thread.start()
 

@@ -108,15 +108,15 @@ class Stragglers:
         by who closes it."""
         task = asyncio.current_task() if asyncio.iscoroutine(coroutine) else None
         again = None if task is None else task.cancel
-        return self._note(lambda: _awaited(coroutine), again, task, SHORT if again is None else AGAIN)
+        return self._note(lambda: awaited(coroutine), again, task, SHORT if again is None else AGAIN)
 
     def elsewhere(self, coroutine: Any, again: Callable[[], object]) -> Straggler:
         """Note that a coroutine on another loop was cancelled; `again` does that once more."""
-        return self._note(lambda: _awaited(coroutine), again, None, AGAIN)
+        return self._note(lambda: awaited(coroutine), again, None, AGAIN)
 
     def thread(self, ident: int) -> Straggler:
         """Note that nobody waits any more for what a thread does."""
-        return self._note(lambda: _outwards(sys._current_frames().get(ident)), None, None, THREAD)
+        return self._note(lambda: outwards(sys._current_frames().get(ident)), None, None, THREAD)
 
     def ended(self, one: Straggler) -> None:
         """Note that it has ended after all."""
@@ -179,7 +179,7 @@ class Stragglers:
         return Spot(frame.f_code.co_name, file, frame.f_lineno)
 
 
-def _awaited(waits: Any) -> Iterator[FrameType]:
+def awaited(waits: Any) -> Iterator[FrameType]:
     """Yield where a coroutine or generator stands, the innermost frame first."""
     frames: list[FrameType] = []
     while waits is not None:
@@ -188,13 +188,16 @@ def _awaited(waits: Any) -> Iterator[FrameType]:
             if frame is not None:
                 frames.append(frame)
                 waits = getattr(waits, "gi_yieldfrom" if kind == "gi" else f"{kind}_await", None)
+                if waits is None and kind == "gi":
+                    waits = frame.f_locals.get("coroutine")  # `billed` steps it by hand
                 break
         else:
             break
     return reversed(frames)
 
 
-def _outwards(frame: FrameType | None) -> Iterator[FrameType]:
+def outwards(frame: FrameType | None) -> Iterator[FrameType]:
+    """Yield where a thread stands, the innermost frame first."""
     while frame is not None:
         yield frame
         frame = frame.f_back

@@ -109,6 +109,9 @@ class Tenancy(Protocol):
     async def set_up(self) -> None:
         """Bind and set up the agent and have its timers run; raises what the agent raises."""
 
+    async def where(self) -> str | None:
+        """Return the line of the agent's own file where its code stands now, None if that cannot be seen."""
+
     def settings(self) -> dict[str, Any] | None:
         """Return the settings in force, secrets hidden; None while the agent is not bound."""
 

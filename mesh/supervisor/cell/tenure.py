@@ -6,9 +6,8 @@ Nothing here knows of states or of time to come: what follows from an end is the
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from contextvars import Context
 from typing import Any, TypeVar
 
@@ -25,6 +24,7 @@ from mesh.supervisor.cell.loader import Edition
 from mesh.supervisor.cell.lodging import Lodging
 from mesh.supervisor.cell.resident import Resident
 from mesh.supervisor.cell.tenancy import Landlord, Offer, Tenancy
+from mesh.supervisor.cell.timed import in_time
 from mesh.supervisor.loop.patience import patience
 from mesh.supervisor.process.proxy import Proxy
 
@@ -122,18 +122,15 @@ class Tenure:
         self.incarnation = incarnation
         self._settle_in()
         tenancy = self.tenancy = self.make(self.spec, incarnation)
-        async with self.within(self.spec.limits.start_s, "loading"):
-            self.offer = await tenancy.load()
+        self.offer = await self.timed(tenancy.load(), self.spec, tenancy, "loading")
         self.stats.known = {*self.offer.operations, *self.offer.traits}
-        async with self.within(self.spec.limits.start_s, "setup()"):
-            await tenancy.set_up()
+        await self.timed(tenancy.set_up(), self.spec, tenancy, "setup()")
         await self.examine()
 
     async def loaded(self, spec: AgentSpec, tenancy: Tenancy) -> Offer:
         """Load a tenancy that is not the cell's yet; it is closed if that fails."""
         try:
-            async with self.within(spec.limits.start_s, "loading"):
-                return await tenancy.load()
+            return await self.timed(tenancy.load(), spec, tenancy, "loading")
         except BaseException:
             await tenancy.close()
             raise
@@ -141,8 +138,7 @@ class Tenure:
     async def set_up(self, spec: AgentSpec, tenancy: Tenancy) -> None:
         """Set a loaded tenancy up that is not the cell's yet; it is closed if that fails."""
         try:
-            async with self.within(spec.limits.start_s, "setup()"):
-                await tenancy.set_up()
+            await self.timed(tenancy.set_up(), spec, tenancy, "setup()")
         except BaseException:
             await tenancy.close()
             raise
@@ -156,16 +152,15 @@ class Tenure:
         self.stats.known = {*offer.operations, *offer.traits}
         return before
 
-    @contextlib.asynccontextmanager
-    async def within(self, seconds: float, step: str) -> AsyncIterator[None]:
-        """Give the agent's code a time limit, whose end is told apart from a TimeoutError of its own."""
-        try:
-            async with patience(seconds) as limit:
-                yield
-        except TimeoutError:
-            if not limit.expired():
-                raise
-            raise Unavailable(f"{step} of {self.name} did not end within {seconds:g} s (limits: start_s)") from None
+    async def timed(self, work: Coroutine[Any, Any, T], spec: AgentSpec, tenancy: Tenancy, step: str) -> T:
+        """Run a step of the agent's code within `start_s`; raises `Unavailable` that says where it was then."""
+
+        async def late() -> Unavailable:
+            where = await tenancy.where()
+            return Unavailable(f"{step} of {self.name} did not end within {spec.limits.start_s:g} s "
+                               f"(limits: start_s)" + (f"; it is in {where}" if where else ""))
+
+        return await in_time(work, spec.limits.start_s, spec.limits.cleanup_s, late)
 
     def _settle_in(self) -> None:
         """Note where the agent runs; one on the host's loop begins its calls as that has time for them."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -34,6 +35,7 @@ LOOK = 1.0
 WARN_SHARE = 0.8
 CHECK_PATIENCE = 5.0
 PING_SECONDS = 86400.0
+WHERE_SECONDS = 0.5
 
 
 class Proxy:
@@ -166,6 +168,17 @@ class Proxy:
         self._process.release()
         await asyncio.wait([self._process.ended], timeout=GOODBYE)
         await self._process.kill("ended by its host")  # threads that do not end hold up the end of an interpreter
+
+    async def where(self) -> str | None:
+        """Have the process say where its agent stands; one that cannot say it is looked into from outside."""
+        try:
+            told: str | None = await self._ask("where", WHERE_SECONDS)
+        except (MeshError, AgentExit):
+            self._stacks = await self._process.stacks()
+            file = self._spec.file
+            found = re.search(rf'File "{re.escape(str(file))}", line (\d+) in (\S+)', self._stacks)
+            told = None if found is None else f"{found[2]}() at {'/'.join(file.parts[-2:])}:{found[1]}"
+        return told
 
     # -- calls and events
 

@@ -77,7 +77,7 @@ class Tenant:
         self._asked: dict[str, Callable[..., Coroutine[Any, Any, Any]]] = {
             "load": self._load, "set_up": self._set_up, "check": self._resident.check,
             "retire": self._resident.retire, "tear_down": self._resident.close, "ping": self._ping,
-            "accept": self._resident.accept, "reconfigure": self._reconfigure,
+            "accept": self._resident.accept, "reconfigure": self._reconfigure, "where": self._resident.where,
         }
 
     def start(self) -> None:
