@@ -81,17 +81,18 @@ class It(Agent):
         }
 '''
 LIMIT = 60.0
-MEMBERS = ("packer@mainpc", "packer@pc2", "boxer@pc2", "tyer@mainpc")
+MEMBERS = {"packer@mainpc": 1, "packer@pc2": 1, "boxer@pc2": 1, "tyer@mainpc": 2}
+"""How many instances there are of each."""
 
 
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
-    """Two hosts; four members: a service on both, one in a process of its own, one on a thread. Two shops publish."""
+    """Two hosts; five members: a service on both, one in a process of its own, two on threads. Two shops publish."""
     with project(tmp_path_factory.mktemp("shop")) as made:
         settings = {"journal": str(made.root / "journal")}
         made.agent("packer", PACKER, hosts=["mainpc", "pc2"], settings=settings)
         made.agent("boxer", PACKER, host="pc2", isolation="process", settings=settings)
-        made.agent("tyer", PACKER, host="mainpc", isolation="thread", settings=settings)
+        made.agent("tyer", PACKER, host="mainpc", isolation="thread", instances=2, settings=settings)
         made.agent("drawer", DRAWER, hosts=["mainpc", "pc2"], policies={"balance": "hash", "hash_by": "user"})
         made.agent("shop", SHOP)
         made.agent("stall", SHOP, host="pc2", isolation="process")
@@ -120,8 +121,9 @@ def test_a_thousand_events_are_handled_once_each_and_by_all_members(shop: Projec
     wait_until(lambda: fate(shop, "mainpc") == fate(shop, "pc2") == {"handled": 500}, LIMIT)
     packed = journal(shop, "packed", 0)
     assert Counter(order for order, _ in packed) == dict.fromkeys(range(1000), 1)
-    assert Counter(who for _, who in packed) == dict.fromkeys(MEMBERS, 250)  # by turns, on either publisher's host
-    wait_until(lambda: len(journal(shop, "seen", 0)) == 4000, LIMIT)  # those in no group hear all of it
+    assert Counter(who for _, who in packed) == {
+        who: 200 * count for who, count in MEMBERS.items()}  # by turns, on either publisher's host
+    wait_until(lambda: len(journal(shop, "seen", 0)) == 5000, LIMIT)  # those in no group hear all of it
 
 
 def test_a_subscription_tells_its_group(shop: Project) -> None:
@@ -178,7 +180,7 @@ def test_who_is_killed_takes_along_what_it_had_in_hand_and_that_is_counted(shop:
     assert max(times.values()) == 1  # nobody handled what another had handled
     assert found["handled"] <= len(times) <= found["handled"] + found["in_doubt"]
     assert len(missing) <= found["in_doubt"] + found["lost"] and found["lost"] == 0
-    assert 0 < found["in_doubt"] <= 250
+    assert 0 < found["in_doubt"] <= 200
     told = wait_until(lambda: [row["message"] for row in shop.json("errors") if "group workers" in row["message"]],
                       LIMIT)
     assert any("may not have been handled by" in message for message in told)
