@@ -25,11 +25,13 @@ import psutil
 from benchmarks import history
 from mesh.cli.operator import Operator
 from mesh.config import load
+from mesh.errors import MeshError
 
 ROOT = Path(__file__).resolve().parent.parent
 START_LIMIT = 60.0
 COMMAND_LIMIT = 10.0
 TICK = 0.02
+LINES = 20
 
 WORKERS: Mapping[str, str] = {"worker": "coroutine", "worker_threaded": "thread", "worker_apart": "process"}
 ASKERS: Mapping[str, str] = {"asker": "coroutine", "asker_apart": "process"}
@@ -134,7 +136,7 @@ class Trial:
         self.read()
         return [run for service in WORKERS for run in history.executions_of(self.lines[service])]
 
-    async def well(self, since: float, limit: float = 30.0) -> float:
+    async def well(self, since: float, limit: float = 60.0) -> float:
         """Return when the first call of every caller to every worker, asked after `since`, had ended well.
 
         Raises `TimeoutError` that names who did not.
@@ -146,9 +148,22 @@ class Trial:
             if not missing:
                 return max(found.values())
             if time.monotonic() > until:
-                raise TimeoutError(f"after {limit:g} s these calls still fail: "
-                                   + ", ".join(f"{asker} to {worker}" for asker, worker in sorted(missing)))
+                failing = ", ".join(f"{asker} to {worker}" for asker, worker in sorted(missing))
+                raise TimeoutError(f"after {limit:g} s these calls still fail: {failing}; {await self._states()}")
             await asyncio.sleep(TICK)
+
+    async def _states(self) -> str:
+        """Return how the agents are, in words, for who wonders why all is not well."""
+        told = []
+        for host in ("mainpc", "pc2"):
+            try:
+                rows = await self.ask("supervisor.agents", host)
+                told += [f"{row['service']} is {row['state']} ({row['reason']}; {row['last_error']})" for row in rows]
+            except MeshError as error:
+                told.append(f"{host}: {error}")
+            log = self.folder / ".mesh" / host / "logs" / "supervisor.log"
+            told += [f"the log of {host} ends with", *log.read_text().splitlines()[-LINES:]]
+        return "\n".join(told)
 
     def _first_well(self, since: float) -> dict[tuple[str, str], float]:
         self.read()

@@ -52,6 +52,10 @@ class It(Agent):
         return await self.passed(way, call)
 
     @operation
+    async def limited(self, way: list[str], call: str, seconds: float) -> list[str]:
+        return await self.request(way[0], way=way[1:], call=call, timeout=seconds)
+
+    @operation
     async def flow(self, way: list[str], call: str) -> AsyncIterator[int]:
         self.note("begin", call)
         try:
@@ -162,14 +166,14 @@ def ends(made: Project, services: tuple[str, ...], call: str) -> list[str]:
 Started = tuple[tuple[str, ...], str, subprocess.Popen[str]]
 
 
-def start(made: Project, verb: str, ways: Sequence[tuple[str, ...]], name: str, *options: str) -> list[Started]:
+def start(made: Project, verb: str, ways: Sequence[tuple[str, ...]], name: str) -> list[Started]:
     """Start commands that ask the first of a way to ask the second, and so on; return when all the last have begun."""
     operation = "flow" if verb == "stream" else "relay"
     started: list[Started] = []
     for way in ways:
         call = f"{name}-{way[0]}"
         asked = json.dumps({"way": [f"{service}.{operation}" for service in way[1:]], "call": call})
-        process = made.spawn("mesh.cli", verb, f"{way[0]}.{operation}", "--data", asked, "--json", *options)
+        process = made.spawn("mesh.cli", verb, f"{way[0]}.{operation}", "--data", asked, "--json")
         started.append((way, call, process))
     for way, call, process in started:
         wait_until(lambda: begun(made, way, call) or process.poll() is not None, 30)  # noqa: B023 - waited for at once
@@ -177,11 +181,13 @@ def start(made: Project, verb: str, ways: Sequence[tuple[str, ...]], name: str, 
     return started
 
 
-def test_a_deadline_ends_every_step_of_the_way(mesh: Project) -> None:
-    for way, call, process in start(mesh, "call", WAYS, "deadline", "--timeout", "5"):
-        assert process.wait(20) == 4, mesh.output(process)
-        wait_until(lambda: len(ends(mesh, way, call)) == 3, LIMIT)  # noqa: B023 - waited for at once
-        assert set(ends(mesh, way, call)) <= {"cancelled", "raised"} and ends(mesh, way[2:], call) == ["cancelled"]
+@pytest.mark.parametrize("way", WAYS, ids="-".join)
+def test_a_deadline_ends_every_step_of_the_way(mesh: Project, way: tuple[str, ...]) -> None:
+    steps = [f"{service}.relay" for service in way[1:]]
+    answer = mesh.call(f"{way[0]}.limited", way=steps, call=f"deadline-{way[0]}", seconds=2.0)
+    assert answer["error"]["code"] == "deadline_exceeded", answer
+    wait_until(lambda: len(ends(mesh, way[1:], f"deadline-{way[0]}")) == 2, LIMIT)
+    assert ends(mesh, way[2:], f"deadline-{way[0]}") == ["cancelled"]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL], ids=lambda each: each.name)
@@ -237,7 +243,7 @@ def test_what_does_not_end_is_named_everywhere_until_it_ends(mesh: Project) -> N
         place = f"{operation}() at agents/{service}.py:"
         (message,) = [each for each in told if each.startswith(f"{operation} of {service} was cancelled")]
         assert place in message and words in message
-    shown = mesh.mesh("why", "b").stdout
+    shown = mesh.mesh("why", "b", "--timeout", "30").stdout
     assert "block was cancelled" in shown and "does not end" in shown
     (row,) = mesh.json("describe", "b_apart")["goes_on"]
     assert (row["operation"], row["place"].partition(":")[0]) == ("swallow", "swallow() at agents/b_apart.py")

@@ -17,6 +17,7 @@ SEED = 1
 SLACK = 0.2
 """Seconds by which a busy machine may be late; what a caller's own loop was late by is not in it."""
 
+DIED = "with its caller"
 AWAY = {"unreachable", "unavailable", "circuit_open"}
 
 Judged = tuple[list[Made], list[Broken], str]
@@ -53,15 +54,21 @@ def test_each_fault_was_met_by_calls_and_was_a_fault(judged: Judged) -> None:
     made, _, shown = judged
     for one in made:
         assert all(len(one.calls[when]) > 3 for when in ("before", "after")), f"{one.fault}\n{shown}"
-    codes = {f"{one.fault.name} {one.fault.place}": {
-        call.outcome.code if call.outcome else "died" for when in ("before", "during") for call in one.calls[when]
-    } for one in made}
-    assert "died" in codes["kill caller"] and "died" in codes["kill supervisor of caller"], shown
+    codes = {f"{one.fault.name} {one.fault.place}": _codes(one) for one in made}
+    assert DIED in codes["kill caller"] and DIED in codes["kill supervisor of caller"], shown
     assert codes["kill callee"] & AWAY and codes["kill supervisor of callee"] & AWAY, shown
-    assert codes["kill registry"] <= {"ok", "cancelled", "deadline_exceeded"}, shown
-    assert "remote_failure" in codes["exception callee"] and "overloaded" in codes["overload callee"], shown
+    assert "remote_failure" in codes["exception callee"], shown
     assert "deadline_exceeded" in codes["freeze supervisor of callee"] & codes["hang callee"], shown
-    assert "cancelled" in codes["cancel caller"], shown
+    outcomes = {one.fault.name: [call.outcome.code for call in one.calls["before"] if call.outcome] for one in made}
+    assert outcomes["overload"].count("overloaded") > 20, shown
+    assert outcomes["cancel"].count("cancelled") > outcomes["cancel"].count("ok"), shown
+
+
+def _codes(one: Made) -> set[str]:
+    """Return how calls that met a fault ended that were not meant to end so."""
+    met = (*one.calls["before"], *one.calls["during"])
+    return {DIED if call.outcome is None else call.outcome.code for call in met
+            if call.outcome is None or call.outcome.code not in call.meant}
 
 
 def test_a_registry_that_is_killed_costs_no_call(judged: Judged) -> None:
