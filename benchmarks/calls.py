@@ -36,6 +36,13 @@ def running(
     share of the traces is sampled.
     """
     write_project(folder, security, isolation, echo_host, sample)
+    with started(folder):
+        yield folder
+
+
+@contextlib.contextmanager
+def started(folder: Path) -> Iterator[None]:
+    """Run the mesh whose project is in `folder`, and stop it at the end."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     log = (folder / "up.log").open("w")
     up = subprocess.Popen([sys.executable, "-m", "mesh.cli", "--config", str(folder), "up", "--json"],
@@ -47,7 +54,7 @@ def running(
                 break
         else:
             raise RuntimeError(f"the mesh did not start: {(folder / 'up.log').read_text()}")
-        yield folder
+        yield
     finally:
         up.terminate()
         up.wait(30)

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
+import sys
 import urllib.request
+from pathlib import Path
 from typing import Any
 
 from tests.eventually import wait_until
 from tests.project import Project
 
+ROOT = Path(__file__).resolve().parents[2]
 FAR = '''
 import asyncio
 
@@ -54,7 +59,7 @@ class It(Agent):
 
     async def code(self, target: str) -> str:
         try:
-            await self.request(target, timeout=20.0, **({"text": "x"} if target == "far.echo" else {}))
+            await self.request(target, timeout=20.0, **({"text": "x"} if target.endswith(".echo") else {}))
         except MeshError as error:
             return error.code
         return ""
@@ -115,6 +120,7 @@ def test_a_breaker_opens_is_seen_everywhere_and_closes_again(empty: Project) -> 
     empty.agent("far", FAR, host="pc2",
                 policies={"breaker": {"failures": 3}, "operations": {"echo": {"retry": None}}})
     empty.agent("near", NEAR, host="mainpc")
+    empty.agent("limited", FAR, host="mainpc", policies={"rate": {"calls": 1, "per_s": 60.0}})
     empty.up()
     tail = empty.spawn("mesh.cli", "events", "tail", "breaker.#", "--json")
 
@@ -124,6 +130,7 @@ def test_a_breaker_opens_is_seen_everywhere_and_closes_again(empty: Project) -> 
 
     assert codes("far.fail", 5) == ["remote_failure"] * 3 + ["circuit_open"] * 2
     assert codes("far.echo", 1) == ["circuit_open"]
+    assert codes("limited.echo", 2) == ["", "rate_limited"]  # the same process, by another policy
     told = empty.mesh("why", "far").stdout
     assert "breaker to pc2 is open (3 failures in a row; the last failure: far.fail raised RuntimeError" in told
     row = policies(empty)["mainpc"]["breakers"][0]
@@ -141,3 +148,12 @@ def test_a_breaker_opens_is_seen_everywhere_and_closes_again(empty: Project) -> 
     assert empty.mesh("agent", "restart", "far").returncode == 0
     assert codes("far.echo", 1) == [""]  # a new incarnation begins anew
     wait_until(lambda: all(f"breaker.{topic}" in empty.output(tail) for topic in ("opened", "half_open", "closed")), 10)
+
+
+def test_the_benchmark_of_a_dead_callee_runs() -> None:
+    done = subprocess.run([sys.executable, "-m", "benchmarks.policies", "--smoke"], cwd=ROOT, capture_output=True,
+                          text=True, timeout=240, check=False)
+    assert done.returncode == 0, done.stderr
+    rows = [line.split(" | ") for line in done.stdout.splitlines() if line.startswith(("| hangs", "| refuses"))]
+    assert [row[2] for row in rows] == ["60", "60"] and "60 given_up" in rows[0][-1] and "overloaded" in rows[1][-1]
+    assert re.search(r"^\| breaker \| -?\d+\.\d\d \|$", done.stdout, re.MULTILINE)
