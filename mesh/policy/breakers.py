@@ -6,6 +6,7 @@ operation does not close the others off.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -81,25 +82,33 @@ class Breakers:
 
     def in_front_of(self, send: Send, rule: BreakerRule, scope: str = "") -> Send:
         """Return `send` for instances whose breaker lets a call through; the others are `circuit_open` at once."""
-        monotonic = self.clock.monotonic
-        known: dict[int, tuple[InstanceRecord, _Held]] = {}
+        # every call passes here: the machine's clock is read without a detour over a method of ours
+        monotonic = time.monotonic if type(self.clock) is Clock else self.clock.monotonic
+        known: dict[int, _Held] = {}
+        held: _Held | None = None
 
-        async def handle(request: Request, row: InstanceRecord) -> Reply:
-            found = known.get(id(row))
-            if found is None or found[0] is not row:
+        def found(row: InstanceRecord) -> _Held:
+            one = known.get(id(row))
+            if one is None or one.row is not row:
                 if len(known) >= ROWS:
                     known.clear()
-                found = known[id(row)] = row, self._of(row, rule, scope)
-            held = found[1]
-            breaker, now = held.breaker, monotonic()
+                one = known[id(row)] = self._of(row, rule, scope)
+            return one
+
+        async def handle(request: Request, row: InstanceRecord) -> Reply:
+            nonlocal held
+            mine = held
+            if mine is None or mine.row is not row:
+                mine = held = found(row)
+            breaker, now = mine.breaker, monotonic()
             if now >= breaker.next_look:
                 if breaker.state != "closed":
-                    return await self._try(held, send, request, row, now)
+                    return await self._try(mine, send, request, row, now)
                 breaker.look(now)
             turn = breaker.turn
             reply = await send(request, row)
             if reply.error is not None:
-                self._failed(held, turn, reply.error, request.deadline - now)
+                self._failed(mine, turn, reply.error, request.deadline - now)
             elif turn == breaker.turn:  # `succeeded` of a closed one, which every call passes
                 breaker.ok += 1
                 breaker.failures = 0
