@@ -94,6 +94,12 @@ def test_a_rolling_restart_is_a_new_incarnation(mesh: Project) -> None:
     assert (result.code, result.out) == (0, "lamp on mainpc is ready\n") and incarnation(mesh, "lamp") > before
 
 
+def test_all_are_reloaded_and_none_before_one_it_depends_on(mesh: Project) -> None:
+    told = run(mesh.root, "agent", "reload", "--all", "--json").json()
+    assert told["ok"] and {row["service"] for row in told["agents"]} == {
+        row["service"] for row in run(mesh.root, "agents", "--json").json()}
+
+
 def test_what_to_reload_has_to_be_said(mesh: Project) -> None:
     assert run(mesh.root, "agent", "reload").code == 2
     assert run(mesh.root, "agent", "reload", "torch", "--all").code == 2
