@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from mesh.metrics import Instrument
+from mesh.scrape import NUMBER
 from tests.dashboards import BOARD, DEPLOY, RULES, expressions, panels, plain, rules, selectors
 from tools.metrics_reference import load
 
@@ -61,7 +62,7 @@ def test_labels_in_legends_and_texts_are_there_to_be_shown(declared: dict[str, I
 
 def _carried(expression: str, declared: dict[str, Instrument]) -> set[str]:
     labels = {label for name, _ in selectors(expression) if name in declared for label in declared[name].labels}
-    return labels | FROM_PROMETHEUS
+    return labels | FROM_PROMETHEUS | ({NUMBER} if "service" in labels else set())
 
 
 def test_promtool_takes_the_configuration_and_the_rules() -> None:

@@ -218,3 +218,22 @@ def test_of_two_samples_of_one_series_the_later_counts() -> None:
     samples = [Sample(STILL, (), 1.0), Sample(STILL, (), 2.0)]
     [family] = Families(lambda: samples).collect()
     assert [sample.value for sample in family.samples] == [2.0]
+
+
+def test_figures_of_further_instances_are_shown_beside_those_of_the_first_under_their_number() -> None:
+    from prometheus_client import generate_latest
+    from prometheus_client.registry import CollectorRegistry
+
+    from mesh.metrics import Latency
+    from mesh.policy.measure import CALLS, SECONDS
+    from mesh.scrape import Families
+
+    both = [part for number in (1, 2) for part in (
+        CALLS.sample(number, "nlu", "parse", "ok").of_instance(number),
+        SECONDS.spread(Latency(), "nlu", "parse").of_instance(number))]
+    registry = CollectorRegistry()
+    registry.register(Families(lambda: both))
+    page = generate_latest(registry).decode()
+    assert 'mesh_calls_total{code="ok",operation="parse",service="nlu"} 1.0' in page
+    assert 'mesh_calls_total{code="ok",number="2",operation="parse",service="nlu"} 2.0' in page
+    assert 'mesh_call_seconds_count{number="2",operation="parse",service="nlu"} 0.0' in page
