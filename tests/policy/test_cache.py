@@ -558,7 +558,7 @@ class Invariant(RuleBasedStateMachine):
     The source answers with the number of the change that was the last when its call began and the moment of that.
     """
 
-    TTL, STALE, ENTRIES, SIZE = 10.0, 5.0, 3, 2500
+    TTL, STALE, ENTRIES, SIZE = 10.0, 5.0, 5, 4000
 
     def __init__(self) -> None:
         super().__init__()
@@ -575,7 +575,13 @@ class Invariant(RuleBasedStateMachine):
     def run(self, coroutine: Any) -> Any:
         return self.loop.run_until_complete(coroutine)
 
-    @rule(question=st.sampled_from("abcde"), timeout=st.sampled_from([1.0, 4.0, 100.0]))
+    @rule(questions=st.lists(st.sampled_from("abcdefg"), min_size=1, max_size=4))
+    def fill(self, questions: list[str]) -> None:
+        for question in questions:
+            self.ask(question, 100.0)
+            self.answer(-1, 2)
+
+    @rule(question=st.sampled_from("abcdefg"), timeout=st.sampled_from([1.0, 4.0, 100.0]))
     def ask(self, question: str, timeout: float) -> None:
         self.calls.append((self.run(self.host.call(question, timeout=timeout)), self.changes,
                            self.host.clock.monotonic()))
