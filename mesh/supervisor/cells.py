@@ -22,6 +22,7 @@ from mesh.supervisor.bell import Bell
 from mesh.supervisor.cell.cell import Cell
 from mesh.supervisor.cell.house import House
 from mesh.supervisor.roster import Roster
+from mesh.supervisor.stopped import Stopped
 
 WAIT = 3600.0
 
@@ -39,6 +40,7 @@ class Cells:
         gone: Callable[[Cell], None] = lambda cell: None,
     ) -> None:
         self.roster = Roster()
+        self.stopped = Stopped()
         self._config = config
         self._host = host
         self._directory = directory
@@ -235,7 +237,10 @@ class Cells:
 
     def desired(self, service: str, host: str | None = None) -> str:
         """Return what an operator wants of a service, or of one instance as `nlu#2`, on a host, by default this one."""
-        return self._directory.view.desired.get((service, host or self._host), "running")
+        told = self._directory.view.desired.get((service, host or self._host))
+        if told is None and host in (None, self._host) and service in self.stopped:
+            return "stopped"
+        return told or "running"
 
     def filed(self, service: str) -> AgentSpec:
         """Return what files and environment say of a service, without what operators changed."""

@@ -71,6 +71,7 @@ from mesh.supervisor.showing.logbook import LogBook
 from mesh.supervisor.showing.machine import machine
 from mesh.supervisor.showing.policies import PolicyBoard
 from mesh.supervisor.showing.reach import Reach
+from mesh.supervisor.stopped import Stopped
 from mesh.supervisor.wishes import Wishes
 from mesh.tracing import SpanRing, Trace
 from mesh.transport import profile
@@ -188,6 +189,7 @@ class Supervisor:
                                 watcher=Watcher(self.clock, self._pulse.stood, self._doubted))
         self._cells = Cells(config, name, self.directory, self.rules, self._bell, self._spawn,
                             lambda: self._membership.inventory_changed(), self._cell_gone)
+        self._cells.stopped = Stopped(self._folder / "stopped.json")
         self.roster = self._cells.roster
         self._membership = Membership(
             config, name, incarnation=self._incarnation, directory=self.directory, pool=self._pool,
@@ -459,6 +461,7 @@ class Supervisor:
     def _differed(self, difference: Difference) -> None:
         for service, host in difference.desired:
             if host == self.name:
+                self._cells.stopped.note(service, self.directory.view.desired.get((service, host)))
                 self._cells.obey(service)
         for service in difference.overrides:
             self._cells.reset(service)

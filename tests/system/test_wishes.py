@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+import signal
+
 from tests.eventually import wait_until
 from tests.project import Project
 
@@ -63,3 +66,29 @@ def test_a_registry_override_wins_over_file_and_environment_and_lasts(empty: Pro
     assert setting["value"] == "servus" and "override" in setting["origin"]
     empty.call("registry.unset_override", service="greeter", key="word")
     wait_until(lambda: empty.call("greeter.greet").get("result") == "ahoy", 10)
+
+
+def test_what_was_stopped_stays_so_when_host_and_registry_are_killed_or_the_database_is_gone(pair: Project) -> None:
+    pair.up()
+    assert pair.mesh("agent", "stop", "far").returncode == 0
+    for lost in (False, True):
+        pids = [pair.pid("pc2"), pair.pid("registry")]
+        if lost:
+            files = list((pair.home / "mainpc" / "state").glob("registry.db*"))
+            assert files
+            for file in files:
+                file.unlink()
+        for pid in pids:
+            pair.kill_pid(pid, signal.SIGKILL)
+        wait_until(functools.partial(_back, pair, pids[0]), 40)
+        row = next(row for row in pair.json("agents") if row["service"] == "far")
+        assert (row["state"], row["incarnation"]) == ("stopped", 0), "it was never started"
+    assert pair.mesh("agent", "start", "far").returncode == 0
+    wait_until(lambda: pair.call("near.ask", text="a")["ok"], 20)
+
+
+def _back(pair: Project, before: int) -> bool:
+    told = pair.json("status")
+    return told["registry"]["state"] == "ok" and any(
+        row["name"] == "pc2" and row["state"] == "ok" and row["pid"] != before for row in told["hosts"]
+    )
