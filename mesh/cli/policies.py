@@ -54,6 +54,9 @@ def _now(answer: Row) -> Iterator[str]:
                f"by the budget, {budget['left']:g} left")
     for one in answer.get("cache", ()):
         yield f"on {host}: {cache_words(one)}"
+    yield from (f"from {host}: {told}" for told in _held_back(answer))
+    if answer["here"] is not None:
+        yield from (f"on {host}: {told}" for told in _let_in(answer["here"]))
 
 
 def cache_words(row: Row) -> str:
@@ -64,6 +67,30 @@ def cache_words(row: Row) -> str:
     return (f"answers of {row['operation']} are kept for {row['ttl_s']:g} s{stale}"
             + (f" or until {', '.join(ends)}" if ends else "")
             + f": {row['entries']} in {row['bytes'] / 1024:.0f} KiB; {spared} of {spared + row['misses']} calls spared")
+
+
+def _held_back(answer: Row) -> Iterator[str]:
+    """Yield what became of calls that were not sent, or that something else answered."""
+    bulkhead, pause, fallback = answer["bulkhead"], answer["pause"], answer["fallback"]
+    if bulkhead["refused"]:
+        yield f"{bulkhead['outstanding']} calls outstanding, {bulkhead['refused']} refused by the bulkhead"
+    if pause["refused"]:
+        yield (f"{pause['refused']} calls held back because it had said when to come again, {pause['held']} callers "
+               "just now")
+    if fallback["answered"] or fallback["failed"]:
+        yield (f"{fallback['answered']} calls answered by the fallback, {fallback['failed']} whose fallback failed as "
+               "well")
+
+
+def _let_in(here: Row) -> Iterator[str]:
+    """Yield what the callee's host makes of calls that come."""
+    inbox = here["inbox"]
+    if inbox["waiting"] or inbox["full"] or inbox["refused"]:
+        yield (f"{inbox['running']} calls run, {inbox['waiting']} wait; refused: {inbox['full']} for want of a place, "
+               f"{inbox['refused']} that would have waited too long")
+    for operation, row in here["rate"].items():
+        yield (f"rate of {operation}: {row['refused']} calls refused, {row['callers']} callers have used some of their "
+               "share")
 
 
 def breaker_words(row: Row) -> str:

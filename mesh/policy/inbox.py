@@ -8,6 +8,7 @@ it has nearly all, and however many flood the inbox there is a place for one who
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 
@@ -23,6 +24,7 @@ from mesh.tracing import WAITED
 BYTES = 16 * 1024 * 1024
 RETRY_AFTER = 0.1
 SHARE = 8
+EACH = 16
 
 WAITING = gauge("mesh_inbox_waiting", "Calls that wait for their turn.", "service")
 RUNNING = gauge("mesh_inbox_running", "Calls the cell works on.", "service")
@@ -58,8 +60,9 @@ class Inbox:
         self._waited: Latency | None = None
         self._most_waiting = waiting
         self._concurrency = concurrency
-        self._lanes: OrderedDict[str, dict[Place, None]] = OrderedDict()
+        self._lanes: OrderedDict[str, dict[Place, float]] = OrderedDict()
         self._count = 0
+        self._begun = 0
         self._bytes = 0
         self._held = False
         self._given_back: set[asyncio.Task[object]] = set()
@@ -90,7 +93,7 @@ class Inbox:
             try:
                 if self._may_begin():
                     self.running += 1
-                    took = None
+                    took = self._sampled()
                 else:
                     try:
                         waited, took = await self._wait_for_turn(request)
@@ -170,6 +173,11 @@ class Inbox:
         return Overloaded(f"{request.service} takes no more calls now: {found}; try again later",
                           retry_after=retry_after)
 
+    def _sampled(self) -> float | None:
+        """Return when a call began whose time is to be taken: the first ones, then each sixteenth."""
+        self._begun += 1
+        return self._clock.monotonic() if self._begun < EACH or not self._begun % EACH else None
+
     def _may_begin(self) -> bool:
         """Tell whether a call that has just come need not wait."""
         if self.running >= self._concurrency or self._count or self._held:
@@ -185,7 +193,7 @@ class Inbox:
         """
         place: Place = asyncio.get_running_loop().create_future()
         caller = identity(request)
-        began = self._join(caller, place)
+        began = self._join(request, caller, place)
         now = began
         try:
             await place
@@ -202,14 +210,15 @@ class Inbox:
             self._waited.observe(now - began)
         return now - began, now
 
-    def _join(self, caller: str, place: Place) -> float:
+    def _join(self, request: Request, caller: str, place: Place) -> float:
         now = self._clock.monotonic()
         if not self._count:
-            self.shed.begins(now)
+            self.shed.begins(now, self.running)
         lane = self._lanes.get(caller)
         if lane is None:
             lane = self._lanes[caller] = {}
-        lane[place] = None
+        sheds = self.patience is not None and self.patience(request.operation) is not None
+        lane[place] = request.deadline if sheds else math.inf
         self._count += 1
         if self.turn is not None and not self._held and self.running < self._concurrency:
             self.turn.wait(self)
@@ -237,8 +246,22 @@ class Inbox:
         return None
 
     def _hand(self, place: Place) -> None:
-        self.shed.turn(self._clock.monotonic())
+        now = self._clock.monotonic()
         place.set_result(None)
+        if self.shed.turn(now) and not self._held:
+            self._tell_late(now)
+
+    def _tell_late(self, now: float) -> None:
+        """Tell those whose turn, as it has turned out, would come too late, while there is time left."""
+        each, least = self.shed.gap * len(self._lanes), now + self.shed.gap + self.shed.took
+        for caller, lane in list(self._lanes.items()):
+            late = [place for index, (place, deadline) in enumerate(lane.items()) if least + index * each > deadline]
+            for place in late:
+                self._leave(caller, place)
+                if not place.done():
+                    self.shed.refused += 1
+                    place.set_exception(Overloaded("turns come up more slowly than it seemed: that of this call would "
+                                                   "come too late; try again later", retry_after=RETRY_AFTER))
 
     # -- places
 

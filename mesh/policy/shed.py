@@ -9,6 +9,8 @@ comes, because whoever is refused is to know at once: from how fast turns come u
   time it has left are enough for its turn to come and for what such calls take.
 - After that only those are let in that would wait no longer than `patience`: `wait_s`, or four times what such a call
   takes if that is longer, since a queue of slow calls is slow by nature.
+- When it turns out that turns come up more slowly than it seemed, those who wait and will not have theirs in time are
+  told so while they wait, for a caller takes a deadline that passes for a sign that the callee is ill.
 - A queue that was empty is a burst again. How fast turns came up is remembered for a second beyond, since a queue may
   have emptied only because all who waited gave up.
 
@@ -24,6 +26,7 @@ STANDING = 10.0
 WINDOW = 0.02
 REMEMBERED = 1.0
 MARGIN = 0.75
+GUESS = 0.5
 TURNS = 8
 SMOOTH = 0.25
 LEAST_RETRY = 0.01
@@ -35,7 +38,7 @@ SHED = counter("mesh_shed_total", "Calls refused because they would have waited 
 class Shed:
     """Watches one queue: since when it stands, how fast turns come up, how long calls take."""
 
-    __slots__ = ("_since", "_turns", "_window", "gap", "refused", "took")
+    __slots__ = ("_guessed", "_since", "_turns", "_window", "gap", "refused", "took")
 
     def __init__(self) -> None:
         self.refused = 0
@@ -44,24 +47,31 @@ class Shed:
         self._since = 0.0
         self._window = 0.0
         self._turns = 0
+        self._guessed = True
 
     # -- what it sees
 
-    def begins(self, now: float) -> None:
-        """Note that somebody waits where nobody did."""
+    def begins(self, now: float, running: int = 0) -> None:
+        """Note that somebody waits where nobody did, while so many run.
+
+        Until it is known how fast turns come up, half of what those that run take is a lenient guess.
+        """
         if now - self._window > REMEMBERED:
-            self.gap = 0.0
+            self.gap = GUESS * self.took / max(1, running)
+            self._guessed = True
         self._since = self._window = now
         self._turns = 0
 
-    def turn(self, now: float) -> None:
-        """Note that one of those who wait has its turn."""
+    def turn(self, now: float) -> bool:
+        """Note that one of those who wait has its turn; tells whether more is known now of how fast turns come up."""
         self._turns += 1
         passed = now - self._window
         if self._turns >= TURNS and passed >= WINDOW:
             gap = passed / self._turns
-            self.gap = gap if not self.gap else self.gap + SMOOTH * (gap - self.gap)
-            self._window, self._turns = now, 0
+            self.gap = gap if self._guessed else self.gap + SMOOTH * (gap - self.gap)
+            self._window, self._turns, self._guessed = now, 0, False
+            return True
+        return False
 
     def ended(self, took: float) -> None:
         """Note how many seconds a call took once it had its turn."""

@@ -523,7 +523,9 @@ class Supervisor:
 
     def policies(self, service: str) -> dict[str, Any]:
         """Return what stands around calls of a service, and what it does now."""
-        return self._policies.of(service)
+        cell = self.cells.get(service)
+        here = None if cell is None else {"inbox": cell.inbox.row(), "rate": cell.rates.rows()}
+        return {**self._policies.of(service), "here": here}
 
     def edges(self) -> dict[str, Any]:
         """Return who of this host has called what, and what its agents hear."""

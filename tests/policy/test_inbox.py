@@ -321,6 +321,27 @@ async def test_a_queue_that_stands_is_shed_and_one_that_is_empty_is_not() -> Non
 
 
 @on_a_loop
+async def test_those_who_turn_out_to_wait_in_vain_are_told_before_their_deadline() -> None:
+    queue = Queue(waiting=1000, concurrency=1)
+    queue.inbox.patience = lambda operation: 0.1 if operation == "find" else None
+    await queue.call("running")
+    for name in range(40):
+        queue.calls[name] = asyncio.ensure_future(queue._handle(ask(name, deadline=1003.0)))
+    last = asyncio.ensure_future(queue._handle(ask("patient", target="kb.wait", deadline=1003.0)))
+    await settle()
+    for _ in range(8):
+        await queue.clock.advance(0.1)
+        await queue.callee.answer(queue.callee.running[0])
+    told = [name for name in range(40) if queue.outcome(name) == "overloaded"]
+    assert told == list(range(28, 40)), "at a turn each tenth of a second those behind would come too late"
+    assert not last.done(), "an operation that is not shed waits on"
+    while queue.callee.running:
+        await queue.callee.answer(queue.callee.running[0])
+    assert (queue.inbox.running, len(queue.inbox)) == (0, 0)
+    assert queue.callee.begun == ["running", *range(28), "patient"]
+
+
+@on_a_loop
 async def test_a_smaller_concurrency_counts_as_those_that_run_end() -> None:
     queue = Queue(waiting=10, concurrency=3)
     await queue.call(1, 2, 3, 4, 5)

@@ -39,10 +39,11 @@ class PolicyBoard:
         self._publish = publish
 
     def of(self, service: str) -> Row:
-        """Return rules, breakers, budget and kept answers of a service."""
-        cache = self._outgoing.cache
+        """Return rules, breakers, budget and kept answers of a service, and what bounds its calls at their callers."""
+        out = self._outgoing
         return {"host": self._host, "rules": list(self._rows(service)), **self.state(service),
-                "cache": [] if cache is None else cache.rows(service)}
+                "cache": [] if out.cache is None else out.cache.rows(service), "bulkhead": out.bulkheads.row(service),
+                "pause": out.pauses.row(service), "fallback": out.fallbacks.row(service)}
 
     def state(self, service: str) -> Row:
         """Return what breakers and budget of a service do now."""
