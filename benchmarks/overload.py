@@ -168,6 +168,8 @@ def running(folder: Path, *, retries: bool = False) -> Iterator[Path]:
         up.terminate()
         up.wait(30)
         log.close()
+        if up.stdout is not None:
+            up.stdout.close()
 
 
 def write_project(folder: Path, retries: bool) -> None:

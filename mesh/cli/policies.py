@@ -55,8 +55,8 @@ def _now(answer: Row) -> Iterator[str]:
     for one in answer.get("cache", ()):
         yield f"on {host}: {cache_words(one)}"
     yield from (f"from {host}: {told}" for told in _held_back(answer))
-    if answer["here"] is not None:
-        yield from (f"on {host}: {told}" for told in _let_in(answer["here"]))
+    for one in answer["here"]:
+        yield from (f"{one['name']} on {host}: {told}" for told in _let_in(one))
 
 
 def cache_words(row: Row) -> str:

@@ -523,8 +523,8 @@ class Supervisor:
 
     def policies(self, service: str) -> dict[str, Any]:
         """Return what stands around calls of a service, and what it does now."""
-        cell = self.cells.get(service)
-        here = None if cell is None else {"inbox": cell.inbox.row(), "rate": cell.rates.rows()}
+        here = [{"name": cell.name, "inbox": cell.inbox.row(), "rate": cell.rates.rows()}
+                for cell in self.roster.of(service)]
         return {**self._policies.of(service), "here": here}
 
     def edges(self) -> dict[str, Any]:

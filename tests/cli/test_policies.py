@@ -18,7 +18,7 @@ from tests.policy.calls import on_a_loop
 def answer(*, bulkheads: Bulkheads, pauses: Pauses, fallbacks: Fallbacks, inbox: Inbox, rates: Rates) -> dict[str, Any]:
     return {"host": "pc2", "rules": [], "breakers": [], "budget": None, "bulkhead": bulkheads.row("kb"),
             "pause": pauses.row("kb"), "fallback": fallbacks.row("kb"),
-            "here": {"inbox": inbox.row(), "rate": rates.rows()}}
+            "here": [{"name": "kb", "inbox": inbox.row(), "rate": rates.rows()}]}
 
 
 @on_a_loop
@@ -41,7 +41,7 @@ async def test_bounds_that_were_met_are_told_and_others_are_not(capsys: pytest.C
         "from pc2: 5 calls outstanding, 2 refused by the bulkhead",
         "from pc2: 7 calls held back because it had said when to come again, 0 callers just now",
         "from pc2: 3 calls answered by the fallback, 0 whose fallback failed as well",
-        "on pc2: 0 calls run, 0 wait; refused: 4 for want of a place, 9 that would have waited too long",
-        "on pc2: rate of find: 1 calls refused, 1 callers have used some of their share",
+        "kb on pc2: 0 calls run, 0 wait; refused: 4 for want of a place, 9 that would have waited too long",
+        "kb on pc2: rate of find: 1 calls refused, 1 callers have used some of their share",
     ):
         assert text in told
