@@ -174,7 +174,7 @@ def _needs(facts: Facts) -> Iterator[Sentence]:
 
 def _views(facts: Facts) -> Iterator[Sentence]:
     for host, answer in facts.told.items():
-        seen = ", ".join(f"{row['state']} on {row['host']}" for row in answer["instances"]) or "not listed"
+        seen = ", ".join(f"{row['state']} on {_place(row)}" for row in answer["instances"]) or "not listed"
         at = f"revision {answer['revision']}"
         if answer["goes_to"] is not None:
             yield Sentence("seen by", f"{host}: {seen}; its calls go to {answer['goes_to']} ({at})")
@@ -200,6 +200,11 @@ def _tripped(facts: Facts) -> list[tuple[str, Row]]:
     """Return the breakers that are not closed, each with the host whose it is."""
     return [(host, row) for host, answer in facts.told.items() for row in answer["breakers"]
             if row["state"] != "closed" and row["scope"] in (None, facts.operation or row["scope"])]
+
+
+def _place(row: Row) -> str:
+    """Return the host of an instance, and its number there if it is not the first."""
+    return str(row["host"]) if row.get("number", 1) == 1 else f"{row['host']}#{row['number']}"
 
 
 def _registry(facts: Facts) -> Iterator[Sentence]:

@@ -12,6 +12,7 @@ from mesh.clock import Clock
 from mesh.config import AgentSpec
 from mesh.directory import Directory
 from mesh.errors import MeshError
+from mesh.records import USABLE_STATES
 from mesh.supervisor.cell.cell import Cell
 from mesh.supervisor.cell.lifecycle import State
 from mesh.supervisor.errors.errorlog import ErrorLog
@@ -42,7 +43,8 @@ class Explanation:
     def of(self, service: str, rows: Sequence[Row]) -> Row:
         """Return what this host knows of `service`; `rows` are its lines of `mesh agents`.
 
-        `cells` has every instance, `cell` the first; `desired` is by place, as `pc2` and `pc2#2`.
+        `cells` has every instance, `cell` the first that serves, else the first; `desired` is by place, as
+        `pc2` and `pc2#2`.
         """
         epoch, revision = self._directory.position
         cells = [self._cell(cell, row) for cell, row in zip(self._roster.of(service), rows, strict=True)]
@@ -58,7 +60,8 @@ class Explanation:
             "desired": {_place(name, host): desired
                         for (name, host), desired in self._directory.view.desired.items()
                         if name.partition("#")[0] == service},
-            "cell": cells[0] if cells else None, "cells": cells,
+            "cell": next((one for one in cells if one["state"] in USABLE_STATES), cells[0] if cells else None),
+            "cells": cells,
             "callers": [
                 {"caller": caller, "host": self._name, "operation": edge.operation, "calls": edge.calls,
                  "errors": edge.errors, "last_error": edge.last_error}
