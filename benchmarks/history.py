@@ -35,6 +35,11 @@ NEVER_BEGUN = frozenset({"unknown_service", "unknown_operation", "unavailable", 
                          "circuit_open", "invalid_argument", "call_cycle", "permission_denied"})
 """Codes that promise by themselves that the call never began."""
 
+HELD_BACK = frozenset({"overloaded", "rate_limited", "circuit_open"})
+"""Codes by which callers are held back for a while after a fault, too, so that what has just come back can breathe."""
+AFTERMATH = 3.0
+"""Seconds after a fault for which that may be."""
+
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
@@ -196,7 +201,8 @@ def _truthful(call: Call, outcome: Outcome, runs: list[Execution]) -> Iterator[t
 
 def _with_cause(call: Call, outcome: Outcome, runs: list[Execution], around: Circumstances
                 ) -> Iterator[tuple[str, str]]:
-    if outcome.code in call.meant or around.broken(call.began, outcome.at):
+    patience = AFTERMATH if outcome.code in HELD_BACK else 0.0
+    if outcome.code in call.meant or around.broken(call.began - patience, outcome.at):
         return
     ended = [run.ended for run in runs if run.how == "returned" and run.ended is not None and run.ended < outcome.at]
     if outcome.code == "deadline_exceeded" and ended:

@@ -68,6 +68,8 @@ def test_a_call_that_went_well_is_no_case() -> None:
     (ended("overloaded", meant=frozenset({"overloaded"})), [RUN], AROUND, "never begun"),
     (ended("deadline_exceeded", 12.0), [RUN], AROUND, "no reply lost"),
     (ended("unreachable", began="unknown"), [], AROUND, "no failure without a cause"),
+    (ended("unreachable"), [], replace(AROUND, troubles=((8.0, 9.0),)), "no failure without a cause"),
+    (ended("overloaded"), [], replace(AROUND, troubles=((5.0, 6.0),)), "no failure without a cause"),
     (CALL, [RUN], replace(AROUND, strays=1), "one outcome"),
 ])
 def test_each_promise_that_is_broken_is_named(
@@ -85,6 +87,7 @@ def test_each_promise_that_is_broken_is_named(
     (ended("cancelled", meant=frozenset({"cancelled"})), [replace(RUN, ended=None)],
      replace(AROUND, deaths={CALLEE: 11.0})),
     (ended("deadline_exceeded", 12.0), [RUN], replace(AROUND, troubles=((10.3, 10.6),))),
+    (ended("overloaded"), [], replace(AROUND, troubles=((8.0, 9.0),))),
     (ended("remote_failure", meant=frozenset({"remote_failure"})), [replace(RUN, how="raised")], AROUND),
     (ended("cancelled", meant=frozenset({"cancelled"})), [replace(RUN, began=11.0, ended=11.1)],
      replace(AROUND, troubles=((10.4, 10.9),))),
