@@ -6,7 +6,7 @@ import asyncio
 
 from mesh.config import Policies
 from mesh.directory import Directory
-from mesh.errors import MeshError, Overloaded, Unavailable
+from mesh.errors import MeshError, Overloaded, Unavailable, Unreachable
 from mesh.message import Reply, Request
 from mesh.policy.deadline import DeadlineGuard
 from mesh.policy.inbox import Inbox
@@ -223,3 +223,36 @@ async def test_policies_that_are_off_are_not_in_the_way() -> None:
 
 async def _sent(caller: Caller, request: Request) -> Reply:
     return await caller.send(request)
+
+
+@on_a_loop
+async def test_an_instance_whose_breaker_is_open_is_passed_over_and_if_all_are_the_call_is_told_so() -> None:
+    ill, went = {"pc2"}, []
+
+    async def remote(request: Request, host: str) -> Reply:
+        went.append(host)
+        lost = Unreachable(f"{request.target}: the connection is lost", began="unknown")
+        return Reply(error=lost) if host in ill else Reply(request.body)
+
+    clock, directory = FakeClock(), Directory(clock=FakeClock())
+    directory.replace(1, 1, {
+        "settled": True, "desired": [], "overrides": [],
+        "hosts": [HostRecord(name, 1, "127.0.0.1", 1, 2, "", "", "ok", 0).to_wire() for name in ("pc2", "pc3")],
+        "instances": [InstanceRecord("kb", name, 1, "ready").to_wire() for name in ("pc2", "pc3")],
+    })
+    rules = RuleBook(Policies.model_validate({"balance": "round_robin", "breaker": {"failures": 2}}), lambda _: None)
+    resolver = Resolver(directory, "mainpc", clock, settling=lambda: False, changed=clock.sleep)
+    send = Outgoing(rules, resolver, "mainpc", local=remote_none, remote=remote, clock=clock)
+    for _ in range(4):
+        await send(ask())
+    assert went.count("pc2") == 2
+    went.clear()
+    assert [code(await send(ask())) for _ in range(6)] == [""] * 6 and set(went) == {"pc3"}
+    ill.add("pc3")
+    assert [code(await send(ask())) for _ in range(2)] == ["unreachable"] * 2
+    reply = await send(ask())
+    assert code(reply) == "circuit_open" and reply.error is not None and reply.error.details["retry_after"] == 60.0
+
+
+async def remote_none(request: Request) -> Reply:
+    raise AssertionError(f"{request.target} is not here")
