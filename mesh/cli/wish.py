@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from mesh.errors import InvalidArgument, UsageError
-from mesh.policy.options import CallOptions
+
+if TYPE_CHECKING:
+    from mesh.policy.options import CallOptions
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +22,8 @@ class Wish:
 
     def options(self) -> CallOptions:
         """Return them as options of a call; raises `UsageError` for what no call can want."""
+        from mesh.policy.options import CallOptions  # needs msgpack and pydantic, which `mesh --help` does not
+
         if self.attempts is not None and self.attempts < 1:
             raise UsageError(f"--retry is {self.attempts}; give the number of attempts, 1 for no second one")
         try:

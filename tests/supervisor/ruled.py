@@ -85,6 +85,7 @@ class RuledHost:
     def __init__(self, mesh: InMemoryMesh, folder: Path) -> None:
         self.mesh = mesh
         self.roster = mesh._host(self.name).roster
+        self.cache = mesh._host(self.name).cache
         self.spans = mesh.spans
         self.clock = mesh.clock
         self.logbook = LogBook(folder / "logs")

@@ -18,8 +18,10 @@ from mesh.config import AgentSpec, MeshConfig, RegistryConfig
 from mesh.errorbus import Passed, describe
 from mesh.errors import PermissionDenied, StartError, Unavailable
 from mesh.message import Event, Reply, Request, decode, encode
+from mesh.supervisor.cell.stragglers import Stragglers
 from mesh.supervisor.loop.doubt import Watcher
 from mesh.supervisor.process.nursery import Nursery, door_in
+from mesh.testing import FakeClock
 from mesh.tracing import Span, SpanRing, Trace
 from mesh.transport.session import Session
 from mesh.wire import Hello
@@ -70,6 +72,7 @@ class Lodger:
         self.incarnation = incarnation
         self.sessions: list[Session] = []
         self.told: list[tuple[str, BaseException | str]] = []
+        self.stragglers = Stragglers(service, Path(), FakeClock(), lambda: 1.0, lambda *_, **__: None)
 
     @property
     def landlord(self) -> Lodger:
