@@ -10,13 +10,14 @@ from collections.abc import Iterable
 from mesh.errors import InvalidArgument
 
 NAME = re.compile(r"[a-z][a-z0-9_]{0,62}\Z")
+VERSIONED = re.compile(r"[a-z][a-z0-9_]{0,62}(:[a-z0-9_]{1,32})?\Z")
 RESERVED = frozenset({"supervisor", "registry", "operator", "mesh"})
 
 
 def split_target(target: str) -> tuple[str, str]:
     """Return service and operation of `service.operation`; raises `InvalidArgument` for any other shape."""
     service, dot, operation = target.partition(".")
-    if not dot or not NAME.match(service) or not NAME.match(operation):
+    if not dot or not VERSIONED.match(service) or not NAME.match(operation):
         raise InvalidArgument(
             f"{target!r} does not name an operation; write service.operation, such as knowledge_base.search_facts",
             path="target",
@@ -41,6 +42,22 @@ def split_instance(name: str) -> tuple[str, int | None]:
         raise InvalidArgument(f"{name!r} names no instance; write nlu for all of a service, nlu#2 for one of them",
                               path="service")
     return service, int(number)
+
+
+def split_version(service: str) -> tuple[str, str]:
+    """Return service and version of a service's name: `nlu` and `v2` for `nlu:v2`, without a version an empty one."""
+    base, _, version = service.partition(":")
+    return base, version
+
+
+def version_name(service: str, version: str) -> str:
+    """Return what a version of a service beside it is called, as `nlu:v2`; raises `InvalidArgument` for no name."""
+    name = f"{service}:{version}"
+    if not version or not VERSIONED.match(name):
+        raise InvalidArgument(
+            f"{version!r} cannot name a version of {service}; take small letters, digits and _, as v2", path="version"
+        )
+    return name
 
 
 def endpoint(address: str, port: int) -> str:

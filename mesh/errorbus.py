@@ -18,6 +18,7 @@ from typing import Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from mesh.address import split_version
 from mesh.errors import InvalidArgument, MeshError, ProtocolError
 
 MAX_MESSAGE = 2_000
@@ -197,8 +198,8 @@ def frames_of(error: BaseException) -> list[str]:
 
 
 def topic_of(record: ErrorRecord) -> str:
-    """Return the topic a record is published on."""
-    return f"errors.{record.severity}.{record.host}.{record.service}"
+    """Return the topic a record is published on; that of a version is the one of its service."""
+    return f"errors.{record.severity}.{record.host}.{split_version(record.service)[0]}"
 
 
 def record_of(payload: Any) -> ErrorRecord:

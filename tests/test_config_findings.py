@@ -193,7 +193,7 @@ class TestKeys:
                 "did you mean `limits`?",
             ),
             (f"{CLOCK}limits: {{zzz: 1}}", 3, "unknown key `limits.zzz`",
-         "known: inbox, concurrency, start_s, stop_s, memory_mb, cpu_s, open_files, stuck_s"),
+         "known: inbox, concurrency, start_s, stop_s, cleanup_s, memory_mb, cpu_s, open_files, stuck_s"),
         ],
     )
     def test_an_unknown_key_comes_with_the_nearest_right_one(

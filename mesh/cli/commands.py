@@ -16,6 +16,7 @@ from mesh.cli.command import Debug, Environment, Folder, Timeout, command
 from mesh.cli.scope import Scope
 from mesh.cli.wish import Wish
 
+Force = Annotated[bool, typer.Option("--force", help="Also if callers of the old code break.")]
 Host = Annotated[str | None, typer.Option("--host", metavar="NAME", help="Only this host.")]
 Key = Annotated[str, typer.Argument(metavar="KEY", show_default=False)]
 Service = Annotated[str, typer.Argument(metavar="SERVICE", show_default=False)]
@@ -529,14 +530,30 @@ def agent_reload(
     services: Annotated[list[str] | None, typer.Argument(metavar="[SERVICE]...", show_default=False)] = None,
     host: Host = None,
     every: Annotated[bool, typer.Option("--all", help="Every agent.")] = False,
-    force: Annotated[bool, typer.Option("--force", help="Also if callers of the old code break.")] = False,
+    force: Force = False,
+    version: Annotated[str | None, typer.Option(
+        "--as", metavar="NAME", help="Beside the old, as SERVICE:NAME.")] = None,
 ) -> int:
     """Run the code on disk, set up beside the old; no call is lost.
 
-    What does not come up, or would break callers, leaves the old code serving."""
+    What does not come up, or would break callers, leaves the old code serving.
+    """
+    from mesh.cli.reload import begin
     from mesh.cli.reload import reload as run
 
-    return run(scope, services or [], every, host, force)
+    return run(scope, services or [], every, host, force) if version is None else begin(scope, services or [], version,
+                                                                                        host)
+
+
+@command(_agent, "promote", timeout=300.0)
+def agent_promote(
+    scope: Scope, name: Annotated[str, typer.Argument(metavar="SERVICE:VERSION", show_default=False)],
+    host: Host = None, force: Force = False,
+) -> int:
+    """Put a version that runs beside its service in its place; no call is lost."""
+    from mesh.cli.reload import promote
+
+    return promote(scope, name, host, force)
 
 
 @command(_agent, "isolate", timeout=60.0)

@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from mesh.address import split_instance
+from mesh.address import split_instance, split_version
 from mesh.cli.hosts import checked, homes, names
 from mesh.cli.operator import Operator, connected
 from mesh.cli.scope import Scope
@@ -32,6 +32,20 @@ def reload(scope: Scope, services: Sequence[str], every: bool, host: str | None,
     if bool(services) == every:
         raise UsageError("name the agents to reload, or --all")
     outcomes = asyncio.run(_rolled(scope, services, host, "supervisor.agent_reload", {"force": force}))
+    return _told(scope, outcomes, _reloaded)
+
+
+def begin(scope: Scope, services: Sequence[str], version: str, host: str | None) -> int:
+    """Have the code on disk run beside an agent under a name of its own; returns 1 if it does not come up."""
+    if len(services) != 1:
+        raise UsageError("name the one agent whose code is to run beside it")
+    outcomes = asyncio.run(_rolled(scope, services, host, "supervisor.agent_begin_version", {"version": version}))
+    return _told(scope, outcomes, _begun)
+
+
+def promote(scope: Scope, name: str, host: str | None, force: bool) -> int:
+    """Put a version in the place of its service; returns 1 if it does not take it."""
+    outcomes = asyncio.run(_rolled(scope, [name], host, "supervisor.agent_promote", {"force": force}))
     return _told(scope, outcomes, _reloaded)
 
 
@@ -60,7 +74,7 @@ async def _rolled(
                     await _find_callers(operator, directory, outcome)
                 if not _well(outcome):
                     return outcomes
-                await spread(operator, whole, home)
+                await spread(operator, split_instance(outcome["service"])[0], home)
     if not outcomes:
         raise UsageError(f"none of {', '.join(services) or 'the agents'} runs on {host}")
     return outcomes
@@ -110,9 +124,15 @@ def _reloaded(outcome: Row) -> str:
         return clean(f"{who} {goes_on}: {outcome['failure']}")
     if outcome["state"] not in WELL:
         return clean(f"{who} is ") + state(outcome["state"]) + clean(": it takes its new code when it is started")
-    how = f", set up {outcome['how']} the old one" if outcome["how"] else ""
+    how = f", set up {outcome['how']} the old" if outcome["how"] else ""
     cut = f"; {outcome['cut']} calls did not end in time and were cancelled" if outcome["cut"] else ""
-    return clean(f"{who} is ") + state(outcome["state"]) + clean(f" with its new code{how}{cut}")
+    return clean(f"{who} is ") + state(outcome["state"]) + clean(f" with new code{how}{cut}")
+
+
+def _begun(outcome: Row) -> str:
+    name, service = outcome["service"], split_version(outcome["service"])[0]
+    return clean(f"{name} on {outcome['host']} is ") + state(outcome["state"]) + (
+        f" beside {service}\n  `mesh agent promote {name}` puts it in its place\n  `mesh agent stop {name}` ends it")
 
 
 def _restarted(outcome: Row) -> str:

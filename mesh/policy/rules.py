@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from mesh.address import split_version
 from mesh.config import Policies, Rules, rules_of
 
 OPERATIONS = 512
@@ -41,5 +42,6 @@ class RuleBook:
         if service is None:
             self._rules.clear()
         else:
-            self._rules.pop(service, None)
+            for known in [name for name in self._rules if split_version(name)[0] == service]:
+                del self._rules[known]
         self.changes += 1

@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from typing import Any
 
-from mesh.address import split_instance
+from mesh.address import split_instance, split_version
 from mesh.config import AgentSpec, MeshConfig, Policies, apply_overrides, waves
 from mesh.directory import Directory
 from mesh.errors import ConfigError
@@ -131,8 +131,14 @@ class Cells:
         """Return when every cell has come up, or has shown that it does not."""
         await asyncio.gather(*(cell.settled.wait() for cell in self.roster.by_name.values()))
 
+    def add_version(self, name: str) -> Cell:
+        """Make the cell of a version that shall run beside its service, as `nlu:v2`; it does not run yet."""
+        return self._staff(self._possible(name))[0]
+
     async def stop(self) -> None:
         """Drain and stop all, those first that others do not depend on."""
+        versions = [service for service in self.roster.services() if split_version(service)[1]]
+        await asyncio.gather(*(cell.stop("the host stops") for name in versions for cell in self.roster.of(name)))
         for wave in reversed(waves(self._config, self._host)):
             await asyncio.gather(*(cell.stop("the host stops") for service in wave
                                    for cell in self.roster.of(service)))
@@ -243,8 +249,13 @@ class Cells:
         return told or "running"
 
     def filed(self, service: str) -> AgentSpec:
-        """Return what files and environment say of a service, without what operators changed."""
-        return self._config.agents[service]
+        """Return what files and environment say of a service, without what operators changed.
+
+        Of a version beside a service it is what they say of that; there is one instance of it.
+        """
+        base, version = split_version(service)
+        spec = self._config.agents[base]
+        return spec.model_copy(update={"service": service, "instances": 1}) if version else spec
 
     def in_force(self, service: str) -> AgentSpec:
         """Return the configuration of a service as operators changed it; raises `ConfigError` if it cannot be."""
@@ -253,7 +264,7 @@ class Cells:
 
     def policies(self, service: str) -> Policies | None:
         """Return what stands around calls of a service, wherever it runs; None for one this host has no file of."""
-        if service not in self._config.agents:
+        if split_version(service)[0] not in self._config.agents:
             return None
         try:
             return self.in_force(service).policies
@@ -267,7 +278,7 @@ class Cells:
 
     def origins(self, service: str) -> Mapping[str, str]:
         """Return where what is in force of a service came from, by key; nothing for one this host has no file of."""
-        if service not in self._config.agents:
+        if split_version(service)[0] not in self._config.agents:
             return {}
         try:
             return self.in_force(service).origin
@@ -275,8 +286,10 @@ class Cells:
             return self.filed(service).origin
 
     def overrides(self, service: str) -> Mapping[str, Any]:
-        """Return what operators changed of a service, as the registry tells it."""
-        return self._directory.view.overrides.get(service, {})
+        """Return what operators changed of a service, as the registry tells it; of a version all but the instances."""
+        base, version = split_version(service)
+        told = self._directory.view.overrides.get(base, {})
+        return {key: told[key] for key in told if key.partition(".")[0] != "instances"} if version else told
 
     def _possible(self, service: str) -> AgentSpec:
         """Return the configuration in force; what files say, if what operators changed cannot be."""

@@ -45,6 +45,7 @@ from mesh.supervisor import otlp
 from mesh.supervisor.adjusting.editions import Editions
 from mesh.supervisor.adjusting.liveconfig import LiveConfig
 from mesh.supervisor.adjusting.reload import Reload
+from mesh.supervisor.adjusting.versions import Versions
 from mesh.supervisor.bell import Bell
 from mesh.supervisor.bus import EventBus
 from mesh.supervisor.cell.cell import Cell
@@ -207,6 +208,7 @@ class Supervisor:
         self._looptime = LoopTime(name, config.root, cells, clock=self.clock, report=self.report, tell=tell,
                                   blamed=self._auto.held)
         self.editions = Editions(name, config.root / "agents", self.report, self.publish)
+        self.versions = Versions(name, self._cells, self.editions)
         self._reload = Reload(config, name, self._cells, clock=self.clock, report=self.report,
                               tell=tell) if watch else None
         self._control = Control(self)
@@ -430,7 +432,7 @@ class Supervisor:
         cell = self.roster.by_name.get(name)
         if cell is None or self._listener.accepting is False:
             return
-        if self._bus.listen(name, cell.offer.patterns if cell.state.serving else (), cell.hear):
+        if self._bus.listen(name, cell.patterns, cell.hear):
             self._interest_changed()
         self._membership.inventory_changed()
         self._learn([cell.service])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from mesh.address import split_instance
+from mesh.address import split_instance, split_version
 from mesh.client import Client
 from mesh.config import ISOLATION, Isolation, Rung
 from mesh.errors import DeadlineExceeded, MeshError, RemoteFailure, Unavailable, Unreachable
@@ -33,7 +33,7 @@ class Wishes:
 
     async def start(self, name: str) -> str | None:
         """Start the instances of a service, or one as `nlu#2`, and wait for the outcome."""
-        warning = await self._record_desired(name, "running")
+        warning = None if split_version(name)[1] else await self._record_desired(name, "running")
         cells = self._cells.roster.named(name)
         for cell in cells:
             cell.launch(by_operator=True)
@@ -41,7 +41,13 @@ class Wishes:
         return warning
 
     async def stop(self, name: str) -> str | None:
-        """Stop the instances of a service, or one as `nlu#2`, which stay stopped until an operator starts them."""
+        """Stop the instances of a service, or one as `nlu#2`, which stay stopped until an operator starts them.
+
+        A version beside its service is gone then.
+        """
+        if split_version(name)[1]:
+            await self._cells.remove(split_instance(name)[0])
+            return None
         warning = await self._record_desired(name, "stopped")
         await asyncio.gather(*(cell.stop("stopped by an operator") for cell in self._cells.roster.named(name)))
         return warning
@@ -49,6 +55,9 @@ class Wishes:
     async def drain(self, name: str, grace: float) -> str | None:
         """Stop instances once what they work on has ended; they stay stopped until an operator starts them."""
         cells = self._cells.roster.named(name)
+        if split_version(name)[1]:
+            await asyncio.gather(*(cell.stop(DRAINED, grace) for cell in cells))
+            return await self.stop(name)
         await asyncio.gather(*(cell.life.withdraw(DRAINED) for cell in cells))
         stopping = asyncio.gather(*(cell.stop(DRAINED, grace) for cell in cells))  # the registry may be slow
         warning = await self._record_desired(name, "stopped")

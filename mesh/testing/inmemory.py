@@ -361,7 +361,7 @@ class _Host:
     def _cell_changed(self, name: str) -> None:
         cell = self.roster.by_name.get(name)
         if cell is not None:
-            self.bus.listen(name, cell.offer.patterns if cell.state.serving else (), cell.hear)
+            self.bus.listen(name, cell.patterns, cell.hear)
         self._mesh._publish_table()
 
     def learn(self) -> None:

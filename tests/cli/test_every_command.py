@@ -20,7 +20,8 @@ CALLS: Mapping[str, Sequence[str]] = {
     "config diff": (), "config set": ("lamp", "colour", "red"), "config unset": ("lamp", "colour"),
     "new agent": ("walker",), "agent start": ("torch",), "agent restart": ("torch",), "agent stop": ("nobody",),
     "agent isolate": ("torch", "config"), "agent scale": ("torch", "1"),
-    "agent drain": ("nobody",), "agent reload": ("torch",), "keys show": (), "keys list": (),
+    "agent drain": ("nobody",), "agent reload": ("torch",),
+    "agent promote": ("torch:v2",), "keys show": (), "keys list": (),
     "cache show": (), "cache clear": ("--all",),
 }
 NOT_HERE = frozenset({

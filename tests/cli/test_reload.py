@@ -38,7 +38,7 @@ def test_new_code_serves_and_a_second_time_it_may_be_asked_for(mesh: Project, to
     before = incarnation(mesh, "torch")
     torch.write_text(torch.read_text() + NEW)
     result = run(mesh.root, "agent", "reload", "torch")
-    assert (result.code, result.out) == (0, "torch on pc2 is ready with its new code, set up beside the old one\n")
+    assert (result.code, result.out) == (0, "torch on pc2 is ready with new code, set up beside the old\n")
     assert run(mesh.root, "call", "torch.added", "much=1", "--json").json()["result"] == 2
     assert incarnation(mesh, "torch") > before
     told = run(mesh.root, "agent", "reload", "torch", "--json").json()
@@ -117,3 +117,44 @@ def test_a_process_makes_room_for_a_new_one_with_the_new_code(mesh: Project, tor
         assert row["pid"] != first["pid"] and (row["isolation"], row["restarts"]) == ("process", 0)
     finally:
         assert run(mesh.root, "agent", "isolate", "torch", "config").code == 0
+
+
+def test_new_code_runs_beside_the_old_under_its_own_name_until_it_takes_its_place(mesh: Project, torch: Path) -> None:
+    torch.write_text(torch.read_text() + NEW)
+    result = run(mesh.root, "agent", "reload", "torch", "--as", "v2")
+    assert (result.code, result.out) == (
+        0, "torch:v2 on pc2 is ready beside torch\n  `mesh agent promote torch:v2` puts it in its place\n"
+           "  `mesh agent stop torch:v2` ends it\n")
+    assert run(mesh.root, "call", "torch:v2.added", "much=1", "--json").json()["result"] == 2
+    assert run(mesh.root, "call", "torch.added", "much=1", "--json").json()["error"]["code"] == "unknown_operation"
+    assert "torch:v2" in {row["service"] for row in run(mesh.root, "agents", "--json").json()}
+    again = run(mesh.root, "agent", "reload", "torch", "--as", "v2")
+    assert again.code == 1 and "torch:v2 runs on pc2 already" in again.err
+    result = run(mesh.root, "agent", "promote", "torch:v2")
+    assert (result.code, result.out) == (0, "torch on pc2 is ready with new code, set up beside the old\n")
+    assert run(mesh.root, "call", "torch.added", "much=1", "--json").json()["result"] == 2
+    gone = run(mesh.root, "call", "torch:v2.added", "much=1", "--json").json()["error"]
+    assert gone["code"] in ("unavailable", "unknown_service")
+
+
+def test_a_version_is_ended_by_its_name_and_its_service_goes_on(mesh: Project, torch: Path) -> None:
+    assert run(mesh.root, "agent", "reload", "torch", "--as", "trial").code == 0
+    before = incarnation(mesh, "torch")
+    assert run(mesh.root, "agent", "stop", "torch:trial").code == 0
+    assert "torch:trial" not in {row["service"] for row in run(mesh.root, "agents", "--json").json()}
+    assert incarnation(mesh, "torch") == before
+    result = run(mesh.root, "agent", "promote", "torch:trial")
+    assert result.code == 1
+
+
+def test_a_version_that_does_not_come_up_is_gone_again_and_said_why(mesh: Project, torch: Path) -> None:
+    torch.write_text(torch.read_text() + '''
+    async def setup(self) -> None:
+        raise ValueError("no licence file")
+''')
+    result = run(mesh.root, "agent", "reload", "torch", "--as", "v3")
+    assert result.code == 1 and "torch:v3 did not come up on pc2 and is gone again" in result.err
+    assert "no licence file" in result.err
+    assert run(mesh.root, "call", "torch.seen").code == 0
+    wrong = run(mesh.root, "agent", "reload", "torch", "--as", "V 3")
+    assert wrong.code == 1 and "cannot name a version of torch" in wrong.err

@@ -256,3 +256,12 @@ async def test_an_instance_whose_breaker_is_open_is_passed_over_and_if_all_are_t
 
 async def remote_none(request: Request) -> Reply:
     raise AssertionError(f"{request.target} is not here")
+
+
+def test_the_rules_of_a_version_change_with_those_of_its_service() -> None:
+    told = [Policies(), Policies.model_validate({"retry": None})]
+    rules = RuleBook(Policies(), lambda service: told[0])
+    assert rules.of("kb", "find").retry is not None and rules.of("kb:v2", "find").retry is not None
+    told.pop(0)
+    rules.forget("kb")
+    assert rules.of("kb", "find").retry is None and rules.of("kb:v2", "find").retry is None

@@ -14,6 +14,7 @@ from mesh.metrics import Traffic
 from mesh.records import HostRecord
 from mesh.supervisor.adjusting.editions import Editions
 from mesh.supervisor.adjusting.liveconfig import LiveConfig
+from mesh.supervisor.adjusting.versions import Versions
 from mesh.supervisor.bell import Bell
 from mesh.supervisor.cell.cell import Cell
 from mesh.supervisor.cells import Cells
@@ -111,6 +112,7 @@ class RuledHost:
         self.wishes = NotedWishes(self.roster)
         self.published: list[tuple[str, Any, str]] = []
         self.editions = Editions(self.name, folder / "agents", self.report, self.publish)
+        self.versions = Versions(self.name, cells, self.editions)
         self.leaving = False
 
     def announces(self, *services: str) -> None:

@@ -6,10 +6,10 @@ What the new code would break for its callers is found before any of it runs; wh
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from mesh.agent.compatibility import Break, breaks
 from mesh.errorbus import kind_of
@@ -17,8 +17,10 @@ from mesh.errors import ConfigError, LoadError, MeshError
 from mesh.supervisor.adjusting.sources import Sources
 from mesh.supervisor.cell.cell import Cell
 from mesh.supervisor.cell.house import Report
-from mesh.supervisor.cell.loader import Forgotten, forget
+from mesh.supervisor.cell.loader import Edition, Forgotten, forget
 from mesh.supervisor.cell.tenancy import Offer
+
+T = TypeVar("T")
 
 TOPIC = "agent.reloaded"
 GOES_ON = "the old code goes on"
@@ -52,15 +54,19 @@ class _Broken(Exception):
 class Judge:
     """Compares what new code offers with what the old one does; `found` is what callers lose.
 
-    Unless it is `forced`, new code that breaks somebody is refused.
+    Unless it is `forced`, new code that breaks somebody is refused; other code than that of `version` always is.
     """
 
     cell: Cell
     forced: bool
+    version: str | None = None
     found: list[Break] = field(default_factory=list)
 
     def __call__(self, offer: Offer) -> None:
         """Look at what new code offers."""
+        if self.version not in (None, offer.version):
+            raise LoadError(f"{self.cell.spec.file.name} was changed since that version was started, and a process "
+                            "loads what is there now; end it and begin it anew")
         old = {name: one.describe() for name, one in self.cell.offer.operations.items()}
         self.found = breaks(old, {name: one.describe() for name, one in offer.operations.items()})
         if self.found and not self.forced:
@@ -84,12 +90,21 @@ class Editions:
 
         One that failed is started with it, one that is stopped takes it at its next start.
         """
+        return await self.fresh(cell.spec.file, lambda: self.take(cell, cell.tenure.edition.next(), force=force))
+
+    async def fresh(self, file: Path, work: Callable[[], Awaitable[T]]) -> T:
+        """Return what `work` does, which finds the code of `file` as it is on disk now."""
         async with self._turn:
-            forgotten = await asyncio.to_thread(self._forget, cell.spec.file)
+            forgotten = await asyncio.to_thread(self._forget, file)
             try:
-                done = await self._reloaded(cell, force)
+                return await work()
             finally:
                 forgotten.keep_importable()
+
+    async def take(self, cell: Cell, edition: Edition, *, force: bool, version: str | None = None) -> Reloaded:
+        """Put an agent of an edition in the place of the one that runs, as `reload` does it; only if it is `version`.
+        """
+        done = await self._taken(cell, edition, Judge(cell, force, version))
         if done.taken:
             self._publish(TOPIC, {"service": cell.service, "host": self._host, "version": cell.offer.version,
                                   "how": done.how, "cut": done.cut}, f"supervisor@{self._host}")
@@ -98,12 +113,10 @@ class Editions:
     def _forget(self, file: Path) -> Forgotten:
         return forget(self._sources.of(file))
 
-    async def _reloaded(self, cell: Cell, force: bool) -> Reloaded:
-        edition = cell.tenure.edition.next()
+    async def _taken(self, cell: Cell, edition: Edition, judge: Judge) -> Reloaded:
         if not cell.state.serving:
             cell.tenure.edition = edition
             return Reloaded(True) if cell.at_rest else await self._started(cell)
-        judge = Judge(cell, force)
         try:
             renewed = await cell.renew(cell.spec, edition=edition, judge=judge)
         except _Broken:

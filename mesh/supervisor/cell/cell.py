@@ -8,7 +8,7 @@ import os
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import Any
 
-from mesh.address import instance_name
+from mesh.address import instance_name, split_version
 from mesh.agent.agent import Agent
 from mesh.cache.terms import INVALIDATED
 from mesh.config import AgentSpec, Isolation, Rung
@@ -68,6 +68,11 @@ class Cell:
                                 inbox=self.inbox, guard=self.tenure.guard, clock=house.clock, rates=self.rates)
 
     # -- what it is
+
+    @property
+    def patterns(self) -> tuple[str, ...]:
+        """What it hears now; a version beside its service hears nothing, or every event would count twice."""
+        return self.offer.patterns if self.state.serving and not split_version(self.service)[1] else ()
 
     @property
     def spec(self) -> AgentSpec:

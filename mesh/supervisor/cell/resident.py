@@ -9,7 +9,7 @@ from contextvars import Context
 from functools import wraps
 from typing import Any
 
-from mesh.address import instance_name, nearest
+from mesh.address import instance_name, nearest, split_version
 from mesh.agent.agent import Agent, examine, finish, reconfigure
 from mesh.agent.context import AgentContext
 from mesh.agent.ml import MLAgent
@@ -91,7 +91,7 @@ class Resident:
         subscriptions = compile_subscriptions(found)
         self._operations = compile_operations(found)
         self._hearings = [Hearing(one, self._heard, self._events_dropped) for one in subscriptions if not one.group]
-        self._members = [one for one in subscriptions if one.group]
+        self._members = [one for one in subscriptions if one.group and not split_version(self._service)[1]]
         self._timers = compile_timers(found)
         return Offer(
             (found.__doc__ or "").strip().partition("\n")[0], self._operations, subscriptions, self._timers,
@@ -119,7 +119,7 @@ class Resident:
             else LoopRunner(self._name, self._stats, self._quarters.overran, self._landlord.stragglers)
         )
         self._own_loop = runner.loop if isinstance(runner, ThreadRunner) else None
-        around = Surroundings(self._service, self._quarters, self._landlord, runner, self._number)
+        around = Surroundings(split_version(self._service)[0], self._quarters, self._landlord, runner, self._number)
         agent = self._agent = await runner.call(
             _bound, {"cls": self._class, "around": around, "settings": self._spec.settings}
         )

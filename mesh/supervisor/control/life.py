@@ -61,6 +61,18 @@ class Life(Family):
         return {**self._outcome(cells, None), **replace(done, cut=cut).row(), "version": cells[0].offer.version}
 
     @operation
+    async def agent_begin_version(self, service: str, version: str) -> dict[str, Any]:
+        """Start the code on disk beside an agent, called as `nlu:v2`; it hears no events."""
+        self._cells(service)
+        return self._outcome([await self._ruled.versions.begin(service, version)], None)
+
+    @operation
+    async def agent_promote(self, service: str, force: bool = False) -> dict[str, Any]:
+        """Put the code of a version, as `nlu:v2`, in the place of its service's; the version is gone then."""
+        cells, done = await self._ruled.versions.promote(service, force=force)
+        return {**self._outcome(cells, None), **done.row(), "version": cells[0].offer.version}
+
+    @operation
     async def agent_restart(self, service: str, rolling: bool = False) -> dict[str, Any]:
         """Stop an agent and start it anew with a fresh budget, its instances one after another.
 

@@ -11,6 +11,7 @@ from mesh.errors import InvalidArgument
 from mesh.policy.cache import HostCache
 from mesh.supervisor.adjusting.editions import Editions
 from mesh.supervisor.adjusting.liveconfig import LiveConfig
+from mesh.supervisor.adjusting.versions import Versions
 from mesh.supervisor.cell.cell import Cell
 from mesh.supervisor.errors.errorlog import ErrorLog
 from mesh.supervisor.roster import Roster
@@ -47,6 +48,7 @@ class Ruled(Protocol):
     logbook: LogBook
     live_config: LiveConfig
     editions: Editions
+    versions: Versions
     cache: HostCache
 
     @property

@@ -218,7 +218,7 @@ async def test_no_more_streams_than_calls_may_wait(mesh: InMemoryMesh) -> None:
         await anext(mesh.stream("model.stuck"))
     assert await mesh.request("model.plain", text="calls pass") == "calls pass"
     await streams[0].aclose()
-    await settle()
+    await mesh.clock.advance(1)  # the callee asked for a pause
     assert await anext(mesh.stream("model.stuck")) == "first"
 
 
