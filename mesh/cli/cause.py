@@ -199,7 +199,7 @@ def _breakers(facts: Facts) -> Iterator[Sentence]:
 def _tripped(facts: Facts) -> list[tuple[str, Row]]:
     """Return the breakers that are not closed, each with the host whose it is."""
     return [(host, row) for host, answer in facts.told.items() for row in answer["breakers"]
-            if row["state"] != "closed" and row["scope"] in (None, facts.operation or row["scope"])]
+            if row["state"] != "closed" and row["operation"] in (None, facts.operation or row["operation"])]
 
 
 def _place(row: Row) -> str:

@@ -96,7 +96,7 @@ def _let_in(here: Row) -> Iterator[str]:
 def breaker_words(row: Row) -> str:
     """Return what a breaker's row says, for people."""
     place = row["host"] if row["number"] == 1 else f"{row['host']}#{row['number']}"
-    scope = f" of {row['scope']}" if row["scope"] else ""
+    operation = f" of {row['operation']}" if row["operation"] else ""
     after = f", a call may try in {row['retry_after_s']:.1f} s" if row["retry_after_s"] else ""
     last = f"; the last failure: {row['last_error']}" if row["last_error"] else ""
-    return f"breaker{scope} to {place} is {state(row['state'].replace('_', '-'))} ({row['reason']}{last}){after}"
+    return f"breaker{operation} to {place} is {state(row['state'].replace('_', '-'))} ({row['reason']}{last}){after}"

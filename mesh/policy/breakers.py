@@ -1,7 +1,7 @@
-"""The breakers of a host: one for each instance that it calls, kept by incarnation, told of when they change.
+"""The breakers of a host: one for each operation of each instance that it calls, told of when they change.
 
-An operation whose rule differs from its service's has breakers of its own (its name is their `scope`), so that one slow
-operation does not close the others off.
+They are kept by incarnation. One operation that always fails, or is slow, does not close the others off. What an
+instance does not offer has no name here (`""`): callers must not make up breakers.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from mesh.policy.resolve import Avoid, Send
 from mesh.records import InstanceRecord
 
 STATE = gauge("mesh_breaker_state", "Breaker of this host in front of an instance: 0 closed, 1 open, 2 half-open.",
-              "service", "instance", "scope")
+              "service", "instance", "operation")
 OPENED = counter("mesh_breaker_opened_total", "Times the breakers of a service's instances opened.", "service")
 REFUSED = counter("mesh_breaker_refused_total", "Calls answered `circuit_open` without being sent.", "service")
 
@@ -36,7 +36,7 @@ class Change:
     """A breaker that changed: in front of which instance, to which state, and why; `last` is its last failure."""
 
     row: InstanceRecord
-    scope: str
+    operation: str
     state: State
     reason: str
     last: str | None = None
@@ -44,7 +44,7 @@ class Change:
     @property
     def name(self) -> str:
         """What the breaker stands in front of, for people."""
-        operation = f".{self.scope}" if self.scope else ""
+        operation = f".{self.operation}" if self.operation else ""
         return f"{self.row.service}{operation} on {self.row.place}"
 
 
@@ -53,7 +53,7 @@ class _Held:
     """One breaker with the instance it stands in front of, and what its last counted failure was."""
 
     row: InstanceRecord
-    scope: str
+    operation: str
     breaker: Breaker
     error: MeshError | None = None
     why: str = ""
@@ -80,7 +80,7 @@ class Breakers:
 
     # -- around a call
 
-    def in_front_of(self, send: Send, rule: BreakerRule, scope: str = "") -> Send:
+    def in_front_of(self, send: Send, rule: BreakerRule, operation: str) -> Send:
         """Return `send` for instances whose breaker lets a call through; the others are `circuit_open` at once."""
         # every call passes here: the machine's clock is read without a detour over a method of ours
         monotonic = time.monotonic if type(self.clock) is Clock else self.clock.monotonic
@@ -92,7 +92,7 @@ class Breakers:
             if one is None or one.row is not row:
                 if len(known) >= ROWS:
                     known.clear()
-                one = known[id(row)] = self._of(row, rule, scope)
+                one = known[id(row)] = self._of(row, rule, operation)
             return one
 
         async def handle(request: Request, row: InstanceRecord) -> Reply:
@@ -116,14 +116,14 @@ class Breakers:
 
         return handle
 
-    def avoid(self, scope: str = "") -> Avoid:
+    def avoid(self, operation: str) -> Avoid:
         """Return what tells of an instance that its breaker would let no call through to it now."""
         tripped = self._tripped
 
         def avoided(row: InstanceRecord) -> bool:
             if not tripped:
                 return False
-            held = tripped.get((row.service, row.host, row.number, scope))
+            held = tripped.get(_key(row, operation))
             return (held is not None and held.row.incarnation == row.incarnation
                     and held.breaker.retry_after(self.clock.monotonic()) > 0.0)
 
@@ -172,15 +172,15 @@ class Breakers:
 
     # -- which there are
 
-    def _of(self, row: InstanceRecord, rule: BreakerRule, scope: str) -> _Held:
+    def _of(self, row: InstanceRecord, rule: BreakerRule, operation: str) -> _Held:
         """Return the breaker of an instance, a new one for a new incarnation."""
-        key, now = (row.service, row.host, row.number, scope), self.clock.monotonic()
+        key, now = _key(row, operation), self.clock.monotonic()
         held = self._held.get(key)
         if held is not None and held.row.incarnation != row.incarnation:
             self._drop(key, "the instance has started anew")
             held = None
         if held is None:
-            held = self._held[key] = _Held(row, scope, Breaker(rule, now))
+            held = self._held[key] = _Held(row, key[3], Breaker(rule, now))
         held.row = row
         if held.breaker.rule != rule:
             held.breaker.tune(rule, now)
@@ -195,24 +195,24 @@ class Breakers:
                     self._drop(key, "the instance is gone")
 
     def drop(self, service: str, operation: str) -> None:
-        """Forget the breakers of what needs none any more: a service (operation ""), or an operation of its own."""
+        """Forget the breakers of an operation that needs none any more."""
         for key in [key for key in self._held if key[0] == service and key[3] == operation]:
             self._drop(key, "its rule is gone")
 
     def _drop(self, key: Key, reason: str) -> None:
         held = self._held.pop(key)
         if self._tripped.pop(key, None) is not None:
-            self.told(Change(held.row, held.scope, "closed", reason))
+            self.told(Change(held.row, held.operation, "closed", reason))
 
     def _changed(self, held: _Held, reason: str) -> None:
         row, state = held.row, held.breaker.state
-        key = row.service, row.host, row.number, held.scope
+        key = _key(row, held.operation)
         if state == "closed":
             self._tripped.pop(key, None)
         elif self._held.get(key) is held:
             self._tripped[key] = held
         held.why = reason
-        self.told(Change(row, held.scope, state, reason, None if held.error is None else held.error.message))
+        self.told(Change(row, held.operation, state, reason, None if held.error is None else held.error.message))
 
     def _of_service(self, held: _Held) -> _Figures:
         return self._figures.setdefault(held.row.service, _Figures())
@@ -228,11 +228,15 @@ class Breakers:
     def samples(self) -> Iterator[Sample]:
         """Yield the figures of every breaker."""
         self.sweep()
-        for (service, _, _, scope), held in self._held.items():
-            yield STATE.sample(STATES.index(held.breaker.state), service, held.row.place, scope)
+        for (service, _, _, operation), held in self._held.items():
+            yield STATE.sample(STATES.index(held.breaker.state), service, held.row.place, operation)
         for service, figures in self._figures.items():
             yield OPENED.sample(figures.opened, service)
             yield REFUSED.sample(figures.refused, service)
+
+
+def _key(row: InstanceRecord, operation: str) -> Key:
+    return row.service, row.host, row.number, operation if operation in row.operations else ""
 
 
 def _row(held: _Held, now: float) -> dict[str, Any]:
@@ -241,7 +245,7 @@ def _row(held: _Held, now: float) -> dict[str, Any]:
         breaker.look(now)
     calls, failed = breaker.window()
     return {
-        "host": held.row.host, "number": held.row.number, "scope": held.scope or None, "state": breaker.state,
+        "host": held.row.host, "number": held.row.number, "operation": held.operation or None, "state": breaker.state,
         "failures": breaker.failures, "calls": calls, "failed": failed,
         "retry_after_s": round(breaker.retry_after(now), 3) if breaker.state != "closed" else None,
         "reason": held.why or None, "last_error": None if held.error is None else held.error.message,

@@ -100,12 +100,10 @@ class Outgoing:
 
     def _guarded(self, service: str, operation: str, rules: Rules, send: Send) -> tuple[Send, Avoid | None]:
         """Return the way to an instance through its breaker, and what tells which are open."""
-        own = rules.breaker != self._rules.of(service, "").breaker
-        scope = operation if own else ""
         if rules.breaker is None:
-            self.breakers.drop(service, scope)
+            self.breakers.drop(service, operation)
             return send, None
-        return self.breakers.in_front_of(send, rules.breaker, scope), self.breakers.avoid(scope)
+        return self.breakers.in_front_of(send, rules.breaker, operation), self.breakers.avoid(operation)
 
     def _retried(self, service: str, operation: str, rule: RetryRule, handler: Handler) -> Handler:
         """Return `handler` asked again as `rule` says, within the budget of the whole service."""

@@ -23,18 +23,18 @@ LOST = Unreachable("kb.find: the connection to pc2 is lost", began="unknown")
 class Guarded:
     """Breakers in front of kb on pc2 and mainpc; what a call comes to is in `answers` by host."""
 
-    def __init__(self, rule: BreakerRule | None = None, scope: str = "") -> None:
+    def __init__(self, rule: BreakerRule | None = None, operation: str = "add") -> None:
         self.clock = FakeClock()
-        self.rows = {host: InstanceRecord("kb", host, 1, "ready") for host in ("pc2", "mainpc")}
+        self.rows = {host: InstanceRecord("kb", host, 1, "ready", "", ("add", "find")) for host in ("pc2", "mainpc")}
         self.answers: dict[str, MeshError | None] = {"pc2": LOST, "mainpc": None}
         self.changes: list[Change] = []
         self.sent: list[str] = []
         self.breakers = Breakers(self.clock, lambda service: list(self.rows.values()), self.changes.append)
-        self.scope = scope
-        self.send = self.through(rule or BreakerRule(), scope)
+        self.operation = operation
+        self.send = self.through(rule or BreakerRule(), operation)
 
-    def through(self, rule: BreakerRule, scope: str = "") -> Send:
-        return self.breakers.in_front_of(self._arrive, rule, scope)
+    def through(self, rule: BreakerRule, operation: str = "add") -> Send:
+        return self.breakers.in_front_of(self._arrive, rule, operation)
 
     async def _arrive(self, request: Request, row: InstanceRecord) -> Reply:
         self.sent.append(row.host)
@@ -57,7 +57,7 @@ async def test_an_instance_that_fails_is_not_called_any_more_and_the_others_are(
     assert await it.call(times=7) == ["unreachable"] * 5 + ["circuit_open"] * 2
     assert it.sent == ["pc2"] * 5 and await it.call("mainpc") == [""]
     assert (it.state(), it.state("mainpc"), it.told()) == ("open", "closed", ["open"])
-    assert it.changes[0].name == "kb on pc2" and it.changes[0].reason == "5 failures in a row"
+    assert it.changes[0].name == "kb.add on pc2" and it.changes[0].reason == "5 failures in a row"
 
 
 @on_a_loop
@@ -101,7 +101,7 @@ async def test_a_trial_that_is_given_up_leaves_its_place_to_the_next() -> None:
         await hanging
         return Reply()
 
-    slow = it.breakers.in_front_of(hang, BreakerRule())
+    slow = it.breakers.in_front_of(hang, BreakerRule(), "add")
 
     async def tried() -> Reply:
         return await slow(ask(), it.rows["pc2"])
@@ -118,7 +118,7 @@ async def test_a_trial_that_is_given_up_leaves_its_place_to_the_next() -> None:
 @on_a_loop
 async def test_only_instances_that_would_refuse_are_avoided() -> None:
     it = Guarded()
-    avoid = it.breakers.avoid()
+    avoid = it.breakers.avoid("add")
     assert not any(map(avoid, it.rows.values()))
     await it.call(times=5)
     assert [avoid(it.rows[host]) for host in ("pc2", "mainpc")] == [True, False]
@@ -130,8 +130,8 @@ async def test_only_instances_that_would_refuse_are_avoided() -> None:
 async def test_a_new_incarnation_begins_with_a_closed_breaker() -> None:
     it = Guarded()
     await it.call(times=5)
-    it.rows["pc2"] = InstanceRecord("kb", "pc2", 2, "ready")
-    assert not it.breakers.avoid()(it.rows["pc2"])
+    it.rows["pc2"] = InstanceRecord("kb", "pc2", 2, "ready", "", ("add", "find"))
+    assert not it.breakers.avoid("add")(it.rows["pc2"])
     it.answers["pc2"] = None
     assert await it.call() == [""]
     assert it.told() == ["open", "closed"] and it.changes[-1].reason == "the instance has started anew"
@@ -141,7 +141,7 @@ async def test_a_new_incarnation_begins_with_a_closed_breaker() -> None:
 async def test_the_same_incarnation_in_another_state_keeps_its_breaker() -> None:
     it = Guarded()
     await it.call(times=5)
-    it.rows["pc2"] = InstanceRecord("kb", "pc2", 1, "degraded")
+    it.rows["pc2"] = InstanceRecord("kb", "pc2", 1, "degraded", "", ("add", "find"))
     assert await it.call() == ["circuit_open"]
 
 
@@ -152,20 +152,20 @@ async def test_breakers_of_instances_that_are_gone_are_forgotten() -> None:
     await it.call("mainpc")
     del it.rows["pc2"]
     assert [sample.labels for sample in it.breakers.samples() if sample.instrument.name == "mesh_breaker_state"] == [
-        ("kb", "mainpc", "")]
+        ("kb", "mainpc", "add")]
     assert it.told() == ["open", "closed"]
 
 
 @on_a_loop
-async def test_an_operation_with_a_rule_of_its_own_closes_nobody_else_off() -> None:
+async def test_an_operation_that_fails_closes_no_other_off() -> None:
     it = Guarded()
     own = it.through(BreakerRule(failures=1), "find")
     assert code(await own(ask(), it.rows["pc2"])) == "unreachable"
     assert code(await own(ask(), it.rows["pc2"])) == "circuit_open"
     assert await it.call() == ["unreachable"] and it.changes[0].name == "kb.find on pc2"
-    assert it.breakers.avoid("find")(it.rows["pc2"]) and not it.breakers.avoid()(it.rows["pc2"])
+    assert it.breakers.avoid("find")(it.rows["pc2"]) and not it.breakers.avoid("add")(it.rows["pc2"])
     it.breakers.drop("kb", "find")
-    assert [row["scope"] for row in it.breakers.rows("kb")] == [None]
+    assert [row["operation"] for row in it.breakers.rows("kb")] == ["add"]
 
 
 @on_a_loop
@@ -190,7 +190,7 @@ async def test_callers_at_fault_and_in_a_hurry_open_nothing() -> None:
 
 @on_a_loop
 async def test_what_became_of_a_call_that_began_before_it_opened_is_no_news() -> None:
-    it = Guarded(BreakerRule(failures=2, open_s=1.0, successes=1))
+    it = Guarded(BreakerRule(failures=2, open_s=1.0, successes=1), "add")
     gates: list[asyncio.Future[None]] = []
 
     async def slow(request: Request, row: InstanceRecord) -> Reply:
@@ -198,7 +198,7 @@ async def test_what_became_of_a_call_that_began_before_it_opened_is_no_news() ->
         await gates[-1]
         return Reply(error=LOST)
 
-    send = it.breakers.in_front_of(slow, BreakerRule(failures=2, open_s=1.0, successes=1))
+    send = it.breakers.in_front_of(slow, BreakerRule(failures=2, open_s=1.0, successes=1), "add")
 
     async def called() -> Reply:
         return await send(ask(), it.rows["pc2"])
@@ -224,7 +224,7 @@ async def test_what_they_did_is_counted() -> None:
     await it.call(times=8)
     await it.call("mainpc")
     values = {(sample.instrument.name, *sample.labels): sample.value for sample in it.breakers.samples()}
-    assert values == {("mesh_breaker_state", "kb", "pc2", ""): 1, ("mesh_breaker_state", "kb", "mainpc", ""): 0,
+    assert values == {("mesh_breaker_state", "kb", "pc2", "add"): 1, ("mesh_breaker_state", "kb", "mainpc", "add"): 0,
                       ("mesh_breaker_opened_total", "kb"): 1, ("mesh_breaker_refused_total", "kb"): 3}
     row = it.breakers.rows("kb")[1]
     assert (row["host"], row["state"], row["failures"], row["retry_after_s"]) == ("pc2", "open", 5, 60.0)
@@ -243,3 +243,11 @@ def test_the_window_is_shown(share: str) -> None:
         assert (row["calls"], row["failed"], row["state"]) == (len(share), share.count("x"), "closed")
 
     scenario()
+
+
+@on_a_loop
+async def test_operations_that_nobody_offers_have_one_breaker_between_them() -> None:
+    it = Guarded()
+    for number in range(50):
+        await it.through(BreakerRule(), f"made_up_{number}")(ask(), it.rows["mainpc"])
+    assert [row["operation"] for row in it.breakers.rows("kb")] == [None]

@@ -67,7 +67,7 @@ class PolicyBoard:
         """Publish that a breaker changed, and put it on the error bus."""
         row = change.row
         self._publish(TOPICS[change.state], {
-            "service": row.service, "host": row.host, "number": row.number, "operation": change.scope or None,
+            "service": row.service, "host": row.host, "number": row.number, "operation": change.operation or None,
             "state": change.state, "reason": change.reason, "seen_by": self._host,
         }, f"supervisor@{self._host}")
         self._report.trouble(

@@ -301,7 +301,7 @@ def test_what_nobody_offers_is_refused_with_the_nearest_name(tmp_path: Path) -> 
         error = await refused(desk, UnknownOperation, "agent_strat")
         assert "did you mean agent_start?" in error.message and error.details["suggestion"] == "agent_start"
         error = await refused(desk, UnknownOperation, "zzz")
-        assert "it has agent_drain, agent_isolate, agent_reload, agent_restart, agent_scale, " in error.message
+        assert "it has agent_begin_version, agent_drain, agent_isolate, agent_promote, agent_reload, " in error.message
 
     run(tmp_path, scenario)
 
