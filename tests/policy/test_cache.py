@@ -546,6 +546,7 @@ async def test_the_figures_are_those_of_the_service() -> None:
     assert samples["mesh_cache_calls_total", ("kb", "hit")] == 1
     assert samples["mesh_cache_calls_total", ("kb", "miss")] == 3
     assert samples["mesh_cache_evicted_total", ("kb",)] == 1
+    assert samples["mesh_cache_invalidated_total", ("kb",)] == 0
     assert samples["mesh_cache_entries", ("kb",)] == 2
     assert samples["mesh_cache_bytes", ("kb",)] == host.cache.row("kb.find")["bytes"] > 0
     assert [row["operation"] for row in host.cache.rows("kb")] == ["count", "find"]

@@ -19,14 +19,14 @@ def test_tasks_that_end_when_they_are_cancelled_are_not_named_and_those_that_do_
         async def swallows() -> None:
             while not over.is_set():
                 try:
-                    await asyncio.sleep(5)
+                    await asyncio.Event().wait()
                 except asyncio.CancelledError:
                     over_soon.append("swallowed")
                     if len(over_soon) > 1:
                         raise
 
         over_soon: list[str] = []
-        tasks = [asyncio.create_task(swallows(), name="stubborn"), asyncio.create_task(asyncio.sleep(60), name="well")]
+        tasks = [asyncio.create_task(swallows(), name="stubborn"), asyncio.create_task(asyncio.Event().wait(), name="well")]
         await asyncio.sleep(0)
         names = await end_tasks()
         tasks[0].cancel()

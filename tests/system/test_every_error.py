@@ -109,7 +109,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
     """Two hosts: who asks on mainpc, who is asked on pc2."""
     with project(tmp_path_factory.mktemp("errors")) as made:
         made.agent("near", NEAR)
-        made.agent("far", FAR, host="pc2")
+        made.agent("far", FAR, host="pc2", policies={"breaker": None})
         made.agent("tight", FAR, host="pc2", limits={"inbox": 1, "concurrency": 1})
         made.agent("limited", FAR, host="pc2", policies={"rate": {"calls": 1, "per_s": 600.0}})
         made.agent("frail", FAR, host="pc2", policies={"breaker": {"failures": 1}})

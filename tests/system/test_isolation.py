@@ -227,7 +227,7 @@ def test_what_an_agent_does_from_its_own_process_reaches_the_mesh(harmed: Projec
     assert harmed.call("holder.save", value=5)["result"] == 5
     told = harmed.call("supervisor.edges")["result"]
     assert {"caller": "holder", "service": "good", "calls": 1}.items() <= told["calls"][0].items(), told
-    assert {"service": "holder", "host": "mainpc", "pattern": "harm.*"} in told["hears"]
+    assert {"service": "holder", "host": "mainpc", "pattern": "harm.*", "group": None} in told["hears"]
 
 
 def test_the_death_of_the_supervisor_leaves_no_process(harmed: Project) -> None:

@@ -83,7 +83,17 @@ class It(MLAgent):
         return await self.one(number)
 '''
 
-ELSEWHERE: dict[str, str] = {}
+ELSEWHERE: dict[str, str] = {
+    **dict.fromkeys(("mesh_breaker_opened_total", "mesh_breaker_refused_total"), "policy/test_breakers.py"),
+    **dict.fromkeys(("mesh_cache_bytes", "mesh_cache_calls_total", "mesh_cache_entries", "mesh_cache_evicted_total",
+                     "mesh_cache_invalidated_total"), "policy/test_cache.py"),
+    **dict.fromkeys(("mesh_fallbacks_total", "mesh_fallbacks_failed_total"), "policy/test_fallback.py"),
+    **dict.fromkeys(("mesh_group_events_total", "mesh_group_events_again_total", "mesh_group_events_waiting"),
+                    "system/test_sharing.py"),
+    "mesh_paused_total": "policy/test_pause.py",
+    **dict.fromkeys(("mesh_rate_callers", "mesh_rate_limited_total"), "policy/test_rate.py"),
+    "mesh_stragglers": "supervisor/cell/test_stragglers.py",
+}
 """Instruments that only a mesh of another make shows, each with the file of the test that sees it."""
 
 

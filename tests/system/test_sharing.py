@@ -111,6 +111,7 @@ def fate(shop: Project, host: str) -> Counter[str]:
     page = scrape(shop.ports[host][2])
     counts = {outcome: int(page.of("mesh_group_events_total", group="workers", outcome=outcome))
               for outcome in ("handled", "failed", "in_doubt", "lost")}
+    counts["again"] = int(page.of("mesh_group_events_again_total", group="workers"))
     counts["waiting"] = int(page.of("mesh_group_events_waiting", group="workers"))
     return Counter({outcome: count for outcome, count in counts.items() if count})
 

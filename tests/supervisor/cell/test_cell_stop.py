@@ -194,7 +194,7 @@ def test_a_teardown_that_goes_wrong_is_reported_and_stops_nothing(how: Any, told
         await cell.stop("stopped by an operator")
         assert cell.state == "stopped"
         (report,) = mesh.reports
-        assert (report.severity, report.operation, report.message) == ("warning", "teardown", told)
+        assert (report.severity, report.operation) == ("warning", "teardown") and report.message.startswith(told)
         await mesh.restart("plain")
         assert await mesh.request("plain.echo", text="a") == "a"
 

@@ -43,7 +43,7 @@ class Stuck(Plain):
     async def cling(self) -> None:
         while not self.gate.is_set():
             try:
-                await asyncio.sleep(0.01)
+                await eventually(self.gate.is_set, 60)
             except asyncio.CancelledError:
                 continue
 
@@ -65,8 +65,8 @@ def line(method: object, text: str) -> int:
     ("waits", "coroutine", f"never() at {FOLDER}:{line(Stuck.never, 'wait()')}"),
     ("waits", "thread", f"never() at {FOLDER}:{line(Stuck.never, 'wait()')}"),
     ("blocks", "thread", f"setup() at {FOLDER}:{line(Stuck.setup, 'gate.wait')}"),
-    ("clings", "coroutine", f"cling() at {FOLDER}:{line(Stuck.cling, 'sleep')}"),
-    ("clings", "thread", f"cling() at {FOLDER}:{line(Stuck.cling, 'sleep')}"),
+    ("clings", "coroutine", f"cling() at {FOLDER}:{line(Stuck.cling, 'eventually')}"),
+    ("clings", "thread", f"cling() at {FOLDER}:{line(Stuck.cling, 'eventually')}"),
 ])
 def test_a_setup_that_does_not_end_is_a_failed_start_that_names_its_line(
     gate: threading.Event, way: str, isolation: str, place: str
@@ -92,7 +92,7 @@ def test_a_teardown_that_does_not_end_keeps_nobody_waiting_and_is_named(gate: th
         assert cell.at_rest
         told = [row.message for row in mesh.reports if row.operation == "teardown"]
         assert told[0] == (f"teardown() did not end within 0.05 s (limits: stop_s); it is in cling() at {FOLDER}:"
-                           f"{line(Stuck.cling, 'sleep')}")
+                           f"{line(Stuck.cling, 'eventually')}")
 
     scenario()
 
@@ -104,7 +104,7 @@ def test_who_waits_for_a_step_can_be_cancelled_although_the_step_clings() -> Non
         async def clings() -> None:
             while not over.is_set():
                 try:
-                    await asyncio.sleep(0.01)
+                    await over.wait()
                 except asyncio.CancelledError:
                     continue
 
