@@ -178,7 +178,7 @@ async def _idle(count: int) -> dict[str, float]:
     async def inner(request: Request) -> Reply:
         return answer
 
-    guarded = breakers.in_front_of(send, BreakerRule())
+    guarded = breakers.in_front_of(send, BreakerRule(), "echo")
     again = retry(RetryRule(), Budget(0.2, 10, clock.monotonic()), lambda: True, clock, Random(), inner)
     request = Request("kb", "find", b"\x80", clock.monotonic() + 1e6, Trace.new(), "nlu@mainpc")
 

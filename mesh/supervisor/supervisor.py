@@ -599,8 +599,8 @@ class Supervisor:
 
     def _stood_still(self, seconds: float) -> None:
         """Say that this host did not turn; whoever it watches is not to blame for what was not answered meanwhile."""
-        self._doubted(f"this host stood still for {seconds:.1f} s (it was stopped, the machine slept, or its loop was "
-                      "held): what was not answered meanwhile is held against nobody")
+        self.report.trouble("stood_still", f"this host stood still for {seconds:.1f} s (it was stopped, the machine "
+                            "slept, or its loop was held): what was not answered meanwhile is held against nobody")
 
     def _doubted(self, text: str) -> None:
         self.report.trouble("watchdog", text)

@@ -10,6 +10,8 @@ import pytest
 from tests.eventually import wait_until
 from tests.project import Project, project
 
+PATIENT = {"breaker": None}  # many tests have it fail, each for itself
+
 LAMP = '''
     import asyncio
     import time
@@ -113,8 +115,9 @@ COORDINATOR = '''
 
 def furnish(made: Project) -> None:
     """Write the agents: `lamp` (required) and `request_coordinator` on mainpc, `torch` on pc2."""
-    made.agent("lamp", LAMP, required=True, limits={"concurrency": 1})
-    made.agent("torch", LAMP, host="pc2", settings={"colour": "red"}, limits={"concurrency": 1})
+    made.agent("lamp", LAMP, required=True, limits={"concurrency": 1}, policies=PATIENT)
+    made.agent("torch", LAMP, host="pc2", settings={"colour": "red"}, limits={"concurrency": 1},
+               policies=PATIENT)
     made.agent("request_coordinator", COORDINATOR, depends_on=[{"service": "torch", "soft": True}])
 
 

@@ -176,7 +176,7 @@ def test_who_called_in_vain_comes_first(make: Make) -> None:
 
 
 def test_a_breaker_that_is_open_is_the_cause_and_a_spent_budget_is_told(make: Make) -> None:
-    breaker = {"host": "pc2", "number": 1, "scope": None, "state": "open", "failures": 5, "calls": 9, "failed": 5,
+    breaker = {"host": "pc2", "number": 1, "operation": None, "state": "open", "failures": 5, "calls": 9, "failed": 5,
                "retry_after_s": 41.0, "reason": "5 failures in a row", "last_error": "torch.shine raised KeyError"}
     budget = {"calls": 900, "retries": 190, "refused": 700, "left": 0.2}
     facts = make(mainpc={"breakers": [breaker, {**breaker, "state": "closed"}], "budget": budget})

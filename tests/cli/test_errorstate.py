@@ -32,7 +32,7 @@ FLAKY = '''
 @pytest.fixture(scope="module")
 def flaky(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
     with project(tmp_path_factory.mktemp("flaky")) as made:
-        made.agent("flaky", FLAKY, hosts=["mainpc", "pc2"])
+        made.agent("flaky", FLAKY, hosts=["mainpc", "pc2"], policies={"breaker": None})
         made.up()
         yield made
 

@@ -26,7 +26,8 @@ def test_tasks_that_end_when_they_are_cancelled_are_not_named_and_those_that_do_
                         raise
 
         over_soon: list[str] = []
-        tasks = [asyncio.create_task(swallows(), name="stubborn"), asyncio.create_task(asyncio.Event().wait(), name="well")]
+        tasks: list[asyncio.Task[object]] = [asyncio.create_task(swallows(), name="stubborn"),
+                                             asyncio.create_task(asyncio.Event().wait(), name="well")]
         await asyncio.sleep(0)
         names = await end_tasks()
         tasks[0].cancel()
