@@ -59,6 +59,8 @@ def started(folder: Path) -> Iterator[None]:
         up.terminate()
         up.wait(30)
         log.close()
+        if up.stdout is not None:
+            up.stdout.close()
 
 
 def measure(folder: Path, *, calls: int, outstanding: int, roots: bool = False) -> MeshFigures:

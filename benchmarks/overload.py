@@ -12,11 +12,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import json
-import os
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from collections import Counter
@@ -27,7 +23,7 @@ from typing import Any
 
 import psutil
 
-from benchmarks.calls import ROOT, free_ports
+from benchmarks.calls import ROOT, free_ports, started
 from mesh.cli.operator import Operator
 from mesh.config import load
 from mesh.errors import MeshError
@@ -153,23 +149,8 @@ def row(name: str, value: float, promise: float, *, more: bool = False) -> str:
 def running(folder: Path, *, retries: bool = False) -> Iterator[Path]:
     """Run the four hosts in `folder`, and stop them at the end."""
     write_project(folder, retries)
-    log = (folder / "up.log").open("w")
-    up = subprocess.Popen([sys.executable, "-m", "mesh.cli", "--config", str(folder), "up", "--json"],
-                          stdout=subprocess.PIPE, stderr=log, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
-    try:
-        assert up.stdout is not None
-        for line in up.stdout:
-            if line.startswith("{") and json.loads(line).get("event") == "ready":
-                break
-        else:
-            raise RuntimeError(f"the mesh did not start: {(folder / 'up.log').read_text()}")
+    with started(folder):
         yield folder
-    finally:
-        up.terminate()
-        up.wait(30)
-        log.close()
-        if up.stdout is not None:
-            up.stdout.close()
 
 
 def write_project(folder: Path, retries: bool) -> None:

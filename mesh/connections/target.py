@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 
@@ -46,7 +47,7 @@ class TargetFigures:
         return {**asdict(self), "users": list(self.users)}
 
 
-class Target:
+class Target(ABC):
     """Base of the targets; `changed` is told when its health is news, `lookout` finds out where it can be asked."""
 
     name = ""
@@ -62,13 +63,13 @@ class Target:
         self.changed: Callable[[Target], None] = lambda target: None
         self.lookout: Lookout | None = None
 
+    @abstractmethod
     def pool(self) -> tuple[int, int, int]:
         """Return connections in use, open, and at most."""
-        raise NotImplementedError
 
+    @abstractmethod
     async def disconnect(self) -> None:
         """Close every connection."""
-        raise NotImplementedError
 
     def figures(self) -> TargetFigures:
         """Return what the target shows of itself."""
