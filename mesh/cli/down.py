@@ -87,13 +87,14 @@ async def _order(scope: Scope, host: str | None, kept: Sequence[str]) -> tuple[l
     async with connected(scope) as operator:
         rows = [row for row in (await operator.directory())["hosts"]
                 if row["state"] != "dead" and host in (None, row["name"]) and row["name"] not in kept]
-        names = [row["name"] for row in rows]
+        found = [_elsewhere(row["name"], row["address"], row["port"], row["pid"] if is_own(row["address"]) else None)
+                 for row in rows]
+        targets = [one for one in found if not one.gone()]  # a directory may lag behind a host that has just ended
+        names = [one.host for one in targets]
         answers = await operator.ask_each("supervisor.shutdown", [name for name in names if name != operator.host],
                                           limit=PATIENCE)
         if operator.host in names:
             answers |= await operator.ask_each("supervisor.shutdown", [operator.host], limit=PATIENCE)
-    targets = [_elsewhere(row["name"], row["address"], row["port"], row["pid"] if is_own(row["address"]) else None)
-               for row in rows]
     return targets, {name: answer for name, answer in answers.items() if isinstance(answer, MeshError)}
 
 
