@@ -43,6 +43,7 @@ bench: install
 	@$(BIN)/python -m benchmarks.rolling
 	@$(BIN)/python -m benchmarks.idle
 	@$(BIN)/python -m benchmarks.overload
+	@$(BIN)/python -m benchmarks.bodies
 	@$(BIN)/python -m benchmarks.recall
 
 # The fault matrix with seed after seed, restarts over and over, and examples that no run has tried before.

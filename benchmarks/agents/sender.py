@@ -1,108 +1,66 @@
-"""The calling side of the overload benchmark: calls by an absolute schedule, whatever becomes of them."""
+"""The calling side of the benchmark of big bodies: an ordinary agent that sends bytes and gets them back."""
 
 import asyncio
 import time
-from collections import Counter
-from contextvars import Context
 
 from pydantic import BaseModel
 
-from mesh import Agent, MeshError, operation
+from mesh import Agent, operation
 
-MOST_OUTSTANDING = 4096
-"""Calls of one sender that wait for their answer; one that would be more is counted as `held` and not made."""
+BULK = 4 * 1024 * 1024
+PAUSE = 0.002
 
 
-class Stage(BaseModel):
-    """So many calls a second for so many seconds."""
+class Passed(BaseModel):
+    """How long it took, in seconds, and the latencies of the small calls that were made meanwhile."""
 
-    rate: float
     seconds: float
-
-
-class Told(BaseModel):
-    """What one sender saw of one stage.
-
-    `codes` counts outcomes, `ok` among them. `late` are the latencies in ms from the moment a call was due, of those
-    answered well, with that moment in seconds since the stage began; `refused_ms` are quantiles (50, 90, 99, 99.9 % and
-    the most) from the moment a call was made until it was refused; `behind_ms` is how late this sender made its calls.
-    """
-
-    offered: int
-    codes: dict[str, int]
-    late: list[tuple[float, float]]
-    refused_ms: list[float]
-    behind_ms: list[float]
+    latencies: list[float] = []
 
 
 class Sender(Agent):
-    """Calls `bench_toiler` at a rate that does not depend on its answers."""
+    """Calls `bench_mirror`, which gives back what it gets."""
 
     @operation
-    async def offer(self, what: str, ms: float, stages: list[Stage], start: float, timeout_s: float) -> list[Told]:
-        """Go through `stages` from wall-clock moment `start` on; each call may take `timeout_s` seconds."""
-        await asyncio.sleep(max(0.0, start - time.time()))
-        begin = time.perf_counter()
-        seen, tasks = [], set()
-        for stage in stages:
-            one = _Seen(begin)
-            seen.append(one)
-            await self._run(stage, one, f"bench_toiler.{what}", ms, timeout_s, tasks)
-            begin += stage.seconds
-        await asyncio.gather(*tasks, return_exceptions=True)
-        return [one.told() for one in seen]
+    async def there_and_back(self, size: int, count: int, outstanding: int) -> Passed:
+        """Send `count` bodies of `size` bytes, `outstanding` at a time, and get each back."""
+        body = bytes(range(256)) * (size // 256)
 
-    async def _run(self, stage: Stage, seen: "_Seen", target: str, ms: float, timeout_s: float, tasks: set) -> None:
-        loop, interval = asyncio.get_running_loop(), 1 / stage.rate
-        for number in range(int(stage.rate * stage.seconds)):
-            due = seen.begin + number * interval
-            early = due - time.perf_counter()
-            if early > 0:
-                await asyncio.sleep(early)
-            seen.offered += 1
-            if len(tasks) >= MOST_OUTSTANDING:
-                seen.codes["held"] += 1
-                continue
-            task = loop.create_task(self._call(seen, due, target, ms, timeout_s), context=Context())
-            tasks.add(task)
-            task.add_done_callback(tasks.discard)
-            if number % 64 == 63:
-                await asyncio.sleep(0)
+        async def work(times: int) -> None:
+            for _ in range(times):
+                if len(await self.request("bench_mirror.reflect", data=body, timeout=60)) != len(body):
+                    raise ValueError("the answer is not what was sent")
 
-    async def _call(self, seen: "_Seen", due: float, target: str, ms: float, timeout_s: float) -> None:
-        made = time.perf_counter()
-        seen.behind.append(made - due)
-        try:
-            await self.request(target, ms=ms, timeout=timeout_s)
-        except MeshError as error:
-            seen.codes[error.code] += 1
-            if error.code in ("overloaded", "rate_limited", "circuit_open", "unavailable"):
-                seen.refused.append(time.perf_counter() - made)
-        else:
-            seen.codes["ok"] += 1
-            seen.late.append((due - seen.begin, (time.perf_counter() - due) * 1000))
+        started = time.perf_counter()
+        await asyncio.gather(*(work(count // outstanding) for _ in range(outstanding)))
+        return Passed(seconds=time.perf_counter() - started)
 
+    @operation
+    async def small(self, calls: int) -> Passed:
+        """Make small calls one at a time, a short pause between them."""
+        started, latencies = time.perf_counter(), []
+        for _ in range(calls):
+            await asyncio.sleep(PAUSE)
+            began = time.perf_counter()
+            await self.request("bench_mirror.reflect", data=b"small")
+            latencies.append(time.perf_counter() - began)
+        return Passed(seconds=time.perf_counter() - started, latencies=latencies)
 
-class _Seen:
-    """What a stage has brought so far."""
+    @operation
+    async def bulk(self, size: int) -> Passed:
+        """Send `size` bytes one way in bodies of 4 MiB, four at a time, and make small calls until they are there."""
+        body = bytes(BULK)
 
-    def __init__(self, begin: float) -> None:
-        self.begin = begin
-        self.offered = 0
-        self.codes: Counter[str] = Counter()
-        self.late: list[tuple[float, float]] = []
-        self.refused: list[float] = []
-        self.behind: list[float] = []
+        async def work() -> None:
+            for _ in range(max(1, size // BULK // 4)):
+                await self.request("bench_mirror.swallow", data=body, timeout=60)
 
-    def told(self) -> Told:
-        """Return it with quantiles in place of the long lists."""
-        return Told(offered=self.offered, codes=dict(self.codes), late=self.late,
-                    refused_ms=_quantiles(self.refused), behind_ms=_quantiles(self.behind))
-
-
-def _quantiles(seconds: list[float]) -> list[float]:
-    if not seconds:
-        return []
-    ranked = sorted(seconds)
-    return [round(ranked[min(len(ranked) - 1, int(len(ranked) * share))] * 1000, 3)
-            for share in (0.5, 0.9, 0.99, 0.999, 1.0)]
+        started, latencies = time.perf_counter(), []
+        passing = asyncio.gather(*(work() for _ in range(4)))
+        while not passing.done():
+            await asyncio.sleep(PAUSE)
+            began = time.perf_counter()
+            await self.request("bench_mirror.reflect", data=b"small")
+            latencies.append(time.perf_counter() - began)
+        await passing
+        return Passed(seconds=time.perf_counter() - started, latencies=latencies)
