@@ -287,7 +287,10 @@ class Tenure:
         if tenancy is not None:
             self._ends(self.task(tenancy.close()))
         for task in list(self.endings):
-            await asyncio.shield(task)  # a teardown that was begun is not broken off by a new wish
+            try:
+                await asyncio.shield(task)  # a teardown that was begun is not broken off by a new wish
+            except Exception as error:  # a fault of ours: told, for the agent is to be started again all the same
+                await self._landlord.report(error, severity="error", operation="teardown")
 
     def _ends(self, task: asyncio.Task[T]) -> asyncio.Task[T]:
         self.endings.add(task)

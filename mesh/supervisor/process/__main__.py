@@ -36,6 +36,7 @@ def main() -> int:
     signal.signal(signal.SIGINT, lambda *_: None)  # Ctrl-C is for the host, which then ends this process
     faulthandler.enable(sys.__stderr__ or 2)
     faulthandler.register(DUMP_STACKS, file=papers.stacks, all_threads=True)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {DUMP_STACKS})
     _limit(config.agents[papers.service])
     open_log(f"agent-{instance_name(papers.service, papers.number)}", config.home / papers.host / "logs",
              host=papers.host, service=papers.service, context=_context(papers.service),

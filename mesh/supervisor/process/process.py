@@ -6,6 +6,8 @@
 - It stays in the process group of the supervisor, so that who ends the supervisor with its group, as the launcher does,
   ends what its cells have started too.
 - Its end is known at once, from a descriptor on the loop.
+- It is born deaf to the signal that asks for its stacks, and hears it as soon as it can answer: one that still starts
+  would die of it.
 """
 
 from __future__ import annotations
@@ -104,6 +106,8 @@ class Process:
         until = self._clock.monotonic() + DUMP_SECONDS
         while self._clock.monotonic() < until and (not text or quiet < DUMP_QUIET):
             await self._clock.sleep(DUMP_TICK)
+            if self.ended.done():  # what it would have been read from is closed, and its number may be another's
+                break
             more = _read(self._stacks, READ) or b""
             text, quiet = text + more, 0.0 if more else quiet + DUMP_TICK
         told = text.decode(errors="replace").strip()
@@ -173,7 +177,13 @@ class Process:
         self.ended.set_result(self._killed or words(code))
 
 
-_spawner = ThreadPoolExecutor(1, thread_name_prefix="spawner")
+def _deafen() -> None:
+    """Have whatever this thread starts wait with `DUMP_STACKS` until it says otherwise: a new process takes this along.
+    """
+    signal.pthread_sigmask(signal.SIG_BLOCK, {DUMP_STACKS})
+
+
+_spawner = ThreadPoolExecutor(1, thread_name_prefix="spawner", initializer=_deafen)
 Spawned = tuple[subprocess.Popen[bytes], int, int]
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from mesh import RemoteFailure, operation
 from mesh.supervisor.cell.cell import Cell
+from mesh.supervisor.cell.resident import Resident
 from mesh.testing import InMemoryMesh, in_mesh
 from mesh.testing.clock import settle
 from tests.eventually import eventually
@@ -136,3 +137,25 @@ async def test_new_terms_count_from_the_next_failure(mesh: InMemoryMesh) -> None
     cell.resize(spec.model_copy(update={"restarts": spec.restarts.model_copy(update={"budget": 0})}))
     await end(mesh, 3)
     assert cell.state == "quarantined" and "failed once in 60 s, its budget is 0 restarts" in cell.lifecycle.reason
+
+
+def test_an_agent_whose_failed_start_cannot_be_cleared_away_is_started_again_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    close = Resident.close
+
+    async def failing(self: Resident) -> None:
+        await close(self)
+        raise OSError("Bad file descriptor")
+
+    @in_mesh
+    async def scenario(mesh: InMemoryMesh) -> None:
+        monkeypatch.setattr(Resident, "close", failing)
+        cell = await mesh.add("failing", fresh(Failing), settings={"times": 1})
+        assert cell.state == "backoff"
+        assert "Bad file descriptor" in [report.message for report in mesh.reports]
+        monkeypatch.undo()
+        await mesh.clock.advance(SOON)
+        await becomes(cell, "ready")
+
+    scenario()

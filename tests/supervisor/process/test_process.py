@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine
@@ -26,6 +27,7 @@ CHILD = """
 import faulthandler, json, os, signal, sys, time
 papers = json.loads(sys.stdin.buffer.readline())
 faulthandler.register(signal.SIGUSR2, file=papers["stacks"], all_threads=True)
+signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGUSR2})
 def at_work():
     exec(papers["config"])
     print("reads", flush=True)
@@ -124,6 +126,26 @@ async def test_where_its_threads_are_is_told_also_while_c_code_holds_the_interpr
         told = await process.stacks()
         assert "in at_work" in told and "Current thread" in told
     assert "in at_work" in (folder / "it.out").read_text()
+
+
+@on_a_loop
+async def test_one_that_cannot_tell_yet_where_it_is_does_not_die_of_the_question(folder: Path) -> None:
+    async with child(folder) as process:
+        os.kill(process.pid or 0, signal.SIGSTOP)  # before it has come to its first line
+        assert await process.stacks() == ""
+        os.kill(process.pid or 0, signal.SIGCONT)
+        await reads(process)
+        assert "in at_work" in await process.stacks()
+
+
+@on_a_loop
+async def test_one_that_ends_while_it_is_asked_where_it_is_tells_nothing(folder: Path) -> None:
+    async with child(folder) as process:
+        os.kill(process.pid or 0, signal.SIGSTOP)
+        asked = asyncio.create_task(process.stacks())
+        await asyncio.sleep(0)
+        os.kill(process.pid or 0, signal.SIGKILL)
+        assert await asked == ""
 
 
 @on_a_loop
