@@ -1,12 +1,13 @@
 """The calling side of the call benchmark: an ordinary agent that calls another by name."""
 
 import asyncio
+import contextlib
 import time
 from contextvars import Context
 
 from pydantic import BaseModel
 
-from mesh import Agent, operation
+from mesh import Agent, MeshError, operation
 
 TEXT = "x" * 76  # with the keys, a map of about 100 bytes
 
@@ -15,6 +16,16 @@ class Figures(BaseModel):
     """Calls per second, and the latencies in seconds of a run."""
 
     calls_per_second: float
+    p50: float
+    p99: float
+
+
+class Offered(BaseModel):
+    """What became of calls made at a rate, and the latencies in seconds from when they were due."""
+
+    offered: int
+    answered: int
+    seconds: float
     p50: float
     p99: float
 
@@ -43,6 +54,32 @@ class Caller(Agent):
         latencies.sort()
         return Figures(calls_per_second=len(latencies) / spent, p50=latencies[len(latencies) // 2],
                        p99=latencies[len(latencies) * 99 // 100])
+
+    @operation
+    async def measure_offered(self, rate: float, seconds: float, tick: float) -> Offered:
+        """Make `rate` calls a second whatever the answers do, those of a tick of the clock together."""
+        latencies: list[float] = []
+
+        async def call(number: int, due: float) -> None:
+            with contextlib.suppress(MeshError):  # those are missed in the count of the answered
+                await self.request("bench_echo.echo", text=TEXT, number=number)
+                latencies.append(time.perf_counter() - began - due)
+
+        loop, running, made, total = asyncio.get_running_loop(), set[asyncio.Task[None]](), 0, int(rate * seconds)
+        began = time.perf_counter()
+        while made < total:
+            now = time.perf_counter() - began
+            while made < total and made < (now // tick + 1) * tick * rate:
+                task = loop.create_task(call(made, now // tick * tick))
+                running.add(task)
+                task.add_done_callback(running.discard)
+                made += 1
+            await asyncio.sleep((now // tick + 1) * tick - (time.perf_counter() - began))
+        await asyncio.gather(*running)
+        spent = time.perf_counter() - began
+        ranked = sorted(latencies) or [0.0]
+        return Offered(offered=total, answered=len(latencies), seconds=spent, p50=ranked[len(ranked) // 2],
+                       p99=ranked[len(ranked) * 99 // 100])
 
     @operation
     async def measure_stream(self, count: int) -> float:

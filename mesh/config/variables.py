@@ -22,6 +22,7 @@ STEP = "__"
 VARIABLES: Mapping[str, str] = {
     "MESH_ENVIRONMENT": "The environment, when `--environment` is not given; `development` without both.",
     "MESH_HOME": "The folder for state, logs, sockets and keys; relative to the project. Default: `.mesh`.",
+    "MESH_LOOP": "The event loop of hosts and registry, `uvloop` or `asyncio`; uvloop without it, where installed.",
 }
 
 

@@ -8,19 +8,30 @@ rule at several times the cost, a future for each message.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Mapping
 
 import zmq
+
+from mesh.errors import UsageError
 
 TURN_ENVELOPES = 256
 TURN_SECONDS = 0.002
 
 
-def fastest_loop() -> Callable[[], asyncio.AbstractEventLoop]:
-    """Return what makes uvloop's event loop if the extra `fast` is installed, asyncio's otherwise."""
+def fastest_loop(environ: Mapping[str, str] = os.environ) -> Callable[[], asyncio.AbstractEventLoop]:
+    """Return what makes uvloop's event loop if the extra `fast` is installed, asyncio's otherwise; `MESH_LOOP` names
+    one of the two. Raises `UsageError` for a name that is neither, and for uvloop without the extra."""
+    asked = environ.get("MESH_LOOP", "")
+    if asked not in ("", "uvloop", "asyncio"):
+        raise UsageError(f"MESH_LOOP is {asked!r}; there are `uvloop` and `asyncio`")
+    if asked == "asyncio":
+        return asyncio.new_event_loop
     try:
         from uvloop import new_event_loop  # an optional extra
     except ImportError:
+        if asked:
+            raise UsageError("MESH_LOOP asks for uvloop, which is not installed; pip install 'mesh[fast]'") from None
         return asyncio.new_event_loop
     made: Callable[[], asyncio.AbstractEventLoop] = new_event_loop
     return made

@@ -1,0 +1,28 @@
+"""The families of benchmarks: each a module with a function `rows(effort)` that yields rows and curves.
+
+A new family is a module and its line here; what it starts it ends, also when it fails.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from importlib import import_module
+
+from benchmarks.effort import Effort
+from benchmarks.row import Curve, Row
+
+FAMILIES: Mapping[str, tuple[str, str]] = {
+    "calls": ("benchmarks.remote", "a call from host to host, with uvloop and with asyncio, and alone on pinned cores"),
+    "local": ("benchmarks.local", "a call inside one host, between two coroutines"),
+    "process": ("benchmarks.cells", "a call to an agent in a process of its own, on this host and on another"),
+    "curve": ("benchmarks.curve", "calls with CURVE, against calls without"),
+    "streams": ("benchmarks.streams", "a stream of small items, and a call beside many streams"),
+}
+"""By name: the module, and what it measures in a few words."""
+
+
+def measured(name: str, effort: Effort) -> Iterator[Row | Curve]:
+    """Yield what a family measures, each with its family's name."""
+    for found in import_module(FAMILIES[name][0]).rows(effort):
+        yield replace(found, family=name)
