@@ -3,7 +3,7 @@
 BIN := .venv/bin
 EXTRAS := fast,http,tracing,nlp,dev
 
-.PHONY: install up down test lint bench soak docs screens clean
+.PHONY: install up down test lint bench profile soak docs screens clean
 
 install: .venv/.installed
 
@@ -45,6 +45,15 @@ bench: install
 	@$(BIN)/python -m benchmarks.overload
 	@$(BIN)/python -m benchmarks.bodies
 	@$(BIN)/python -m benchmarks.recall
+
+# Flame graphs of a remote call, before and after a change: make profile LABEL=before
+profile: install bench-extra
+	@$(BIN)/python -m benchmarks.profile --label "$(LABEL)"
+
+.PHONY: bench-extra
+bench-extra: install
+	@test -x $(BIN)/py-spy && $(BIN)/python -c "import matplotlib" 2>/dev/null || \
+		$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[bench]"
 
 # The fault matrix with seed after seed, restarts over and over, and examples that no run has tried before.
 HOURS ?= 0
