@@ -41,7 +41,6 @@ bench: install
 	@$(BIN)/python -m benchmarks.tracing
 	@$(BIN)/python -m benchmarks.death
 	@$(BIN)/python -m benchmarks.rolling
-	@$(BIN)/python -m benchmarks.idle
 	@$(BIN)/python -m benchmarks.overload
 	@$(BIN)/python -m benchmarks.bodies
 	@$(BIN)/python -m benchmarks.recall

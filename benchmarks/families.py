@@ -18,6 +18,7 @@ FAMILIES: Mapping[str, tuple[str, str]] = {
     "process": ("benchmarks.cells", "a call to an agent in a process of its own, on this host and on another"),
     "curve": ("benchmarks.curve", "calls with CURVE, against calls without"),
     "streams": ("benchmarks.streams", "a stream of small items, and a call beside many streams"),
+    "footprint": ("benchmarks.footprint", "start, memory, sockets and processor of a mesh that nobody uses"),
 }
 """By name: the module, and what it measures in a few words."""
 
