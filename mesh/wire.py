@@ -102,10 +102,10 @@ class Hello:
 # --- frames ---------------------------------------------------------------------------------------------------------
 
 
-def frame(stamp: int, lost: int, envelopes: Sequence[bytes]) -> bytes:
-    """Return the frame that carries already encoded envelopes."""
-    count = len(envelopes) + 2
-    head = bytes((0x90 | count,)) if count < 16 else b"\xdc" + count.to_bytes(2, "big")
+def frame(stamp: int, lost: int, envelopes: Sequence[bytes], count: int | None = None) -> bytes:
+    """Return the frame that carries already encoded envelopes; there are `count` where some are joined already."""
+    items = (len(envelopes) if count is None else count) + 2
+    head = bytes((0x90 | items,)) if items < 16 else b"\xdc" + items.to_bytes(2, "big")
     return head + _pack(stamp) + _pack(lost) + b"".join(envelopes)
 
 

@@ -243,14 +243,14 @@ async def test_a_client_written_from_the_page_alone_can_do_everything() -> None:
             await asyncio.to_thread(endless.close)
             await eventually(lambda: len(mainpc.session_of("tiny")) == 0)
 
-            happened = wire.event(Event("memory.added", encode({"id": 7}), "kb@mainpc", 1.5))
-            mainpc.listener.publish("errors.error.mainpc.kb", happened)
-            mainpc.listener.publish("memory.added", happened)
+            happened = Event("memory.added", encode({"id": 7}), "kb@mainpc", 1.5)
+            mainpc.listener.publish(happened._replace(topic="errors.error.mainpc.kb"))
+            mainpc.listener.publish(happened)
             event = await asyncio.to_thread(client.next_event)
             assert event == {"topic": "memory.added", "origin": "kb@mainpc", "payload": {"id": 7}}
             client.listen(["errors.#"])
             await eventually(lambda: "errors.x" in mainpc.session_of("tiny").interest)
-            mainpc.listener.publish("errors.x", happened)
+            mainpc.listener.publish(happened._replace(topic="errors.x"))
             await asyncio.to_thread(client.next_event)
 
             big = bytes(range(256)) * 4096

@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from mesh import wire
 from mesh.clock import Clock
 from mesh.message import Event, encode
 from mesh.metrics import Sample, counter
@@ -24,7 +23,6 @@ DELIVERED = counter("mesh_events_delivered_total", "Events given to handlers of 
 
 REMEMBERED = 10_000
 
-Send = Callable[[str, bytes], None]
 Hear = Callable[[Event], None]
 
 
@@ -32,8 +30,7 @@ class EventBus:
     """Who listens to what on this host."""
 
     def __init__(
-        self, host: str, clock: Clock, *, to_sessions: Send, to_operators: Send, outside: Callable[[Event], None],
-        to_groups: Callable[[Event], None],
+        self, host: str, clock: Clock, *, to_sessions: Hear, to_operators: Hear, outside: Hear, to_groups: Hear,
     ) -> None:
         self.published = 0
         self.received = 0
@@ -79,7 +76,7 @@ class EventBus:
         """Send an event of this host that is encoded already."""
         self.published += 1
         self._deliver(event)
-        self._to_sessions(event.topic, wire.event(event))
+        self._to_sessions(event)
         self._outside(event)
         self._to_groups(event)
 
@@ -89,7 +86,7 @@ class EventBus:
             return False
         self.received += 1
         self._deliver(event)
-        self._to_operators(event.topic, wire.event(event))
+        self._to_operators(event)
         return True
 
     def _deliver(self, event: Event) -> None:

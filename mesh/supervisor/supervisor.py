@@ -161,7 +161,7 @@ class Supervisor:
                                 on_refused=self._news.of_refused_reader)
         self._bus = EventBus(
             name, self.clock, to_sessions=self._listener.publish,
-            to_operators=lambda topic, data: self._listener.publish(topic, data, only="operator"),
+            to_operators=lambda event: self._listener.publish(event, only="operator"),
             outside=self._outside.publish, to_groups=lambda event: self._groups.deliver(event),
         )
         self._pool = Pool(
@@ -591,7 +591,7 @@ class Supervisor:
         if session.kind == "cell":
             self._nursery.session(session, up)
         elif session.kind == "operator":
-            session.on_interest = self._interest_changed
+            session.on_interest.append(self._interest_changed)
             if session.interest:
                 self._loop.call_soon(self._interest_changed)
 

@@ -325,8 +325,8 @@ class _Host:
         self.connections = Connections(mesh.connections, mesh.clock, self._connection_changed)
         self.connections.start()
         self.loopback = Loopback(self._answer, mesh._pending)
-        self.bus = EventBus(name, mesh.clock, to_sessions=lambda topic, data: None,
-                            to_operators=lambda topic, data: None, outside=lambda event: mesh._spread(name, event),
+        self.bus = EventBus(name, mesh.clock, to_sessions=lambda event: None,
+                            to_operators=lambda event: None, outside=lambda event: mesh._spread(name, event),
                             to_groups=lambda event: self.groups.deliver(event))
         self.cache = HostCache(
             name, mesh.clock, mesh._deadlines, mesh.spans, entries=mesh.budget.cache_entries,

@@ -141,8 +141,9 @@ class Channel(ABC):
                 envelopes = self.outbox.take(now)
                 if not envelopes:
                     return
-                frame = wire.frame(int(now * 1000), self.outbox.lost_events, envelopes)
-                self._traffic.envelopes_out += len(envelopes)
+                count = len(envelopes) + self.outbox.joined
+                frame = wire.frame(int(now * 1000), self.outbox.lost_events, envelopes, count)
+                self._traffic.envelopes_out += count
             if not self.transmit(frame):
                 self._stuck = frame
                 if self._retry is None:

@@ -21,6 +21,7 @@ from mesh.metrics import BOTH, Sample, Traffic, counter, gauge
 from mesh.transport import profile
 from mesh.transport.descriptor import hang_up, peer_address, within_machine
 from mesh.transport.exchange import Gate
+from mesh.transport.fanout import Fanout
 from mesh.transport.keys import KeyPair
 from mesh.transport.loop import TURN_ENVELOPES, TURN_SECONDS, LoopSocket
 from mesh.transport.pending import Pending
@@ -73,6 +74,7 @@ class Listener:
         pending: Pending | None = None, gate: Gate | None = None,
     ) -> None:
         self.sessions: dict[bytes, Session] = {}
+        self._fanout = Fanout(self.sessions.values, traffic)
         self.accepting = True
         self.refused = 0
         self._context = context
@@ -132,14 +134,13 @@ class Listener:
         self._router = self._monitor = None
         self._open.clear()
 
-    def publish(self, topic: str, envelope: bytes, *, only: PeerKind | None = None) -> None:
-        """Push an encoded event to every session (of a kind) that wants its topic."""
-        for session in list(self.sessions.values()):  # a send may find out that its peer is gone
-            if topic in session.interest and only in (None, session.kind):
-                session.send_event(envelope)
+    def publish(self, event: Event, *, only: PeerKind | None = None) -> None:
+        """Push an event to every session (of a kind) that wants its topic."""
+        self._fanout.publish(event, only)
 
     def tell(self, envelope: bytes) -> None:
         """Send a control envelope to every session, after all that waits for it."""
+        self._fanout.seal()
         for session in list(self.sessions.values()):
             session.flush()
             session.outbox.put_control(envelope)
@@ -252,12 +253,15 @@ class Listener:
         for stale in [one for one in self.sessions.values() if one.descriptor == session.descriptor]:
             self._end(stale, "its connection is gone")
         self.sessions[session.routing_id] = session
+        self._fanout.forget()
+        session.on_interest.append(self._fanout.forget)
         session.outbox.put_control(wire.welcome(self._identity()))
         try:
             self._callbacks.session(session, True)
         except MeshError as error:
             del self.sessions[session.routing_id]
             session.end(error.message)
+            self._fanout.forget()
             raise
         session.flush()
 
@@ -357,6 +361,7 @@ class Listener:
     def _end(self, session: Session, reason: str) -> None:
         if self.sessions.pop(session.routing_id, None) is not None:
             session.end(reason)
+            self._fanout.forget()
             self._callbacks.session(session, False)
 
     def _on_heartbeat(self, session: Session, age_ms: int, inventory: bytes) -> None:

@@ -54,8 +54,10 @@ class Outbox:
         self._items: OrderedDict[int, deque[bytes]] = OrderedDict()
         self._item_bytes = 0
         self._owed = False
-        self._events: deque[bytes] = deque()
+        self._events: deque[tuple[bytes, int]] = deque()
         self._event_bytes = 0
+        self.waiting_events = 0
+        self.joined = 0
         self._transfers: deque[_Transfer] = deque()
         self._unfinished: dict[int, _Transfer] = {}
         self._begun_bytes = 0
@@ -71,11 +73,6 @@ class Outbox:
     def waiting_bytes(self) -> int:
         """How much waits to leave, of calls, replies, items, events and big bodies together."""
         return self.call_bytes + self._item_bytes + self._event_bytes + self.bulk_bytes
-
-    @property
-    def waiting_events(self) -> int:
-        """How many events wait to leave."""
-        return len(self._events)
 
     # -- filling
 
@@ -128,19 +125,23 @@ class Outbox:
         """Tell whether so much waits that no stream should make an item: 4 MiB of them, or 16 MiB of big bodies."""
         return self._item_bytes > ITEM_BYTES or self.bulk_bytes > CALL_BYTES
 
-    def put_event(self, envelope: bytes) -> None:
-        """Queue an event; when 4 MiB or 10,000 wait, the oldest are lost and counted."""
+    def put_event(self, envelope: bytes, count: int = 1) -> None:
+        """Queue an event, or the joined envelopes of `count` of them; when 4 MiB or 10,000 wait, the oldest are lost
+        and counted."""
         if len(envelope) > wire.CHUNK:
             if self.bulk_bytes and self.bulk_bytes + len(envelope) > BULK_BYTES:
                 self.lost_events += 1
             else:
                 self._put_transfer(None, envelope)
             return
-        self._events.append(envelope)
+        self._events.append((envelope, count))
         self._event_bytes += len(envelope)
-        while len(self._events) > EVENTS or self._event_bytes > EVENT_BYTES:
-            self._event_bytes -= len(self._events.popleft())
-            self.lost_events += 1
+        self.waiting_events += count
+        while self.waiting_events > EVENTS or self._event_bytes > EVENT_BYTES:
+            oldest, lost = self._events.popleft()
+            self._event_bytes -= len(oldest)
+            self.waiting_events -= lost
+            self.lost_events += lost
 
     def _put(self, number: int, service: str, envelope: bytes) -> None:
         lane = self._calls.get(service)
@@ -183,8 +184,12 @@ class Outbox:
     # -- leaving
 
     def take(self, now: float) -> list[bytes]:
-        """Return the envelopes of the next frame, an empty list if there is none to send; `now` in seconds."""
+        """Return the envelopes of the next frame, an empty list if there is none to send; `now` in seconds.
+
+        Entries that hold several count as one; `joined` is then how many envelopes there are beyond that.
+        """
         envelopes: list[bytes] = []
+        self.joined = 0
         room = wire.CHUNK
         while self._control and len(envelopes) < wire.MAX_ENVELOPES:
             envelopes.append(self._control.popleft())
@@ -195,13 +200,17 @@ class Outbox:
             room = self._take_items(envelopes, room)
         elif self._calls:
             room = self._take_calls(envelopes, room, wire.MAX_ENVELOPES)
-        while self._events and room > 0 and len(envelopes) < wire.MAX_ENVELOPES:
-            size = len(self._events[0])
-            if size > room and envelopes:
+        while self._events and room > 0:
+            data, count = self._events[0]
+            size = len(data)
+            if envelopes and (size > room or len(envelopes) + self.joined + count > wire.MAX_ENVELOPES):
                 break
+            del self._events[0]
             self._event_bytes -= size
+            self.waiting_events -= count
+            self.joined += count - 1
             room -= size
-            envelopes.append(self._events.popleft())
+            envelopes.append(data)
         if not envelopes and self._may_send_chunk():
             transfer = self._next_to_send()
             if transfer is not None:

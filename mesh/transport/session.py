@@ -40,7 +40,7 @@ class Session(Exchange):
         self.routing_id = routing_id
         self.descriptor = descriptor
         self.ended: str | None = None
-        self.on_interest: Callable[[], None] | None = None
+        self.on_interest: list[Callable[[], None]] = []
         self._send = send
         self._on_heartbeat = on_heartbeat
         self._on_bad = on_bad
@@ -81,8 +81,8 @@ class Session(Exchange):
         kind = envelope[0]
         if kind == wire.INTEREST:
             self.interest = Interest(wire.read_interest(envelope))
-            if self.on_interest is not None:
-                self.on_interest()
+            for changed in self.on_interest:
+                changed()
         elif kind == wire.EVENT and self.kind == "cell" and self._on_event is not None:
             self._on_event(self, wire.read_event(envelope))
         elif kind == wire.HEARTBEAT and self.kind == "heartbeat":

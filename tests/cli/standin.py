@@ -44,8 +44,7 @@ class StandIn:
 
     def publish(self, topic: str, payload: Any) -> None:
         """Send an event to who listens."""
-        event = Event(topic, encode(payload), f"lamp@{self._name}", 1.0)
-        self.listener.publish(topic, wire.event(event))
+        self.listener.publish(Event(topic, encode(payload), f"lamp@{self._name}", 1.0))
 
     def close(self) -> None:
         """Go away."""

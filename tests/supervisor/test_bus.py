@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from mesh import Agent, InvalidArgument, subscribe, wire
+from mesh import Agent, InvalidArgument, subscribe
 from mesh.message import Event, encode
 from mesh.supervisor import bus as bus_module
 from mesh.supervisor.bus import EventBus
@@ -29,19 +29,12 @@ class Wires:
         self.outside: list[Event] = []
         self.grouped: list[Event] = []
         self.heard: list[Event] = []
-        self.bus = EventBus("mainpc", FakeClock(wall=500.0), to_sessions=self._into(self.sessions),
-                            to_operators=self._into(self.operators), outside=self.outside.append,
+        self.bus = EventBus("mainpc", FakeClock(wall=500.0), to_sessions=self.sessions.append,
+                            to_operators=self.operators.append, outside=self.outside.append,
                             to_groups=self.grouped.append)
 
     def listen(self, *patterns: str, service: str = "ears") -> bool:
         return self.bus.listen(service, patterns, self.heard.append)
-
-    def _into(self, events: list[Event]) -> Callable[[str, bytes], None]:
-        def take(topic: str, envelope: bytes) -> None:
-            events.append(wire.read_event(wire.decode_envelope(envelope)))
-            assert events[-1].topic == topic
-
-        return take
 
 
 @pytest.fixture

@@ -464,3 +464,33 @@ def test_an_outbox_says_how_much_waits() -> None:
     assert (outbox.waiting_bytes, outbox.waiting_events) == (100_100, 1)
     outbox.take(0.0)
     assert (outbox.waiting_bytes, outbox.waiting_events) == (100_000, 0)
+
+
+# --- joined events ----------------------------------------------------------------------------------------------------
+
+
+def test_joined_events_count_one_by_one_in_the_frame_and_among_those_that_wait() -> None:
+    outbox = Outbox()
+    outbox.put_event(b"abc", 3)
+    outbox.put_event(b"d")
+    assert (outbox.waiting_events, outbox.waiting_bytes) == (4, 4)
+    assert (outbox.take(0.0), outbox.joined) == ([b"abc", b"d"], 2)
+    outbox.put_control(b"alone")
+    assert (outbox.take(0.0), outbox.joined, outbox.waiting_events) == ([b"alone"], 0, 0)
+
+
+def test_a_frame_holds_256_envelopes_however_they_are_joined() -> None:
+    outbox = Outbox()
+    outbox.put_control(b"first")
+    outbox.put_event(b"x" * 256, 256)
+    outbox.put_event(b"y")
+    assert [(outbox.take(0.0), outbox.joined) for _ in range(3)] == [
+        ([b"first"], 0), ([b"x" * 256], 255), ([b"y"], 0),
+    ]
+
+
+def test_joined_events_are_lost_together_and_counted_one_by_one() -> None:
+    outbox = Outbox()
+    for _ in range(EVENTS // 100 + 2):
+        outbox.put_event(b"x" * 100, 100)
+    assert (outbox.lost_events, outbox.waiting_events) == (200, EVENTS)
