@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import os
 import signal
 import subprocess
@@ -19,14 +20,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from benchmarks.history import Circumstances, check, lateness, summary
-from benchmarks.trial import ASKERS, TICK, WORKERS, Trial, running
+from benchmarks.trial import ASKERS, TICK, Trial, running
 from mesh.cli.operator import Operator
 from mesh.config import load
 from mesh.errors import MeshError, Overloaded, UnknownService
+from mesh.policy.options import CallOptions
 
 LIMIT = 15.0
 OVER_FULL = 300
+UNDER_WAY = 20
+FULL = 1.5
 FROZEN = 3.5
 SETTLE = 1.0
 
@@ -58,6 +64,7 @@ class Measured:
     def __init__(self, trial: Trial) -> None:
         self.trial = trial
         self.rows: list[Row] = []
+        self._notes: list[str] = []
         self._troubles: list[tuple[float, float]] = []
         self._operator = Operator(load(trial.folder), timeout=None)
 
@@ -82,19 +89,28 @@ class Measured:
         self._row("a call to a service that nobody has, until it is told (slowest of 50)", 0.05, slowest)
 
     async def _full(self) -> None:
-        """Fill an inbox, and see how soon one call more is told."""
-        waiting = [asyncio.ensure_future(self._outcome("worker.work", 5.0, call=f"full-{number}", seconds=1.5))
+        """Fill an inbox, and see how soon one call more is told, while it is full and no breaker has opened."""
+        waiting = [asyncio.ensure_future(self._outcome("worker.work", 20.0, call=f"full-{number}", seconds=FULL))
                    for number in range(OVER_FULL)]
         await asyncio.sleep(0.5)
-        took = sorted([await self._took(Overloaded, "worker.work", 5.0, call="over-full", seconds=0.0)
-                       for _ in range(50)])
+        took: list[float] = []
+        while len(took) < 50:
+            reply, milliseconds = await self._operator.timed("worker.work", {"call": "over-full", "seconds": 0.0},
+                                                             options=CallOptions(retry=False))
+            if not isinstance(reply.error, Overloaded):
+                break
+            took.append(milliseconds / 1000)
         await asyncio.gather(*waiting)
-        self._row("a call to a service whose queue is full, until it is told (median of 50)", 0.005, took[25])
+        if not took:
+            raise RuntimeError(f"the inbox was never full: {reply.error or 'a call was answered'}")
+        self._row(f"a call to a service whose queue is full, until it is told (median of {len(took)})", 0.005,
+                  sorted(took)[len(took) // 2])
 
     async def _registry(self) -> None:
         epoch = (await self._operator.ask("registry.status"))["epoch"]
         killed = self.trial.kill("registry")
         back = await self._until(lambda: self._registry_is_back(epoch)) - killed
+        self._computed("the new registry", self.trial.pid("registry"), back)
         await asyncio.sleep(SETTLE)
         failed = [call for call in self.trial.calls() if call.began > killed - SETTLE and call.outcome is not None
                   and call.outcome.code not in call.meant]
@@ -107,10 +123,12 @@ class Measured:
         return bool(status["epoch"] > epoch and len(table["hosts"]) == 2 and len(table["instances"]) >= 5)
 
     async def _crash(self) -> None:
+        calls = await self._under_way("worker_apart.work")
         killed = self.trial.kill("callee")
         again = await self._until(lambda: self._started_after("worker_apart", killed)) - killed
+        self._computed("the agent's new process", self.trial.pid("callee"), again)
         self._row("an agent's process is killed: until the agent runs again", 1.0, again)
-        self._in_flight(killed, ("worker_apart.",))
+        await self._in_flight(calls, killed)
 
     async def _started_after(self, service: str, moment: float) -> bool:
         self.trial.read()
@@ -131,17 +149,28 @@ class Measured:
         self._row("it goes on: until calls to it are answered again", 3.0, await self.trial.well(resumed) - resumed)
 
     async def _killed(self) -> None:
+        calls = await self._under_way("worker.work")
         killed = self.trial.kill("pc2")
         known = await self._until(lambda: self._not_seen("pc2")) - killed
         self._row("a host is killed: until the other one knows", 0.5, known)
         await self.trial.well(time.monotonic())
-        self._in_flight(killed, tuple(f"{worker}." for worker in WORKERS))
+        await self._in_flight(calls, killed)
 
-    def _in_flight(self, killed: float, targets: tuple[str, ...]) -> None:
-        ends = [call.outcome.at - killed for call in self.trial.calls() if call.outcome is not None
-                and call.target.startswith(targets) and call.began < killed < call.outcome.at]
-        self._row(f"the same: until calls in flight to it have ended (slowest of {len(ends)})", 0.5,
-                  max(ends, default=0.0))
+    async def _under_way(self, target: str) -> list[asyncio.Task[float]]:
+        """Have calls run that nobody makes again; each returns when it had ended."""
+        calls = [asyncio.ensure_future(self._ended(target, f"under-way-{number}")) for number in range(UNDER_WAY)]
+        await asyncio.sleep(SETTLE)
+        return calls
+
+    async def _ended(self, target: str, call: str) -> float:
+        with contextlib.suppress(MeshError):
+            await self._operator.exchange(target, {"call": call, "seconds": LIMIT}, limit=LIMIT,
+                                          options=CallOptions(retry=False))
+        return time.monotonic()
+
+    async def _in_flight(self, calls: list[asyncio.Task[float]], killed: float) -> None:
+        ends = [ended - killed for ended in await asyncio.gather(*calls)]
+        self._row(f"the same: until calls in flight to it have ended (slowest of {len(ends)})", 0.5, max(ends))
 
     async def _judged(self) -> bool:
         await asyncio.gather(*(self.trial.ask(f"{asker}.rest") for asker in ASKERS))
@@ -158,7 +187,8 @@ class Measured:
         print("| what | promise | measured | |\n|---|---|---|---|")
         for row in self.rows:
             print(row.line())
-        print(f"\nbroken by the history: {summary(broken)}\na process that only imports what an agent's own imports "
+        print("\n" + "\n".join(self._notes))
+        print(f"broken by the history: {summary(broken)}\na process that only imports what an agent's own imports "
               f"takes {_time(_bare_start())} to do so here and now")
         return all(row.measured <= row.promise for row in self.rows)
 
@@ -166,6 +196,12 @@ class Measured:
 
     def _row(self, what: str, promise: float, measured: float) -> None:
         self.rows.append(Row(what, promise, measured))
+
+    def _computed(self, who: str, pid: int, seconds: float) -> None:
+        """Note how much of a time somebody new had computed; the rest is waiting, be it for a core."""
+        times = psutil.Process(pid).cpu_times()
+        self._notes.append(f"{who} had computed for {_time(times.user + times.system)} of the {_time(seconds)} until "
+                           "it was there")
 
     async def _took(self, expected: type[MeshError], target: str, limit: float, **arguments: Any) -> float:
         """Return the seconds until a call has failed as expected; raises for one that ends otherwise."""

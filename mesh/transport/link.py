@@ -35,8 +35,10 @@ State = Literal["idle", "connecting", "greeting", "up", "lost", "closed"]
 
 GREETING_SECONDS = 2.0
 REDIAL_FIRST = 0.05
+REDIAL_JUST_GONE = 0.1
 REDIAL_MOST = 0.5
 REDIAL_LONG_GONE = 1.0
+JUST_GONE = 5.0
 LONG_GONE = 60.0
 PAUSE = 1.0
 LEFT = "the peer is stopping"
@@ -150,13 +152,22 @@ class Link(Exchange):
         now = self._clock.monotonic()
         if self._gone_since is None:
             self._gone_since = now
-        if reason == LEFT:
-            self._delay = REDIAL_MOST  # it is there for a moment yet and would only refuse
-        refused = self._delay == REDIAL_LONG_GONE
-        most = REDIAL_LONG_GONE if refused or now - self._gone_since > LONG_GONE else REDIAL_MOST
-        self._timer = self._clock.call_later(min(self._delay, most) * random.uniform(0.8, 1.2), self.dial)
+        most = self._longest_pause(now - self._gone_since)
+        # one that stops is there for a moment yet and would only refuse
+        pause = REDIAL_MOST if reason == LEFT else min(self._delay, most)
+        self._timer = self._clock.call_later(pause * random.uniform(0.8, 1.2), self.dial)
         self._delay = min(self._delay * 2, most)
         self._callbacks.state(self.peer, False, reason)
+
+    def _longest_pause(self, gone: float) -> float:
+        """Return how long to wait with the next dial at most; `gone` is for how long there has been no connection.
+
+        A peer that was killed is started again at once, and a port where nobody listens yet refuses within a
+        millisecond.
+        """
+        if self._delay == REDIAL_LONG_GONE or gone > LONG_GONE:
+            return REDIAL_LONG_GONE
+        return REDIAL_JUST_GONE if gone < JUST_GONE else REDIAL_MOST
 
     def _not_greeted(self) -> None:
         self.lose(f"no answer from {self.at.endpoint} within {GREETING_SECONDS:.0f} s")

@@ -261,12 +261,15 @@ def listens(it: Host, endpoint: str) -> bool:
 
 
 @on_a_loop
-async def test_redialling_slows_down_to_twice_a_second() -> None:
+async def test_redialling_slows_down_to_twice_a_second_for_who_has_been_gone_for_some_seconds() -> None:
     async with host("pc2", listens=False) as caller:
         caller.pool.connect(Peer(HERE, f"tcp://127.0.0.1:{free_port()}", KEYS[HERE].public))
         link = caller.pool.links[HERE]
-        await eventually(lambda: len(caller.links) >= 5)
-        assert link._delay == module.REDIAL_MOST
+        await eventually(lambda: len(caller.links) >= 3)
+        assert [link._longest_pause(gone) for gone in (0.0, 4.9, 5.0, 61.0)] == [0.1, 0.1, 0.5, 1.0]
+        assert link._gone_since is not None
+        link._gone_since -= module.JUST_GONE
+        await eventually(lambda: link._delay == module.REDIAL_MOST, 10)
         assert not any(up for _, up, _ in caller.links)
 
 
