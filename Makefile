@@ -38,7 +38,6 @@ lint: install
 bench: install
 	@$(BIN)/python -m benchmarks
 	@$(BIN)/python -m benchmarks.metrics
-	@$(BIN)/python -m benchmarks.tracing
 	@$(BIN)/python -m benchmarks.death
 	@$(BIN)/python -m benchmarks.rolling
 	@$(BIN)/python -m benchmarks.overload

@@ -17,6 +17,8 @@ FAMILIES: Mapping[str, tuple[str, str]] = {
     "local": ("benchmarks.local", "a call inside one host, between two coroutines"),
     "process": ("benchmarks.cells", "a call to an agent in a process of its own, on this host and on another"),
     "curve": ("benchmarks.curve", "calls with CURVE, against calls without"),
+    "tracing": ("benchmarks.tracing", "calls of which 1 % are sampled for traces, and all, against none"),
+    "policies": ("benchmarks.idlepolicy", "what each policy costs that has nothing to do"),
     "streams": ("benchmarks.streams", "a stream of small items, and a call beside many streams"),
     "footprint": ("benchmarks.footprint", "start, memory, sockets and processor of a mesh that nobody uses"),
 }

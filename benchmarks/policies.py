@@ -1,15 +1,14 @@
-"""`python -m benchmarks.policies`: what each policy of the caller's side saves when the callee is dead, and its cost.
+"""`python -m benchmarks.policies`: what each policy of the caller's side saves when the callee is dead.
 
 Two hosts and a registry; an agent offers 1,000 calls a second to an agent on the other host that takes them and never
 answers (`hangs`), or whose inbox is full so that it refuses them at once (`refuses`), under one set of policies after
-the other. A calm agent's calls to a third one are timed meanwhile. Then the time that a policy takes that has nothing
-to do.
+the other. A calm agent's calls to a third one are timed meanwhile. What they cost that have nothing to do is the family
+`policies` of `make bench`.
 """
 
 from __future__ import annotations
 
 import argparse
-import asyncio
 import json
 import os
 import re
@@ -18,25 +17,16 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from random import Random
 from typing import Any
 
 import psutil
 import yaml
 
 from benchmarks import calls
-from mesh.clock import Clock
-from mesh.config import BreakerRule, RetryRule
-from mesh.message import Reply, Request
-from mesh.policy.breakers import Breakers
-from mesh.policy.budget import Budget
-from mesh.policy.retry import retry
-from mesh.records import InstanceRecord
-from mesh.tracing import Trace
 
 OFF: dict[str, Any] = {"retry": None, "breaker": None, "pause": None}
 SHORT = 0.25
@@ -86,10 +76,7 @@ def main() -> None:
             for kind, cases in CASES.items():
                 for number, case in enumerate(cases[:1] if chosen.smoke else cases):
                     print(_row(folder, kind, number, case, chosen), flush=True)
-    count = 2_000 if chosen.smoke else 200_000
-    print("\n| policy with nothing to do | µs per call, promised ≤ 0.3 |\n|---|---|")
-    for what, microseconds in asyncio.run(_idle(count)).items():
-        print(f"| {what} | {microseconds:.2f} |")
+
 
 
 # --- storms
@@ -162,38 +149,6 @@ def _mesh(folder: Path, *words: str) -> Any:
         return json.loads(done.stdout)
     except ValueError:
         raise RuntimeError(f"mesh {' '.join(words)}: {done.stdout}{done.stderr}") from None
-
-
-# --- what a policy costs that has nothing to do
-
-
-async def _idle(count: int) -> dict[str, float]:
-    """Return for each policy the microseconds that it adds to a call: least with it less least without, of 7 rounds."""
-    clock, row, answer = Clock(), InstanceRecord("kb", "pc2", 1, "ready"), Reply(b"\xc0")
-    breakers = Breakers(clock, lambda _: [row])
-
-    async def send(request: Request, to: InstanceRecord) -> Reply:
-        return answer
-
-    async def inner(request: Request) -> Reply:
-        return answer
-
-    guarded = breakers.in_front_of(send, BreakerRule(), "echo")
-    again = retry(RetryRule(), Budget(0.2, 10, clock.monotonic()), lambda: True, clock, Random(), inner)
-    request = Request("kb", "find", b"\x80", clock.monotonic() + 1e6, Trace.new(), "nlu@mainpc")
-
-    async def timed(call: Callable[[], Awaitable[Reply]]) -> float:
-        began = time.thread_time()  # of this thread alone, whatever else runs
-        for _ in range(count):
-            await call()
-        return (time.thread_time() - began) / count * 1e6
-
-    ways: dict[str, tuple[Callable[[], Awaitable[Reply]], Callable[[], Awaitable[Reply]]]] = {
-        "retry": (lambda: inner(request), lambda: again(request)),
-        "breaker": (lambda: send(request, row), lambda: guarded(request, row)),
-    }
-    rounds = [{name: [await timed(way) for way in pair] for name, pair in ways.items()} for _ in range(7)]
-    return {name: min(one[name][1] for one in rounds) - min(one[name][0] for one in rounds) for name in ways}
 
 
 if __name__ == "__main__":

@@ -87,6 +87,15 @@ def test_a_family_is_measured_between_real_processes(tmp_path: Path) -> None:
     assert "call inside one host" in done.stdout
 
 
+def test_what_idle_policies_cost_is_measured_in_one_process(tmp_path: Path) -> None:
+    file = tmp_path / "results.json"
+    done = _run("policies", "--smoke", "--json", str(file))
+    assert done.returncode == 0, done.stderr
+    told = {row["name"]: row for row in json.loads(file.read_text())["rows"]}
+    assert {"retry", "breaker", "bulkhead", "pause", "fallback", "rate"} <= {name.partition(",")[0] for name in told}
+    assert all(min(row["figures"].get("with", [1.0])) > 0 for row in told.values())
+
+
 def test_an_unknown_family_is_named() -> None:
     done = _run("clals")
     assert done.returncode == 2 and "no family is called clals; there are calls" in done.stderr

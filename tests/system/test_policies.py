@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import subprocess
 import sys
 import urllib.request
@@ -155,4 +154,3 @@ def test_the_benchmark_of_a_dead_callee_runs() -> None:
     assert done.returncode == 0, done.stderr
     rows = [line.split(" | ") for line in done.stdout.splitlines() if line.startswith(("| hangs", "| refuses"))]
     assert [row[2] for row in rows] == ["60", "60"] and "60 given_up" in rows[0][-1] and "overloaded" in rows[1][-1]
-    assert re.search(r"^\| breaker \| -?\d+\.\d\d \|$", done.stdout, re.MULTILINE)
