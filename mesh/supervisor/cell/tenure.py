@@ -226,7 +226,7 @@ class Tenure:
 
         What is cancelled may clean up for `cleanup_s`; what goes on then goes on without its agent, named.
         """
-        await self._outlast(lambda: bool(self.guard or len(self.inbox)), self.tenancy, grace)
+        await self._outlast(lambda: self._runs() or bool(len(self.inbox)), self.tenancy, grace)
         self.inbox.hold()
         self.inbox.refuse(lambda: Unavailable(f"{self.service} stopped before the call had begun",
                                               retry_after=RETRY_AFTER))
@@ -238,7 +238,7 @@ class Tenure:
 
         Returns how many calls and streams were cut short.
         """
-        await self._outlast(lambda: bool(self.guard), self.tenancy)
+        await self._outlast(self._runs, self.tenancy)
         cut = len(self.guard)
         self.guard.cancel_all(self._succeeded())
         await self._clean_up(lambda: bool(self.inbox.streams or self.guard))
@@ -262,6 +262,10 @@ class Tenure:
 
     def _succeeded(self) -> Callable[[Request], MeshError]:
         return ending(f"{self.service} is replaced by a new one")
+
+    def _runs(self) -> bool:
+        """Tell whether a call runs, or was given its turn just now and begins with the next step of its task."""
+        return bool(self.guard or self.inbox.running)
 
     async def _outlast(self, busy: Callable[[], bool], tenancy: Tenancy | None, grace: float | None = None) -> None:
         """Return when nothing is busy and the agent has retired, at the latest after `grace`, or `stop_s`."""

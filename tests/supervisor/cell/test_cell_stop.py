@@ -53,6 +53,27 @@ async def test_a_stop_lets_running_calls_end_and_takes_no_new_ones(mesh: InMemor
     assert working.journal == ["ended", "teardown"]
 
 
+@pytest.mark.parametrize("turns", range(4))
+@in_mesh
+async def test_a_call_whose_turn_comes_as_the_stop_looks_is_answered(mesh: InMemoryMesh, turns: int) -> None:
+    working = fresh(Working, journal=[], go=asyncio.Event())
+    cell = await mesh.add("plain", working, limits={"concurrency": 1})
+    first, second = (asyncio.create_task(mesh.request("plain.work")) for _ in range(2))
+    await settle()
+    working.go.set()
+    working.go = asyncio.Event()
+    for _ in range(turns):  # at one of them the first has ended, and the second has its place but has not begun
+        await asyncio.sleep(0)
+    stopping = asyncio.create_task(cell.stop("stopped by an operator"))
+    await settle()
+    await mesh.clock.advance(0.1)
+    assert await first == "done" and not second.done()
+    working.go.set()
+    assert await second == "done"
+    await mesh.clock.advance(0.1)
+    await stopping
+
+
 @in_mesh
 async def test_calls_that_outlast_the_stop_are_cancelled_and_answered(mesh: InMemoryMesh) -> None:
     working = fresh(Working, journal=[], go=asyncio.Event())

@@ -1,0 +1,233 @@
+"""`python -m benchmarks.instances`: what a second instance of a service adds to its capacity, and what scaling costs.
+
+Two real hosts and a registry. `bench_crowd` on mainpc keeps 32 calls outstanding to an agent on pc2 whose instances
+are processes of their own, while `mesh agent scale` changes their number. One operation computes for 5 ms: what two of
+it answer is bounded by the cores there are, so the ratio is also given as a share of what those would allow. The other
+waits for 20 ms with 8 at a time: two of it answer twice as much whatever the cores, if the calls are spread evenly.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import json
+import os
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from benchmarks.calls import ROOT, free_ports, started
+from mesh.cli.operator import Operator
+from mesh.config import load
+
+OUTSTANDING = 32
+COMPUTE_MS = 5.0
+WAIT_MS = 20.0
+WAITING_AT_ONCE = 8
+SETTLE_S = 1.0
+SCALED_S = 5.0
+EVEN = 0.55
+DOUBLED = 1.9
+OF_POSSIBLE = 0.9
+
+
+@dataclass(frozen=True)
+class Window:
+    """What was seen of one number of instances: calls per second, processor time, and how evenly they were used.
+
+    `processor_ms` is of one call in every process of the mesh, `busiest` the share of the calls of the instance that
+    had most.
+    """
+
+    rate: float
+    processor_ms: float
+    busiest: float
+
+
+@dataclass
+class Kind:
+    """One operation, and what was seen of it with one and with two instances, round by round."""
+
+    service: str
+    operation: str
+    ms: float
+    one: list[Window] = field(default_factory=list)
+    two: list[Window] = field(default_factory=list)
+    scaled_s: list[float] = field(default_factory=list)
+    failed: int = 0
+    first: str = ""
+
+    def gain(self) -> float:
+        """Return how many times the calls of one instance two answered, in the middle round."""
+        return statistics.median(two.rate / one.rate for one, two in zip(self.one, self.two, strict=True))
+
+    def possible(self, cores: int) -> float:
+        """Return what two instances could answer, times what one did, if all cores were theirs and the mesh's."""
+        return min(2.0, statistics.median(cores * 1000 / (one.processor_ms * one.rate) for one in self.one))
+
+
+class Mesh:
+    """The mesh in `folder`, as the benchmark sees and changes it."""
+
+    def __init__(self, folder: Path, operator: Operator) -> None:
+        self._folder = folder
+        self._operator = operator
+
+    async def measured(self, kind: Kind, rounds: int, seconds: float) -> None:
+        """Measure one operation with one and with two instances in turn; after several rounds scale to three and back."""
+        await self._ask("bench_crowd.begin", target=f"{kind.service}.{kind.operation}", ms=kind.ms,
+                        outstanding=OUTSTANDING)
+        for _ in range(rounds):
+            kind.one.append(await self._window(kind, seconds))
+            await self._scale(kind, 2)
+            kind.two.append(await self._window(kind, seconds))
+            await self._scale(kind, 1)
+        if rounds > 1:
+            await self._scale(kind, 3)
+            await self._scale(kind, 1)
+        self._take(kind, await self._ask("bench_crowd.count"))
+        await self._ask("bench_crowd.end")
+
+    async def _window(self, kind: Kind, seconds: float) -> Window:
+        """Watch the calls for a while, after a moment in which what was changed settles."""
+        await asyncio.sleep(min(SETTLE_S, seconds))
+        processes = await self._processes()
+        self._take(kind, await self._ask("bench_crowd.count"))
+        before, calls_before = _used(processes), await self._calls(kind)
+        await asyncio.sleep(seconds)
+        told = await self._ask("bench_crowd.count")
+        used, calls = _used(processes) - before, await self._calls(kind)
+        self._take(kind, told)
+        each = [calls[number] - calls_before[number] for number in calls]
+        answered = max(1, told["answered"])
+        return Window(answered / told["seconds"], used / answered * 1000, max(each) / max(1, sum(each)))
+
+    async def _scale(self, kind: Kind, count: int) -> None:
+        command = [sys.executable, "-m", "mesh.cli", "--config", str(self._folder), "agent", "scale", kind.service,
+                   str(count), "--json"]
+        process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE,
+                                                       env={**os.environ, "PYTHONPATH": str(ROOT)})
+        began = time.monotonic()
+        out, _ = await process.communicate()
+        told = json.loads(out or "{}")
+        if not told.get("ok"):
+            raise RuntimeError(f"{kind.service} was not scaled to {count}: {told}")
+        kind.scaled_s.append(time.monotonic() - began)
+
+    async def _calls(self, kind: Kind) -> dict[int, int]:
+        rows = await self._operator.ask("supervisor.agents", host="pc2")
+        return {row["instance"]: row["calls"] for row in rows if row["service"] == kind.service}
+
+    async def _processes(self) -> list[psutil.Process]:
+        """Return the processes of both hosts and of every agent."""
+        pids = {row["pid"] for host in ("mainpc", "pc2")
+                for row in [await self._operator.ask("supervisor.status", host=host),
+                            *await self._operator.ask("supervisor.agents", host=host)]}
+        return [psutil.Process(pid) for pid in pids]
+
+    async def _ask(self, operation: str, /, **arguments: Any) -> Any:
+        return await self._operator.ask(operation, arguments, limit=30.0)
+
+    def _take(self, kind: Kind, told: dict[str, Any]) -> None:
+        kind.failed += sum(told["failed"].values())
+        kind.first = kind.first or told["first"]
+
+
+def _used(processes: Sequence[psutil.Process]) -> float:
+    """Return the processor seconds of some processes so far."""
+    spent = [process.cpu_times() for process in processes]
+    return sum(one.user + one.system for one in spent)
+
+
+def report(kind: Kind, cores: int) -> list[tuple[str, float, str, bool]]:
+    """Return what to say of a kind: what, how much, what is promised, whether it was kept."""
+    gain, possible = kind.gain(), kind.possible(cores)
+    slowest, busiest = max(kind.scaled_s), statistics.median(window.busiest for window in kind.two)
+    name = f"{kind.operation} {kind.ms:g} ms"
+    if kind.operation == "wait":
+        gained = (f"{name}: calls/s of 2 instances, times 1", gain, f"≥ {DOUBLED:g}", gain >= DOUBLED)
+    else:
+        gained = (f"{name}: calls/s of 2 instances, times 1, as a share of what {cores} cores allow ({possible:.2f})",
+                  gain / possible, f"≥ {OF_POSSIBLE:g}", gain / possible >= OF_POSSIBLE)
+    return [
+        gained,
+        (f"{name}: share of the calls that the busier of 2 got", busiest, f"≤ {EVEN:g}", busiest <= EVEN),
+        (f"{name}: slowest `mesh agent scale` to 1, 2 or 3, s", slowest, f"< {SCALED_S:g}", slowest < SCALED_S),
+        (f"{name}: failed calls while it was scaled {len(kind.scaled_s)} times", kind.failed, "0", not kind.failed),
+    ]
+
+
+@contextlib.contextmanager
+def running(folder: Path) -> Iterator[Path]:
+    """Run the mesh of the benchmark in `folder`, and stop it at the end."""
+    ports = iter(free_ports(8))
+    hosts = "\n".join(f"  {name}: {{address: 127.0.0.1, port: {next(ports)}, events_port: {next(ports)}, "
+                      f"metrics_port: {next(ports)}}}" for name in ("mainpc", "pc2"))
+    agents = folder / "config" / "agents"
+    agents.mkdir(parents=True)
+    (folder / "config" / "hosts.yaml").write_text(
+        f"mesh: instances\nregistry: {{host: mainpc, port: {next(ports)}, metrics_port: {next(ports)}, store: sqlite}}"
+        f"\nhosts:\n{hosts}\n")
+    for name in ("crowd", "toiler"):
+        (folder / f"{name}.py").write_text((ROOT / "benchmarks" / "agents" / f"{name}.py").read_text())
+    (agents / "bench_crowd.yaml").write_text("class: crowd.py:Crowd\nhosts: [mainpc]\n")
+    (agents / "bench_toiler.yaml").write_text("class: toiler.py:Toiler\nhosts: [pc2]\nisolation: process\n")
+    (agents / "bench_waiter.yaml").write_text("class: toiler.py:Toiler\nhosts: [pc2]\nisolation: process\n"
+                                              f"limits: {{concurrency: {WAITING_AT_ONCE}}}\n")
+    with started(folder):
+        yield folder
+
+
+async def measure(folder: Path, rounds: int, seconds: float) -> list[Kind]:
+    """Measure both operations."""
+    kinds = [Kind("bench_toiler", "compute", COMPUTE_MS), Kind("bench_waiter", "wait", WAIT_MS)]
+    operator = Operator(load(folder), timeout=None)
+    await operator.connect()
+    try:
+        for kind in kinds:
+            await Mesh(folder, operator).measured(kind, rounds, seconds)
+    finally:
+        operator.close()
+    return kinds
+
+
+def main() -> int:
+    """Measure and print; returns 1 if a promise was not kept."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.instances", description=__doc__)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=4.0, help="how long each number of instances is watched")
+    parser.add_argument("--smoke", action="store_true", help="only show that the program runs")
+    chosen = parser.parse_args()
+    if chosen.smoke:
+        chosen.rounds, chosen.seconds = 1, 0.3
+    with tempfile.TemporaryDirectory(prefix="mesh-instances-") as name, running(Path(name)) as folder:
+        kinds = asyncio.run(measure(folder, chosen.rounds, chosen.seconds))
+    cores = len(os.sched_getaffinity(0))
+    rows = [row for kind in kinds for row in report(kind, cores)]
+    print("| operation | instances | calls/s | processor time of a call in all processes, ms | share of the busier |\n"
+          "|---|---|---|---|---|")
+    for kind in kinds:
+        for count, windows in ((1, kind.one), (2, kind.two)):
+            middle = [statistics.median(getattr(window, figure) for window in windows)
+                      for figure in ("rate", "processor_ms", "busiest")]
+            rate, used, busiest = middle
+            print(f"| {kind.operation} {kind.ms:g} ms | {count} | {rate:,.0f} | {used:.2f} | {busiest:.2f} |")
+    print("\n| what | measured | promise | |\n|---|---|---|---|")
+    for what, measured, promise, kept in rows:
+        print(f"| {what} | {measured:.2f} | {promise} | {'pass' if kept else 'short'} |")
+    for kind in kinds:
+        if kind.first:
+            print(f"first failure of {kind.operation}: {kind.first}")
+    return 0 if chosen.smoke or all(kept for *_, kept in rows) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
