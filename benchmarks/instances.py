@@ -82,7 +82,7 @@ class Mesh:
         self._operator = operator
 
     async def measured(self, kind: Kind, rounds: int, seconds: float) -> None:
-        """Measure one operation with one and with two instances in turn; after several rounds scale to three and back."""
+        """Measure one operation with one and with two instances in turn; after several rounds go to three and back."""
         await self._ask("bench_crowd.begin", target=f"{kind.service}.{kind.operation}", ms=kind.ms,
                         outstanding=OUTSTANDING)
         for _ in range(rounds):
