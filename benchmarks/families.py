@@ -20,6 +20,7 @@ FAMILIES: Mapping[str, tuple[str, str]] = {
     "tracing": ("benchmarks.tracing", "calls of which 1 % are sampled for traces, and all, against none"),
     "policies": ("benchmarks.idlepolicy", "what each policy costs that has nothing to do"),
     "streams": ("benchmarks.streams", "a stream of small items, and a call beside many streams"),
+    "instances": ("benchmarks.instances", "two instances of a service against one, scaled under load"),
     "footprint": ("benchmarks.footprint", "start, memory, sockets and processor of a mesh that nobody uses"),
 }
 """By name: the module, and what it measures in a few words."""

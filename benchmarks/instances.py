@@ -1,4 +1,4 @@
-"""`python -m benchmarks.instances`: what a second instance of a service adds to its capacity, and what scaling costs.
+"""The family `instances`: what a second instance of a service adds to its capacity, and what scaling costs.
 
 Two real hosts and a registry. `bench_crowd` on mainpc keeps 32 calls outstanding to an agent on pc2 whose instances
 are processes of their own, while `mesh agent scale` changes their number. One operation computes for 5 ms: what two of
@@ -8,12 +8,10 @@ waits for 20 ms with 8 at a time: two of it answer twice as much whatever the co
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import contextlib
 import json
 import os
-import statistics
 import sys
 import tempfile
 import time
@@ -25,6 +23,8 @@ from typing import Any
 import psutil
 
 from benchmarks.calls import ROOT, free_ports, started
+from benchmarks.effort import Effort
+from benchmarks.row import Row
 from mesh.cli.operator import Operator
 from mesh.config import load
 
@@ -33,6 +33,8 @@ COMPUTE_MS = 5.0
 WAIT_MS = 20.0
 WAITING_AT_ONCE = 8
 SETTLE_S = 1.0
+WATCHED_S = 4.0
+SMOKE_S = 0.2
 SCALED_S = 5.0
 EVEN = 0.55
 DOUBLED = 1.9
@@ -64,14 +66,6 @@ class Kind:
     scaled_s: list[float] = field(default_factory=list)
     failed: int = 0
     first: str = ""
-
-    def gain(self) -> float:
-        """Return how many times the calls of one instance two answered, in the middle round."""
-        return statistics.median(two.rate / one.rate for one, two in zip(self.one, self.two, strict=True))
-
-    def possible(self, cores: int) -> float:
-        """Return what two instances could answer, times what one did, if all cores were theirs and the mesh's."""
-        return min(2.0, statistics.median(cores * 1000 / (one.processor_ms * one.rate) for one in self.one))
 
 
 class Mesh:
@@ -147,22 +141,27 @@ def _used(processes: Sequence[psutil.Process]) -> float:
     return sum(one.user + one.system for one in spent)
 
 
-def report(kind: Kind, cores: int) -> list[tuple[str, float, str, bool]]:
-    """Return what to say of a kind: what, how much, what is promised, whether it was kept."""
-    gain, possible = kind.gain(), kind.possible(cores)
-    slowest, busiest = max(kind.scaled_s), statistics.median(window.busiest for window in kind.two)
+def _rows_of(kind: Kind, cores: int) -> Iterator[Row]:
+    """Yield what is promised of a kind."""
     name = f"{kind.operation} {kind.ms:g} ms"
+    gains = [two.rate / one.rate for one, two in zip(kind.one, kind.two, strict=True)]
+    figures = {f"{count}: {figure}": [getattr(window, figure) for window in windows]
+               for count, windows in ((1, kind.one), (2, kind.two)) for figure in ("rate", "processor_ms")}
     if kind.operation == "wait":
-        gained = (f"{name}: calls/s of 2 instances, times 1", gain, f"≥ {DOUBLED:g}", gain >= DOUBLED)
+        yield Row(f"{name}: calls/s of 2 instances, times those of 1", gains, DOUBLED, 2.0, figures=figures)
     else:
-        gained = (f"{name}: calls/s of 2 instances, times 1, as a share of what {cores} cores allow ({possible:.2f})",
-                  gain / possible, f"≥ {OF_POSSIBLE:g}", gain / possible >= OF_POSSIBLE)
-    return [
-        gained,
-        (f"{name}: share of the calls that the busier of 2 got", busiest, f"≤ {EVEN:g}", busiest <= EVEN),
-        (f"{name}: slowest `mesh agent scale` to 1, 2 or 3, s", slowest, f"< {SCALED_S:g}", slowest < SCALED_S),
-        (f"{name}: failed calls while it was scaled {len(kind.scaled_s)} times", kind.failed, "0", not kind.failed),
-    ]
+        possible = [min(2.0, cores * 1000 / (one.processor_ms * one.rate)) for one in kind.one]
+        yield Row(f"{name}: calls/s of 2 instances, times those of 1", gains, figures=figures)
+        yield Row(f"the same, share of what {cores} cores allow",
+                  [gain / most for gain, most in zip(gains, possible, strict=True)], OF_POSSIBLE, 1.0)
+    yield Row(f"{name}: share of the calls that the busier of 2 got", [window.busiest for window in kind.two], EVEN,
+              0.5, higher_is_better=False)
+    yield Row(f"{name}: processor time of a call with 2 instances, times 1",
+              [two.processor_ms / one.processor_ms for one, two in zip(kind.one, kind.two, strict=True)])
+    yield Row(f"slowest `mesh agent scale` to 1, 2 or 3 under {name}", [max(kind.scaled_s)], SCALED_S, 2.0,
+              higher_is_better=False, unit="s", figures={"each": kind.scaled_s})
+    yield Row(f"{name}: failed calls while it was scaled {len(kind.scaled_s)} times", [kind.failed], 0, 0,
+              higher_is_better=False, unit="calls")
 
 
 @contextlib.contextmanager
@@ -186,7 +185,17 @@ def running(folder: Path) -> Iterator[Path]:
         yield folder
 
 
-async def measure(folder: Path, rounds: int, seconds: float) -> list[Kind]:
+def rows(effort: Effort) -> Iterator[Row]:
+    """Yield the rows of both operations."""
+    with tempfile.TemporaryDirectory(prefix="mesh-instances-") as name, running(Path(name)) as folder:
+        kinds = asyncio.run(_measured(folder, effort.rounds, SMOKE_S if effort.smoke else WATCHED_S))
+    for kind in kinds:
+        yield from _rows_of(kind, len(os.sched_getaffinity(0)))
+        if kind.first:
+            effort.say(f"first failure of {kind.operation}: {kind.first}")
+
+
+async def _measured(folder: Path, rounds: int, seconds: float) -> list[Kind]:
     """Measure both operations."""
     kinds = [Kind("bench_toiler", "compute", COMPUTE_MS), Kind("bench_waiter", "wait", WAIT_MS)]
     operator = Operator(load(folder), timeout=None)
@@ -197,37 +206,3 @@ async def measure(folder: Path, rounds: int, seconds: float) -> list[Kind]:
     finally:
         operator.close()
     return kinds
-
-
-def main() -> int:
-    """Measure and print; returns 1 if a promise was not kept."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.instances", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=4.0, help="how long each number of instances is watched")
-    parser.add_argument("--smoke", action="store_true", help="only show that the program runs")
-    chosen = parser.parse_args()
-    if chosen.smoke:
-        chosen.rounds, chosen.seconds = 1, 0.3
-    with tempfile.TemporaryDirectory(prefix="mesh-instances-") as name, running(Path(name)) as folder:
-        kinds = asyncio.run(measure(folder, chosen.rounds, chosen.seconds))
-    cores = len(os.sched_getaffinity(0))
-    rows = [row for kind in kinds for row in report(kind, cores)]
-    print("| operation | instances | calls/s | processor time of a call in all processes, ms | share of the busier |\n"
-          "|---|---|---|---|---|")
-    for kind in kinds:
-        for count, windows in ((1, kind.one), (2, kind.two)):
-            middle = [statistics.median(getattr(window, figure) for window in windows)
-                      for figure in ("rate", "processor_ms", "busiest")]
-            rate, used, busiest = middle
-            print(f"| {kind.operation} {kind.ms:g} ms | {count} | {rate:,.0f} | {used:.2f} | {busiest:.2f} |")
-    print("\n| what | measured | promise | |\n|---|---|---|---|")
-    for what, measured, promise, kept in rows:
-        print(f"| {what} | {measured:.2f} | {promise} | {'pass' if kept else 'short'} |")
-    for kind in kinds:
-        if kind.first:
-            print(f"first failure of {kind.operation}: {kind.first}")
-    return 0 if chosen.smoke or all(kept for *_, kept in rows) else 1
-
-
-if __name__ == "__main__":
-    sys.exit(main())
