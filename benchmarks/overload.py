@@ -166,14 +166,14 @@ def write_project(folder: Path, retries: bool) -> None:
         f"mesh: overload\nhosts:\n{hosts}\n"
         f"registry: {{host: {CALLEE}, port: {next(ports)}, metrics_port: {next(ports)}, store: sqlite}}\n"
     )
-    for source in ("toiler", "sender"):
+    for source in ("toiler", "flooder"):
         (folder / f"{source}.py").write_text((ROOT / "benchmarks" / "agents" / f"{source}.py").read_text())
     agents = folder / "config" / "agents"
     (agents / "bench_toiler.yaml").write_text(
         f"class: toiler.py:Toiler\nhosts: [{CALLEE}]\n" + ("" if retries else "policies: {retry: null}\n")
     )
     for name in SENDERS:
-        (agents / f"bench_sender_{name}.yaml").write_text(f"class: sender.py:Sender\nhosts: [{name}]\n")
+        (agents / f"bench_sender_{name}.yaml").write_text(f"class: flooder.py:Flooder\nhosts: [{name}]\n")
 
 
 async def offered(operator: Operator, what: str, ms: float, *stages: tuple[float, float]) -> list[Stage]:

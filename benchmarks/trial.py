@@ -11,7 +11,6 @@ import contextlib
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -23,6 +22,7 @@ from typing import Any
 import psutil
 
 from benchmarks import history
+from benchmarks.calls import free_ports
 from mesh.cli.operator import Operator
 from mesh.config import load
 from mesh.errors import MeshError
@@ -207,7 +207,7 @@ def running(folder: Path, seed: int) -> Iterator[Trial]:
 
 def _write(folder: Path, seed: int) -> None:
     """Write the project."""
-    ports = iter(_free_ports(8))
+    ports = iter(free_ports(8))
     hosts = "".join(f"  {name}: {{address: 127.0.0.1, port: {next(ports)}, events_port: {next(ports)}, "
                     f"metrics_port: {next(ports)}}}\n" for name in ("mainpc", "pc2"))
     (folder / "config" / "agents").mkdir(parents=True)
@@ -225,16 +225,6 @@ def _write(folder: Path, seed: int) -> None:
                 "policies": {"breaker": {"open_s": 0.5}}}  # as soon as a fault is over, its calls shall show it
         (folder / "config" / "agents" / f"{service}.yaml").write_text(
             "".join(f"{key}: {json.dumps(value)}\n" for key, value in told.items()))
-
-
-def _free_ports(count: int) -> list[int]:
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
-
-
 
 
 def _scraped(url: str) -> str:

@@ -1,4 +1,8 @@
-"""Waiting for what will be so soon: the only place in the tests that sleeps."""
+"""Waiting for what will be so soon: the only place in the tests that sleeps.
+
+A limit says how long something may take on a machine that has nothing else to do. One that has gets `LEAST` seconds for
+anything: what comes is waited for no longer than it takes, and only a test that fails takes so long to.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +13,12 @@ from typing import TypeVar
 
 T = TypeVar("T")
 STEP = 0.005
+LEAST = 30.0
 
 
 async def eventually(condition: Callable[[], T | None], limit: float = 5.0) -> T:
-    """Return the first true value of `condition`, asked again and again; fails the test after `limit` seconds."""
-    until = time.monotonic() + limit
+    """Return the first true value of `condition`, asked again and again; fails the test after its limit."""
+    until = time.monotonic() + max(limit, LEAST)
     while not (value := condition()):
         if time.monotonic() > until:
             raise AssertionError(_complaint(condition, value, limit))
@@ -23,7 +28,7 @@ async def eventually(condition: Callable[[], T | None], limit: float = 5.0) -> T
 
 async def eventually_awaited(condition: Callable[[], Awaitable[T | None]], limit: float = 5.0) -> T:
     """Do the same where the condition has to be awaited."""
-    until = time.monotonic() + limit
+    until = time.monotonic() + max(limit, LEAST)
     while not (value := await condition()):
         if time.monotonic() > until:
             raise AssertionError(_complaint(condition, value, limit))
@@ -33,7 +38,7 @@ async def eventually_awaited(condition: Callable[[], Awaitable[T | None]], limit
 
 def wait_until(condition: Callable[[], T | None], limit: float = 5.0) -> T:
     """Do the same outside a loop."""
-    until = time.monotonic() + limit
+    until = time.monotonic() + max(limit, LEAST)
     while not (value := condition()):
         if time.monotonic() > until:
             raise AssertionError(_complaint(condition, value, limit))
@@ -44,4 +49,4 @@ def wait_until(condition: Callable[[], T | None], limit: float = 5.0) -> T:
 def _complaint(condition: Callable[[], object], value: T | None, limit: float) -> str:
     code = getattr(condition, "__code__", None)
     where = f"{code.co_filename}:{code.co_firstlineno}" if code is not None else repr(condition)
-    return f"not so within {limit} s: the condition at {where} is {value!r}"
+    return f"not so within {max(limit, LEAST):g} s: the condition at {where} is {value!r}"

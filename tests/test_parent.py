@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from mesh.parent import KERNEL_LIMIT, MAX_WAITING, ORPHANED, PARENT, StatusPipe, tie_to_parent
+from mesh.parent import KERNEL_LIMIT, MAX_WAITING, ORPHAN_LIMIT, ORPHANED, PARENT, StatusPipe, tie_to_parent
 from tests.eventually import wait_until
 
 PARENT_PROGRAM = """
@@ -56,7 +56,7 @@ signal.signal(signal.SIGTERM, lambda *_: (open({str(mark)!r}, "w").close(), sys.
 print("tied", flush=True)
 while True: time.sleep(1000)
 """
-    assert seconds_outlived(child, limit=5.0) < 2.0
+    assert seconds_outlived(child, limit=5.0) < ORPHAN_LIMIT
     assert mark.exists()
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from mesh.address import nearest
+from mesh.address import instance_name, nearest
 from mesh.cli.hosts import away
 from mesh.cli.policies import breaker_words
 from mesh.cli.screen import duration, moment
@@ -79,6 +79,16 @@ class Facts:
         return {host: answer["cell"] for host, answer in self.told.items() if answer["cell"] is not None}
 
     @property
+    def places(self) -> dict[str, Row]:
+        """What each host says of every instance it has, by place: `pc2` for the first there, `pc2#2` for another."""
+        return {instance_name(host, cell.get("instance", 1)): cell for host, answer in self.told.items()
+                for cell in answer.get("cells") or filter(None, [answer["cell"]])}
+
+    def of(self, host: str) -> dict[str, Row]:
+        """Return those on one host."""
+        return {place: cell for place, cell in self.places.items() if place.partition("#")[0] == host}
+
+    @property
     def desired(self) -> dict[str, str]:
         """What operators want, by host."""
         return {host: wanted for answer in self.told.values() for host, wanted in answer["desired"].items()}
@@ -128,15 +138,15 @@ def _cells(facts: Facts) -> Iterator[Sentence]:
             yield Sentence(host, f"does not answer: {facts.away[host]}", True)
         elif host in facts.told and host not in facts.cells:
             yield Sentence(host, "answers, but was started without this agent", True)
-        elif host in facts.cells:
-            yield from _cell(host, facts.cells[host], facts.told[host]["time"])
+        for place, cell in facts.of(host).items():
+            yield from _cell(place, cell, facts.told[host]["time"])
 
 
-def _cell(host: str, cell: Row, now: float) -> Iterator[Sentence]:
+def _cell(place: str, cell: Row, now: float) -> Iterator[Sentence]:
     reason = f": {cell['reason']}" if cell["reason"] else ""
     since = next((row["time"] for row in reversed(cell["history"]) if row["state"] == cell["state"]), None)
     age = f" for {duration(max(0.0, now - since))}" if since is not None else ""
-    yield Sentence(host, f"{cell['state']}{age}{reason}", cell["state"] not in SERVING or bool(reason))
+    yield Sentence(place, f"{cell['state']}{age}{reason}", cell["state"] not in SERVING or bool(reason))
     answered = f"{_many(cell['calls'], 'call')} answered, {cell['errors']} with an error"
     yield Sentence("", f"{_restarts(cell)}; {cell['inbox']} calls in the inbox; {answered}",
                    cell["failures"] > 0 or _crowded(cell))
@@ -248,12 +258,13 @@ def conclude(facts: Facts) -> Conclusion:
         return _unknown(facts)
     if not facts.told:
         return Conclusion(f"no host of the mesh answers, so nobody can call {service}; start it: mesh up")
-    causes = {host: cause for host in facts.homes if (cause := _cause(facts, host)) is not None}
-    serving = [host for host in facts.homes if facts.cells.get(host, {}).get("state") in SERVING]
+    causes = {place: cause for host in facts.homes for place in facts.of(host) or [host]
+              if (cause := _cause(facts, host, place)) is not None}
+    serving = [place for host in facts.homes for place, cell in facts.of(host).items() if cell["state"] in SERVING]
     if not facts.homes:
         return Conclusion(f"{service} is for no host; name one under hosts: in config/agents/{service}.yaml")
     if not serving:
-        return Conclusion("; ".join(causes[host] for host in facts.homes if host in causes))
+        return Conclusion("; ".join(causes.values()))
     return _reached(facts, serving, causes)
 
 
@@ -264,9 +275,9 @@ def _unknown(facts: Facts) -> Conclusion:
         f"did you mean {like}? (mesh why {like})" if like else "mesh agents lists those there are"))
 
 
-def _cause(facts: Facts, host: str) -> str | None:
-    """Return why a host's instance takes no calls and what to do about it, None if it does."""
-    service, cell = facts.service, facts.cells.get(host)
+def _cause(facts: Facts, host: str, place: str) -> str | None:
+    """Return why an instance takes no calls and what to do about it, None if it does."""
+    service, cell = facts.service, facts.places.get(place)
     if host in facts.away:
         return _host_cause(facts, host)
     if host not in facts.told:
@@ -274,22 +285,24 @@ def _cause(facts: Facts, host: str) -> str | None:
     if cell is None:
         return (f"{host} was started before {service} was configured for it; restart {host}: mesh down --host {host}, "
                 f"then mesh up --host {host}")
-    state, last = cell["state"], cell["last_error"]
+    state, last, wish = cell["state"], cell["last_error"], instance_name(service, cell.get("instance", 1))
     if state in SERVING:
         return None
     if state == "stopped" and facts.desired.get(host) == "stopped":
         return f"an operator stopped {service} on {host}; mesh agent start {service} starts it"
+    if state == "stopped" and facts.desired.get(place) == "stopped":
+        return f"an operator stopped {service} on {place}; mesh agent start {wish} starts it"
     if state == "quarantined":
-        return (f"{service} on {host} failed too often and stays down ({last or cell['reason']}); mend that, then "
-                f"mesh agent start {service}")
+        return (f"{service} on {place} failed too often and stays down ({last or cell['reason']}); mend that, then "
+                f"mesh agent start {wish}")
     if state in ("failed", "backoff"):
-        return f"{service} on {host} crashes and is started again by itself ({last or cell['reason']}); mend that"
+        return f"{service} on {place} crashes and is started again by itself ({last or cell['reason']}); mend that"
     if state == "starting":
-        return _start_cause(service, host, cell)
+        return _start_cause(service, place, cell)
     if state == "draining":
-        return f"{service} on {host} is stopping ({cell['reason']})"
+        return f"{service} on {place} is stopping ({cell['reason']})"
     why = cell["reason"] or "no reason told"
-    return f"{service} on {host} is {state} ({why}); mesh agent start {service} starts it"
+    return f"{service} on {place} is {state} ({why}); mesh agent start {wish} starts it"
 
 
 def _host_cause(facts: Facts, host: str) -> str:
@@ -303,15 +316,15 @@ def _host_cause(facts: Facts, host: str) -> str:
             f"the process alive? mesh up --host {host} starts it")
 
 
-def _start_cause(service: str, host: str, cell: Row) -> str:
+def _start_cause(service: str, place: str, cell: Row) -> str:
     if cell["waits_for"]:
         waited = cell["waits_for"]
-        return f"{service} on {host} waits for {_listed(waited)} to start; mesh why {waited[0]} tells what holds it up"
-    return f"{service} on {host} is just starting; ask again in a moment"
+        return f"{service} on {place} waits for {_listed(waited)} to start; mesh why {waited[0]} tells what holds it up"
+    return f"{service} on {place} is just starting; ask again in a moment"
 
 
 def _reached(facts: Facts, serving: Sequence[str], causes: Mapping[str, str]) -> Conclusion:
-    """Conclude about a service that at least one host serves."""
+    """Conclude about a service that at least one instance serves; `serving` and `causes` are by place."""
     service = facts.service
     cut = [host for host, answer in facts.told.items() if answer["goes_to"] is None]
     if cut:
@@ -319,7 +332,7 @@ def _reached(facts: Facts, serving: Sequence[str], causes: Mapping[str, str]) ->
         return Conclusion(f"{service} serves on {_listed(serving)}, but {_listed(cut)} cannot call it ({reason}); "
                           "mesh doctor tells the way")
     if facts.operation is not None and not any(
-        facts.operation in facts.cells[host]["operations"] for host in serving
+        facts.operation in facts.places[place]["operations"] for place in serving
     ):
         return _no_operation(facts, serving)
     tripped = _tripped(facts)
@@ -329,23 +342,23 @@ def _reached(facts: Facts, serving: Sequence[str], causes: Mapping[str, str]) ->
                           f"mend what failed (mesh errors --service {service})")
     if causes:
         return Conclusion(f"{service} is served by {_listed(serving)} alone: " + "; ".join(causes.values()))
-    for host in serving:
-        cell = facts.cells[host]
+    for place in serving:
+        cell = facts.places[place]
         if cell["state"] == "degraded":
             lost = next((one["service"] for one in cell["depends_on"] if one["refusal"]), None)
-            return Conclusion(f"{service} answers on {host} with less than it could: {cell['reason']}"
+            return Conclusion(f"{service} answers on {place} with less than it could: {cell['reason']}"
                               + (f"; mesh why {lost} tells more" if lost else ""))
         if _crowded(cell):
-            return Conclusion(f"{service} on {host} answers more slowly than it is asked: {cell['inbox']} calls wait; "
+            return Conclusion(f"{service} on {place} answers more slowly than it is asked: {cell['inbox']} calls wait; "
                               "mesh top shows who calls, limits: concurrency lets it do more at a time")
         if cell.get("goes_on"):
             first = cell["goes_on"][0]
-            return Conclusion(f"{service} on {host} answers, but {first['operation'] or 'a step'} does not end, "
+            return Conclusion(f"{service} on {place} answers, but {first['operation'] or 'a step'} does not end, "
                               f"although it was cancelled: see {first['place']}; in a process of its own "
                               f"(mesh agent isolate {service} process) a restart ends it")
         if cell["failures"]:
-            return Conclusion(f"{service} on {host} is up again after {_many(cell['failures'], 'failure')} in the last "
-                              f"{_window(cell)} (last: {cell['last_error']})")
+            return Conclusion(f"{service} on {place} is up again after {_many(cell['failures'], 'failure')} in the "
+                              f"last {_window(cell)} (last: {cell['last_error']})")
     if facts.registry.get("state") == "unreachable":
         return Conclusion(f"{service} can be called; the registry is away, so hosts that come or go are not seen: "
                           f"start it (mesh up --host {facts.config.registry.host})")
@@ -353,7 +366,7 @@ def _reached(facts: Facts, serving: Sequence[str], causes: Mapping[str, str]) ->
 
 
 def _no_operation(facts: Facts, serving: Sequence[str]) -> Conclusion:
-    names = facts.cells[serving[0]]["operations"]
+    names = facts.places[serving[0]]["operations"]
     like = nearest(facts.operation or "", names)
     hint = f"did you mean {like}?" if like else f"it has {', '.join(names) or 'none'}"
     return Conclusion(f"{facts.service} is well, but has no operation {facts.operation}; {hint}")

@@ -35,13 +35,13 @@ def test_agents_of_all_hosts_are_listed_with_every_field(mesh: Project) -> None:
 def test_calls_errors_latency_and_loop_time_follow_what_is_called(mesh: Project) -> None:
     before = row(mesh, "lamp")
     mesh.call("lamp.shine", name="x")
-    run(mesh.root, "call", "lamp.glow", "seconds=0.2")
+    run(mesh.root, "call", "lamp.glow", "seconds=1.0")
     run(mesh.root, "call", "lamp.spin", "seconds=0.2")
     run(mesh.root, "call", "lamp.blow", "why=because")
     after = row(mesh, "lamp")
     assert (after["calls"] - before["calls"], after["errors"] - before["errors"]) == (4, 1)
-    assert after["p99_ms"] >= 190 > after["p50_ms"] > 0 or after["p50_ms"] >= 190
-    assert 190 <= after["loop_ms"] - before["loop_ms"] < 390
+    assert after["p99_ms"] >= 190 and after["p50_ms"] > 0
+    assert 190 <= after["loop_ms"] - before["loop_ms"] < 1000
     assert after["last_error"] == "blow: ValueError: because"
 
 

@@ -95,6 +95,26 @@ def test_each_state_has_its_cause(make: Make, state: str, fields: Row, words: st
     assert words in therefore(make(pc2=in_cell(state, **fields), mainpc=AWAY))
 
 
+def test_of_several_instances_on_a_host_the_one_that_is_away_is_named(make: Make) -> None:
+    first, second = cell(instance=1), cell("quarantined", instance=2, last_error="ValueError: broken")
+    facts = make(pc2={"cell": first, "cells": [first, second]})
+    assert therefore(facts) == ("torch is served by pc2 alone: torch on pc2#2 failed too often and stays down "
+                                "(ValueError: broken); mend that, then mesh agent start torch#2")
+    assert [each.topic for each in sentences(facts) if each.topic.startswith("pc2")] == ["pc2", "pc2#2"]
+    stopped = cell("stopped", instance=2)
+    facts = make(pc2={"cell": first, "cells": [first, stopped], "desired": {"pc2#2": "stopped"}})
+    assert "an operator stopped torch on pc2#2; mesh agent start torch#2 starts it" in therefore(facts)
+
+
+def test_if_all_instances_of_a_host_are_well_each_is_said_to_be_called(make: Make) -> None:
+    first, second = cell(instance=1), cell(instance=2)
+    facts = make(pc2={"cell": first, "cells": [first, second]})
+    assert therefore(facts) == "torch is well: mainpc and pc2 can call it on pc2 and pc2#2"
+    crowded = cell(instance=2, inbox=60)
+    facts = make(pc2={"cell": first, "cells": [first, crowded]})
+    assert "torch on pc2#2 answers more slowly than it is asked: 60 calls wait" in therefore(facts)
+
+
 @pytest.mark.parametrize(("state", "words"), [
     ("dead", "is dead (its link is lost); is the machine on"), ("suspect", "is suspect"),
     ("ok", "cannot be reached (gone); mesh doctor")])

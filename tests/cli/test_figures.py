@@ -125,8 +125,8 @@ def test_a_second_context_shows(rough: Project) -> None:
 
 
 def test_a_loop_that_is_held_shows_as_lag(rough: Project) -> None:
-    assert host(rough, "mainpc")["loop_lag_ms"] < 100
-    run(rough.root, "call", "lamp.spin", "seconds=0.6")
+    wait_until(lambda: host(rough, "mainpc")["loop_lag_ms"] < 100)
+    run(rough.root, "call", "lamp.spin", "seconds=1.5")
     assert host(rough, "mainpc")["loop_lag_ms"] > 100
 
 
@@ -136,7 +136,7 @@ def _age(row: Row) -> float:
 
 
 def test_a_frozen_host_ages_its_lease_and_is_not_ok(rough: Project) -> None:
-    assert host(rough, "pc2")["lease_age_s"] < 1.5
+    wait_until(lambda: _age(host(rough, "pc2")) < 1.5)
     pid = rough.kill("pc2", signal.SIGSTOP)
     try:
         row = becomes(rough, "pc2", lambda row: row["state"] != "ok" and _age(row) > 1.5)

@@ -215,7 +215,7 @@ def test_when_the_last_host_goes_what_was_seen_stays_and_it_is_said(unencrypted:
         finally:
             observer.close()
 
-    asyncio.run(asyncio.wait_for(scenario(), 30))
+    asyncio.run(asyncio.wait_for(scenario(), 60))
 
 
 def test_a_host_that_does_not_answer_in_time_is_named(unencrypted: Project) -> None:

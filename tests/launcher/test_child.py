@@ -12,7 +12,7 @@ import pytest
 from mesh.launcher.child import LAST_WORDS, MAX_OUTPUT, Child
 from tests.eventually import wait_until
 
-LIMIT = 10.0
+LIMIT = 30.0
 
 
 def child(folder: Path, program: str) -> Child:

@@ -23,7 +23,7 @@ from mesh.launcher.kept import LauncherEvent
 from mesh.launcher.launcher import Launcher, default_commands
 from tests.eventually import wait_until
 
-LIMIT = 15.0
+LIMIT = 30.0
 
 LAUNCHER = """
 import json, sys

@@ -20,7 +20,7 @@ def on_a_loop(scenario: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, N
     @wraps(scenario)
     def run(*fixtures: P.args, **named: P.kwargs) -> None:
         async def bounded() -> None:
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 await scenario(*fixtures, **named)
 
         asyncio.run(bounded())

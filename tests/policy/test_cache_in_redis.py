@@ -163,7 +163,7 @@ def test_the_age_of_an_answer_counts_over_all_hosts(redis_server: RedisServer) -
             source.value = "changed"
 
             async def renewed() -> bool:
-                value, now = await there.ask(), time.monotonic()
+                now, value = time.monotonic(), await there.ask()
                 assert value == "changed" or now - began < 0.5 + LIMIT_S, "older than it may be"
                 return value == "changed"
 

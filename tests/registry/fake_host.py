@@ -23,7 +23,7 @@ from mesh.wire import Hello
 from tests.eventually import eventually
 from tests.registry.rows import cells
 
-LIMIT = 5.0
+LIMIT = 30.0
 
 
 class FakeHost:

@@ -21,20 +21,12 @@ from mesh.config import MeshConfig, load
 from mesh.errors import InvalidArgument, PermissionDenied, RemoteFailure, StartError
 from mesh.port import ensure_free, holder
 from tests.eventually import eventually, wait_until
+from tests.project import free_ports
 from tests.registry.disk import Disk, small_disk
 from tests.registry.fake_host import FakeHost
 from tests.slack import Slack
 
 ROOT = Path(__file__).resolve().parents[2]
-
-
-def free_ports(count: int) -> list[int]:
-    """Return ports nobody listens at; all are held until the last is known, so they differ."""
-    held = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [one.getsockname()[1] for one in held]
-    for one in held:
-        one.close()
-    return ports
 
 
 def project(folder: Path, *, mesh: str = "test", port: int | None = None) -> Path:
@@ -186,7 +178,7 @@ def test_a_host_whose_port_still_answers_is_suspect_first_and_dead_later(tmp_pat
             await eventually(lambda: mainpc.state_of("pc2") == "suspect")
             assert mainpc.lists("pc2_service")
             await eventually(lambda: mainpc.state_of("pc2") == "dead")
-            assert 1.9 < time.monotonic() - begun < 5 and not mainpc.lists("pc2_service")
+            assert 1.9 < time.monotonic() - begun < 15 and not mainpc.lists("pc2_service")
 
     run(work())
 

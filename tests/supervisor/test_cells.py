@@ -84,7 +84,7 @@ class Rig:
         return {service: cell.state.value for service, cell in self.cells.roster.by_name.items()}
 
     async def settled(self) -> None:
-        await asyncio.wait_for(self.cells.settled(), 5)
+        await asyncio.wait_for(self.cells.settled(), 60)
         await settle()
 
     async def has(self, service: str, state: str) -> None:

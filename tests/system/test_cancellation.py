@@ -134,7 +134,7 @@ PLACES = {
     "c": ("mainpc", "coroutine"), "c_apart": ("mainpc", "process"), "request_coordinator": ("mainpc", "coroutine"),
 }
 WAYS = [("a", "b", "c"), ("a_threaded", "b_threaded", "c"), ("a_apart", "b_apart", "c_apart")]
-LIMIT = 5.0
+LIMIT = 30.0
 
 
 @pytest.fixture(scope="module")

@@ -101,16 +101,16 @@ async def while_others_answer(
 
 async def row(connected: Operator, service: str) -> dict[str, Any]:
     """Return the row of one agent."""
-    rows = await connected.ask("supervisor.agents", {}, limit=5.0)
+    rows = await connected.ask("supervisor.agents", {}, limit=30.0)
     return next(each for each in rows if each["service"] == service)
 
 
 async def ready_again(connected: Operator, service: str, restarts: int) -> None:
     """Wait until an agent has been started so many times and runs."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while (found := await row(connected, service))["state"] != "ready" or found["restarts"] < restarts:
             await CLOCK.sleep(0.05)
-    assert await connected.ask(f"{service}.echo", {"text": "back"}, limit=5.0) == "back"
+    assert await connected.ask(f"{service}.echo", {"text": "back"}, limit=30.0) == "back"
 
 
 def latest(of: Project, service: str) -> dict[str, Any]:
@@ -130,7 +130,7 @@ def test_one_that_exits_takes_its_calls_with_it_and_is_back(harmed: Project) -> 
             await connected.ask("leaver.leave", {"code": 7}, limit=30.0)
         with pytest.raises(Unreachable) as cut:
             await waiting
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 15
         assert "exit code 7" in leaving.value.message and "exit code 7" in cut.value.message
         assert cut.value.details["began"] == "unknown"
         await ready_again(connected, "leaver", 1)
@@ -170,7 +170,7 @@ def test_one_that_holds_the_interpreter_in_c_is_waited_for(harmed: Project) -> N
 def test_one_that_eats_memory_is_warned_of_and_restarted(harmed: Project) -> None:
     async def harm(connected: Operator) -> None:
         assert await connected.ask("eater.eat", {"megabytes": 180}, limit=30.0) == 180
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while (await row(connected, "eater"))["memory_mb"] < 200:
                 await CLOCK.sleep(0.1)
         with pytest.raises(Unreachable, match=r"MiB of memory and may use 250 \(limits: memory_mb\)"):

@@ -42,7 +42,7 @@ def test_it_sees_every_process_and_the_calls_that_are_made(pair: Project, server
     assert server.query("mesh_host_info", by="name") == {"mainpc": 1, "pc2": 1}
     assert server.query('mesh_registry_hosts{state="ok"}') == {"registry": 2}
     median = server.query('histogram_quantile(0.5, mesh_call_seconds_bucket{service="far",operation="echo"})')
-    assert 0 < median["pc2"] < 1
+    assert 0 < median["pc2"] < 10
     by_code = 'sum by (code) (mesh_calls_total{service="far"})'
     wait_until(lambda: server.query(by_code, by="code") == {"ok": 5, "remote_failure": 1}, LIMIT)
     trouble = [target["lastError"] for target in server.ask("targets")["activeTargets"] if target["lastError"]]

@@ -80,7 +80,7 @@ async def _called_until_down(mesh: Any) -> list[tuple[int, str]]:
         await asyncio.wait(calls, return_when=asyncio.FIRST_COMPLETED)
         down = await asyncio.to_thread(mesh.mesh, "down", "--json")
         assert json.loads(down.stdout)["stopped"] == ["mainpc"], down.stderr
-        await asyncio.wait_for(asyncio.gather(*calls), 30)
+        await asyncio.wait_for(asyncio.gather(*calls), 90)
     finally:
         operator.close()
     return outcomes

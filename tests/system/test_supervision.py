@@ -133,7 +133,7 @@ def test_a_transient_agent_whose_process_ends_as_it_meant_to_stays_stopped(watch
 
 def test_when_fifty_crash_at_once_the_others_answer_and_all_are_back_soon(tmp_path: Path) -> None:
     async def back(asked: Operator, restarts: int) -> list[dict[str, Any]]:
-        return [row for row in await asked.ask("supervisor.agents", {}, limit=5.0)
+        return [row for row in await asked.ask("supervisor.agents", {}, limit=30.0)
                 if row["service"].startswith("storm") and (row["state"], row["restarts"]) == ("ready", restarts)]
 
     async def storm(asked: Operator) -> None:

@@ -51,7 +51,7 @@ def on_a_loop(scenario: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, N
     @wraps(scenario)
     def run(*fixtures: P.args, **named: P.kwargs) -> None:
         async def bounded() -> None:
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(90):
                 await scenario(*fixtures, **named)
 
         with nothing_left():

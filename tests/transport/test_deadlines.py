@@ -175,6 +175,6 @@ async def test_a_bucket_whose_moment_divides_to_a_little_less_is_swept_all_the_s
     clock = FakeClock(now=(bucket - 1) * BUCKET)
     deadlines, note = Deadlines(clock), Note(clock)
     assert deadlines.add((bucket - 0.5) * BUCKET, note) == bucket
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         await clock.advance(BUCKET * 2)
     assert len(note.told) == 1

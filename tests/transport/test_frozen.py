@@ -96,7 +96,7 @@ async def test_a_peer_that_froze_is_found_out_by_its_silence_and_dialled_again()
             call = outcome(caller, ask("lost", timeout=20))
             begun = time.monotonic()
             assert unreachable(await call)[0] == "unknown"
-            assert time.monotonic() - begun < 4
+            assert time.monotonic() - begun < 10
             os.kill(child.pid, signal.SIGCONT)
             await eventually(lambda: link.state == "up")
             assert await caller.call(HERE, "again") == ["again"], "what came on the lost connection is not run"

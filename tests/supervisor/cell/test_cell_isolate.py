@@ -49,7 +49,7 @@ def mover() -> type[Mover]:
 
 async def moved(mesh: InMemoryMesh, cell: Cell, isolation: Any) -> None:
     """Move a cell and wait until it is there."""
-    await asyncio.wait_for(cell.isolate(isolation, "by a test"), 20)
+    await asyncio.wait_for(cell.isolate(isolation, "by a test"), 60)
     await settle()
 
 
@@ -118,7 +118,7 @@ async def test_running_calls_have_their_time_and_then_end_with_an_error(mesh: In
     await mesh.clock.advance(1.0)
     with pytest.raises(Unreachable, match=r"mover\.wait: mover is replaced by a new one; whether the call did"):
         await long
-    await asyncio.wait_for(moving, 20)
+    await asyncio.wait_for(moving, 60)
     assert cell.state == "ready"
 
 

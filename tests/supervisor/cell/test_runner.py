@@ -21,7 +21,7 @@ from mesh.testing.clock import settle
 from tests.eventually import eventually
 from tests.supervisor.plain import SOON, Plain, asleep, becomes, fresh, torn_down
 
-LIMIT = 5.0
+LIMIT = 30.0
 """Seconds a blocking function waits at most, so that a failing test ends."""
 
 

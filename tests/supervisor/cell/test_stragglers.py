@@ -19,7 +19,7 @@ from mesh.testing.clock import settle
 from tests.eventually import eventually
 from tests.supervisor.plain import Plain, fresh
 
-LIMIT = 20.0
+LIMIT = 60.0
 """Seconds a blocking function waits at most, so that a failing test ends."""
 
 

@@ -131,13 +131,13 @@ def test_a_start_that_fails_is_told_with_its_reason(tmp_path: Path) -> None:
 def test_an_operator_moves_an_agent_and_hears_where_it_is(tmp_path: Path) -> None:
     async def scenario(desk: Desk) -> None:
         cell = await desk.mesh.add("plain", Plain)
-        outcome = await asyncio.wait_for(desk.ask("agent_isolate", service="plain", isolation="thread"), 20)
+        outcome = await asyncio.wait_for(desk.ask("agent_isolate", service="plain", isolation="thread"), 60)
         del outcome["instances"]
         assert outcome == {"service": "plain", "host": "mainpc", "state": "ready", "reason": "", "warning": None,
                            "isolation": "thread", "pid": os.getpid()}
         row = desk.host.row("plain")
         assert (row["isolation"], row["isolation_origin"], row["memory_mb"]) == ("thread", "by an operator", None)
-        outcome = await asyncio.wait_for(desk.ask("agent_isolate", service="plain", isolation="config"), 20)
+        outcome = await asyncio.wait_for(desk.ask("agent_isolate", service="plain", isolation="config"), 60)
         assert outcome["isolation"] == cell.isolation == "coroutine"
         assert desk.host.wishes.noted == [("plain", "thread"), ("plain", "config")]
 

@@ -23,7 +23,7 @@ from mesh.supervisor.errors.errorlog import BLOCK, KEEP, ErrorLog
 from mesh.testing import FakeClock
 from tests.eventually import wait_until
 
-LIMIT = 10.0
+LIMIT = 30.0
 
 
 class Told:
