@@ -1,4 +1,4 @@
-"""`python -m benchmarks.events`: events of one agent to 1, 10 and 50 hosts, and to 1, 10 and 50 agents of its own host.
+"""The family `events`: events of one agent to 1, 10 and 50 hosts, and to 1, 10 and 50 agents of its own host.
 
 The publisher is an ordinary agent on a real host. One subscribing host is a real one with an agent that handles each
 event. Ten and fifty are light: connections in two processes (`benchmarks.peers`) that speak the protocol, decode and
@@ -9,11 +9,9 @@ sent must be what was received and what was counted as dropped.
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import json
 import os
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -25,6 +23,8 @@ from typing import Any
 
 from benchmarks import raw
 from benchmarks.calls import ROOT, free_ports, started
+from benchmarks.effort import Effort, ratios
+from benchmarks.row import Row
 
 WINDOW_OF_HANDLERS = 1000
 """Events ahead of an agent's handler; 1,024 may wait for it."""
@@ -34,6 +34,9 @@ SETTLED = 20.0
 FEWEST = 64
 ROWS = tuple((kind, number) for kind in ("hosts", "agents") for number in (1, 10, 50))
 SMOKE = (("hosts", 3), ("agents", 2))
+PROMISES = {("hosts", 1): (0.5, 1.0), ("hosts", 10): (1.5, 3.0), ("hosts", 50): (1.5, 3.0)}
+EVENTS = 200_000
+"""Delivered in a round, to all readers together."""
 
 
 @dataclass(frozen=True)
@@ -48,46 +51,36 @@ class Run:
     dropped: int
 
 
-def main() -> None:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.events", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--events", type=int, default=200_000, help="events delivered in a round, at least")
-    parser.add_argument("--only", choices=("hosts", "agents"), help="only one half")
-    parser.add_argument("--security", choices=("none", "curve"), default="none")
-    parser.add_argument("--smoke", action="store_true", help="only show that the programs run")
-    chosen = parser.parse_args()
-    if chosen.smoke:
-        chosen.rounds, chosen.events = 1, 2000
-    print(f"{'events to':<28} {'per second':>11} {'of raw':>6} {'least':>6} {'most':>6}  {'µs/published':>12} "
-          f"{'µs/delivered at readers':>23}")
-    for kind, number in SMOKE if chosen.smoke else ROWS:
-        if chosen.only in (None, kind):
-            _print_row(f"{number} {kind}", shares_of(kind, number, chosen.rounds, chosen.events, chosen.security))
+def rows(effort: Effort) -> Iterator[Row]:
+    """Yield for each number of readers what was delivered, and what one event costs whom."""
+    for kind, number in SMOKE if effort.smoke else ROWS:
+        yield from _rows(effort, kind, number)
 
 
-def shares_of(kind: str, number: int, rounds: int, events: int, security: str = "none") -> list[tuple[float, Run]]:
-    """Return a run and its share of raw PUB/SUB for each round, baseline and mesh in turn."""
+def _rows(effort: Effort, kind: str, number: int) -> Iterator[Row]:
+    events = effort.of(EVENTS, 2000)
     count = max(FEWEST, events // number)
-    with subscribed(kind, number, security) as mesh:
+    runs: list[Run] = []
+
+    def deliver() -> float:
+        runs.append(mesh.run(count))
+        return runs[-1].per_second
+
+    with subscribed(kind, number) as mesh:
         mesh.run(max(FEWEST, count // 10))
-        done = []
-        for _ in range(rounds):
-            baseline = raw.published(max(events // 2, 2))
-            run = mesh.run(count)
-            done.append((run.per_second / baseline, run))
+        found = effort.in_turn({"raw PUB/SUB, events/s": lambda: raw.published(max(events // 2, 2)),
+                                f"to {number} {kind}, events/s": deliver})
         if kind == "hosts" and number > 1:
             mesh.flood(count)
-    return done
-
-
-def _print_row(name: str, done: list[tuple[float, Run]]) -> None:
-    shares = [share for share, _ in done]
-    runs = [run for _, run in done]
+    shares = ratios(found[f"to {number} {kind}, events/s"], found["raw PUB/SUB, events/s"])
+    promise, aim = PROMISES.get((kind, number), (None, None))
+    yield Row(f"events to {number} {kind}, delivered, share of PUB/SUB", shares, promise, aim, figures=found)
+    yield Row(f"to {number} {kind}, publisher's host per event published",
+              [run.publisher for run in runs], higher_is_better=False, unit="µs")
     readers = [run.reader for run in runs if run.reader is not None]
-    print(f"{name:<28} {statistics.median(run.per_second for run in runs):>11,.0f} {statistics.median(shares):>6.2f} "
-          f"{min(shares):>6.2f} {max(shares):>6.2f}  {statistics.median(run.publisher for run in runs):>12.2f} "
-          f"{f'{statistics.median(readers):.2f}' if readers else '':>23}", flush=True)
+    if readers and kind == "hosts":
+        yield Row(f"to {number} {kind}, readers per event delivered", readers,
+                  higher_is_better=False, unit="µs")
 
 
 class Mesh:
@@ -238,7 +231,3 @@ def asked(folder: Path, target: str, **arguments: int | str) -> Any:
     if not answer.get("ok"):
         raise RuntimeError(f"the call failed: {done.stdout}{done.stderr}")
     return answer["result"]
-
-
-if __name__ == "__main__":
-    main()

@@ -21,6 +21,7 @@ FAMILIES: Mapping[str, tuple[str, str]] = {
     "policies": ("benchmarks.idlepolicy", "what each policy costs that has nothing to do"),
     "streams": ("benchmarks.streams", "a stream of small items, and a call beside many streams"),
     "instances": ("benchmarks.instances", "two instances of a service against one, scaled under load"),
+    "events": ("benchmarks.events", "events to 1, 10 and 50 hosts, and to as many agents of the publisher's host"),
     "footprint": ("benchmarks.footprint", "start, memory, sockets and processor of a mesh that nobody uses"),
 }
 """By name: the module, and what it measures in a few words."""
