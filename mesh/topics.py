@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from functools import lru_cache
+from typing import TypeVar
 
 from mesh.errors import InvalidArgument
+
+T = TypeVar("T")
 
 _TOPIC = re.compile(r"[a-z0-9_]+(\.[a-z0-9_]+)*\Z")
 _PATTERN = re.compile(r"([a-z0-9_]+|\*)(\.([a-z0-9_]+|\*))*(\.#)?\Z|#\Z")
 _REMEMBERED = 10_000
 
 
+@lru_cache(_REMEMBERED)
 def check_topic(topic: str) -> None:
     """Raise `InvalidArgument` unless `topic` is dotted lower-case words without wildcards."""
     if len(topic) > 256 or not _TOPIC.match(topic):
@@ -41,20 +46,34 @@ def matches(pattern: str, topic: str) -> bool:
     return len(wanted) == len(segments)
 
 
+class Choices(dict[str, tuple[T, ...]]):
+    """Who chooses a topic, among those given with their patterns: each once, in the order given.
+
+    It remembers its answers, so an event costs one look-up per topic seen before.
+    """
+
+    def __init__(self, choosers: Iterable[tuple[Iterable[str], T]] = ()) -> None:
+        super().__init__()
+        self._choosers = tuple((tuple(patterns), chooser) for patterns, chooser in choosers)
+
+    def __missing__(self, topic: str) -> tuple[T, ...]:
+        if len(self) >= _REMEMBERED:
+            self.clear()
+        found = self[topic] = tuple(
+            chooser for patterns, chooser in self._choosers if any(matches(pattern, topic) for pattern in patterns)
+        )
+        return found
+
+
 class Interest:
-    """A set of patterns that remembers its answers, so an event costs one look-up per topic seen before."""
+    """A set of patterns, as whether it chooses a topic."""
 
     def __init__(self, patterns: Iterable[str] = ()) -> None:
         self.patterns = tuple(sorted(set(patterns)))
-        self._known: dict[str, bool] = {}
+        self._choices = Choices([(self.patterns, True)])
 
     def __contains__(self, topic: str) -> bool:
-        known = self._known.get(topic)
-        if known is None:
-            if len(self._known) >= _REMEMBERED:
-                self._known.clear()
-            known = self._known[topic] = any(matches(pattern, topic) for pattern in self.patterns)
-        return known
+        return bool(self._choices[topic])
 
     def __bool__(self) -> bool:
         return bool(self.patterns)

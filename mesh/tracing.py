@@ -183,21 +183,34 @@ def doing(service: str, operation: str, trace: Trace | None = None) -> Iterator[
         DOING.reset(token)
 
 
-@contextmanager
-def reacting(
-    service: str, operation: str, trace: Trace, kind: Kind, *, host: str, spans: SpanRing, clock: Clock
-) -> Iterator[None]:
-    """Say what an agent does unasked and keep a span of it, as of an answer; `error` is then the exception's class."""
-    began = clock.monotonic()
-    error: str | None = None
-    try:
-        with doing(service, operation, trace):
-            yield
-    except BaseException as caught:
-        error = type(caught).__name__
-        raise
-    finally:
-        if error is not None or trace.sampled:
-            duration = clock.monotonic() - began
-            spans.add(Span(trace.trace_id, trace.span_id, trace.parent_id, service, operation, host,
-                           clock.time() - duration, duration, error, kind, sampled=trace.sampled))
+class Reacting:
+    """Says what an agent does unasked and keeps a span of it, as of an answer; `error` is then the exception's class.
+
+    A context manager for each event; as a generator it would cost four times as much.
+    """
+
+    __slots__ = ("_began", "_clock", "_doing", "_host", "_kind", "_spans", "_token")
+
+    def __init__(
+        self, service: str, operation: str, trace: Trace, kind: Kind, *, host: str, spans: SpanRing, clock: Clock
+    ) -> None:
+        self._doing = Doing(service, operation, trace)
+        self._kind = kind
+        self._host = host
+        self._spans = spans
+        self._clock = clock
+
+    def __enter__(self) -> None:
+        self._began = self._clock.monotonic()
+        self._token = DOING.set(self._doing)
+
+    def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
+        DOING.reset(self._token)
+        service, operation, trace = self._doing
+        if trace is not None and (error is not None or trace.sampled):
+            duration = self._clock.monotonic() - self._began
+            self._spans.add(Span(
+                trace.trace_id, trace.span_id, trace.parent_id, service, operation, self._host,
+                self._clock.time() - duration, duration, None if error is None else error.__name__, self._kind,
+                sampled=trace.sampled,
+            ))

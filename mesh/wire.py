@@ -457,6 +457,15 @@ def _check(envelope: Any) -> None:
             and (envelope[4] is None or type(envelope[4]) is str) and type(envelope[5]) is bytes
         ):
             return
+    elif envelope[0] == EVENT:
+        if len(envelope) == 6:
+            _, topic, origin, time, trace, body = envelope
+            if (
+                type(topic) is str and type(origin) is str
+                and type(time) in (int, float) and time == time and abs(time) < 1e15
+                and (trace is None or (type(trace) is bytes and len(trace) == TRACE)) and type(body) is bytes
+            ):
+                return
     elif envelope[0] == ITEM:
         if (
             len(envelope) == 4 and type(envelope[1]) is int and 0 <= envelope[1] < 1 << 62

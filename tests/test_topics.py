@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from mesh import topics
 from mesh.errors import InvalidArgument
-from mesh.topics import Interest, check_pattern, check_topic, matches
+from mesh.topics import Choices, Interest, check_pattern, check_topic, matches
 
 WORDS = st.sampled_from(["a", "b", "errors", "pc2"])
 TOPICS = st.lists(WORDS, min_size=1, max_size=5).map(".".join)
@@ -93,4 +93,10 @@ def test_interest_remembers_a_bounded_number_of_topics(monkeypatch: pytest.Monke
     for number in range(100):
         assert f"a.t{number}" in interest
         assert f"b.t{number}" not in interest
-    assert len(interest._known) <= 10
+    assert len(interest._choices) <= 10
+
+
+def test_choices_name_each_chooser_once_in_the_order_given() -> None:
+    choices = Choices([(("a.*", "a.b"), "first"), (("b",), "second"), (("#",), "third")])
+    assert [choices["a.b"], choices["b"], choices["c"]] == [("first", "third"), ("second", "third"), ("third",)]
+    assert Choices[str]()["a"] == ()

@@ -8,7 +8,7 @@ import pytest
 
 from mesh.errors import ProtocolError
 from mesh.testing import FakeClock
-from mesh.tracing import DOING, NO_SPAN, Span, SpanRing, Trace, doing, reacting
+from mesh.tracing import DOING, NO_SPAN, Reacting, Span, SpanRing, Trace, doing
 
 
 def span(trace_id: str, started: float, service: str = "kb", **fields: Any) -> Span:
@@ -107,7 +107,7 @@ def test_a_reaction_leaves_a_span_if_it_is_sampled_or_fails() -> None:
     ring, clock = SpanRing(), FakeClock()
 
     def react(trace: Trace, error: Exception | None = None) -> None:
-        with reacting("kb", "tick", trace, "timer", host="pc2", spans=ring, clock=clock):
+        with Reacting("kb", "tick", trace, "timer", host="pc2", spans=ring, clock=clock):
             if error is not None:
                 raise error
 

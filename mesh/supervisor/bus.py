@@ -14,14 +14,12 @@ from typing import Any
 from mesh.clock import Clock
 from mesh.message import Event, encode
 from mesh.metrics import Sample, counter
-from mesh.topics import matches
+from mesh.topics import Choices
 from mesh.tracing import Trace
 
 PUBLISHED = counter("mesh_events_published_total", "Events published on this host.")
 ARRIVED = counter("mesh_events_received_total", "Events that came from other hosts.")
 DELIVERED = counter("mesh_events_delivered_total", "Events given to handlers of this host's agents, each one counted.")
-
-REMEMBERED = 10_000
 
 Hear = Callable[[Event], None]
 
@@ -43,7 +41,7 @@ class EventBus:
         self._to_groups = to_groups
         self._patterns: dict[str, tuple[str, ...]] = {}
         self._ears: dict[str, Hear] = {}
-        self._listeners: dict[str, tuple[Hear, ...]] = {}
+        self._listeners: Choices[Hear] = Choices()
 
     def listen(self, service: str, patterns: tuple[str, ...], hear: Hear) -> bool:
         """Set what a service's cell listens to; returns whether that changed.
@@ -55,7 +53,7 @@ class EventBus:
             return False
         self._patterns[service] = patterns
         self._ears[service] = hear
-        self._listeners.clear()
+        self._listeners = Choices((self._patterns[name], ear) for name, ear in self._ears.items())
         return patterns != before
 
     def patterns(self) -> set[str]:
@@ -90,18 +88,7 @@ class EventBus:
         return True
 
     def _deliver(self, event: Event) -> None:
-        listeners = self._listeners_of(event.topic)
+        listeners = self._listeners[event.topic]
         self.delivered += len(listeners)
         for hear in listeners:
             hear(event)
-
-    def _listeners_of(self, topic: str) -> tuple[Hear, ...]:
-        known = self._listeners.get(topic)
-        if known is None:
-            if len(self._listeners) >= REMEMBERED:
-                self._listeners.clear()
-            known = self._listeners[topic] = tuple(
-                self._ears[service] for service, patterns in self._patterns.items()
-                if any(matches(pattern, topic) for pattern in patterns)
-            )
-        return known

@@ -21,7 +21,7 @@ from mesh.transport.outbox import CALL_BYTES
 from mesh.transport.outflow import Pace
 from mesh.transport.pending import Pending, Waiter
 from mesh.transport.running import Running
-from mesh.wire import ITEM, Envelope
+from mesh.wire import EVENT, ITEM, Envelope
 
 REMEMBERED = 65_536
 OWED_BYTES = 32 * 1024 * 1024
@@ -224,6 +224,8 @@ class Exchange(Channel):
             inflow = self.inflows.get(envelope[1])
             if inflow is not None:  # else nobody reads it any more
                 inflow.put(envelope[2], envelope[3])
+        elif kind == EVENT:
+            self.take(envelope)
         elif kind == wire.CALL and self._running is not None:
             self._call(*wire.read_call(envelope, shift, self.via))
         elif (kind == wire.REPLY or kind == wire.ERROR) and self._pending is not None:

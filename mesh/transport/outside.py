@@ -112,6 +112,8 @@ class Outside:
             self._send(event.topic, self._encoded(event, seq))
 
     def _wanted(self, topic: str) -> bool:
+        if not self._subscriptions.readers:
+            return False
         return self._xpub is not None and self._subscriptions.wanted(topic.encode() + TOPIC_END)
 
     def _encoded(self, event: Event, seq: int) -> bytes:

@@ -8,9 +8,8 @@ from typing import Any
 
 import pytest
 
-from mesh import Agent, InvalidArgument, subscribe
+from mesh import Agent, InvalidArgument, subscribe, topics
 from mesh.message import Event, encode
-from mesh.supervisor import bus as bus_module
 from mesh.supervisor.bus import EventBus
 from mesh.testing import FakeClock, InMemoryMesh, in_mesh
 from mesh.testing.clock import settle
@@ -126,7 +125,7 @@ def test_listeners_follow_the_cells(wires: Wires) -> None:
 
 
 def test_ever_new_topics_take_no_more_memory_than_a_bound(wires: Wires, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bus_module, "REMEMBERED", 10)
+    monkeypatch.setattr(topics, "_REMEMBERED", 10)
 
     def scenario() -> None:
         wires.listen("attic.#")

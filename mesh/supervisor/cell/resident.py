@@ -42,8 +42,8 @@ from mesh.supervisor.cell.runner import LoopRunner, Runner, ThreadRunner
 from mesh.supervisor.cell.surroundings import Surroundings
 from mesh.supervisor.cell.tenancy import Landlord, Offer
 from mesh.supervisor.cell.timed import in_time, standing
-from mesh.topics import matches
-from mesh.tracing import Kind, Trace, doing, reacting
+from mesh.topics import Choices, matches
+from mesh.tracing import Kind, Reacting, Trace, doing
 
 
 class Resident:
@@ -68,6 +68,7 @@ class Resident:
         self._own_loop: asyncio.AbstractEventLoop | None = None
         self._operations: dict[str, Operation] = {}
         self._hearings: list[Hearing] = []
+        self._fitting: Choices[Hearing] = Choices()
         self._members: list[Subscription] = []
         self._taken: set[asyncio.Task[str | None]] = set()
         self._timers: tuple[Timer, ...] = ()
@@ -91,6 +92,7 @@ class Resident:
         subscriptions = compile_subscriptions(found)
         self._operations = compile_operations(found)
         self._hearings = [Hearing(one, self._heard, self._events_dropped) for one in subscriptions if not one.group]
+        self._fitting = Choices(((one.subscription.pattern,), one) for one in self._hearings)
         self._members = [one for one in subscriptions if one.group and not split_version(self._service)[1]]
         self._timers = compile_timers(found)
         return Offer(
@@ -161,7 +163,7 @@ class Resident:
             hearing.close()
         for task in self._taken:
             task.cancel()
-        self._tickings, self._hearings = [], []
+        self._tickings, self._hearings, self._fitting = [], [], Choices()
         agent, self._agent = self._agent, None
         runner, self._runner = self._runner, None
         if runner is None:
@@ -274,9 +276,8 @@ class Resident:
 
     def hear(self, event: Event) -> None:
         """Queue an event for each subscription that it fits."""
-        for hearing in self._hearings:
-            if matches(hearing.subscription.pattern, event.topic):
-                hearing.hear(event)
+        for hearing in self._fitting[event.topic]:
+            hearing.hear(event)
 
     async def _take(self, group: str, request: Request) -> Reply:
         """Handle an event that this member was chosen for; it is handled to its end, also when nobody waits for it."""
@@ -304,24 +305,24 @@ class Resident:
             failed = await self._heard(subscription, event) or failed
         return failed
 
-    async def _heard(self, subscription: Subscription, event: Event) -> str | None:
+    def _heard(self, subscription: Subscription, event: Event) -> Awaitable[str | None]:
         """Handle one event; whatever the handler raises is reported, under the id that is returned."""
-        method = subscription.method
-        return await self._guarded(
-            f"{method} on {event.topic}", method, "event", event.trace,
+        return self._guarded(
+            subscription.method, event.topic, "event", event.trace,
             lambda agent, runner: _invoke(
-                runner, getattr(agent, method), subscription.bind(event.topic, event.value()), subscription.sync
+                runner, getattr(agent, subscription.method), subscription.bind(event.topic, event.value()),
+                subscription.sync,
             ),
         )
 
     async def _tick(self, timer: Timer) -> None:
         await self._guarded(
-            timer.method, timer.method, "timer", None,
+            timer.method, "", "timer", None,
             lambda agent, runner: _invoke(runner, getattr(agent, timer.method), {}, timer.sync),
         )
 
     async def _guarded(
-        self, what: str, method: str, kind: Kind, cause: Trace | None,
+        self, method: str, topic: str, kind: Kind, cause: Trace | None,
         run: Callable[[Agent, Runner], Awaitable[Any]],
     ) -> str | None:
         agent, runner, around = self._agent, self._runner, self._quarters
@@ -329,9 +330,10 @@ class Resident:
             return None
         trace = around.spans.root() if cause is None else cause.child()
         try:
-            with reacting(self._service, method, trace, kind, host=around.name, spans=around.spans, clock=around.clock):
+            with Reacting(self._service, method, trace, kind, host=around.name, spans=around.spans, clock=around.clock):
                 await run(agent, runner)
         except Exception as error:
+            what = f"{method} on {topic}" if topic else method
             return await self._landlord.failed(error, what, trace.trace_id.hex())
         return None
 
@@ -355,8 +357,8 @@ async def _bound(cls: type[Agent], around: AgentContext, settings: Mapping[str, 
     return cls.bind(around, settings)
 
 
-async def _invoke(runner: Runner, method: Callable[..., Any], arguments: dict[str, Any], sync: bool) -> Any:
-    return await (runner.blocking(lambda: method(**arguments)) if sync else runner.call(method, arguments))
+def _invoke(runner: Runner, method: Callable[..., Any], arguments: dict[str, Any], sync: bool) -> Awaitable[Any]:
+    return runner.blocking(lambda: method(**arguments)) if sync else runner.call(method, arguments)
 
 
 def _version(code: bytes, operations: Mapping[str, Operation]) -> str:

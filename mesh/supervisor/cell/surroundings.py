@@ -32,7 +32,8 @@ class Surroundings:
         self._runner = runner
         self._service = service
         self._number = number
-        self._client = Client(f"{service}@{quarters.name}", quarters.outgoing, quarters.clock,
+        self._origin = f"{service}@{quarters.name}"
+        self._client = Client(self._origin, quarters.outgoing, quarters.clock,
                               quarters.calls.setdefault(service, Calls()), quarters.spans)
         self._log = logging.getLogger(f"mesh.agent.{service}")
         self._folder = quarters.folder / service
@@ -105,11 +106,13 @@ class Surroundings:
 
     async def publish(self, topic: str, payload: Any) -> None:
         """Send an event to whoever listens."""
-        origin = f"{self._service}@{self._quarters.name}"
         trace = current_trace()
+        if self._runner.at_home:
+            self._quarters.publish(topic, payload, self._origin, trace)
+            return
 
         async def send() -> None:
-            self._quarters.publish(topic, payload, origin, trace)
+            self._quarters.publish(topic, payload, self._origin, trace)
 
         await self._runner.home(send)
 
