@@ -220,20 +220,29 @@ class Directory:
             return Difference()
         return self._adopt(Draft.from_snapshot(self._view, epoch, snapshot), epoch, revision)
 
-    def set_own(self, host: HostRecord, instances: Iterable[InstanceRecord]) -> Difference:
+    def set_own(self, host: HostRecord, instances: Iterable[InstanceRecord]) -> None:
         """Take the own host's rows from its supervisor; they win over what the registry says of it."""
-        before = {(row.service, row.number): row for rows in self._own_instances.values() for row in rows}
-        after = {(row.service, row.number): row for row in instances}
-        hosts = ((self._own, host),) if self._own != host else ()
         self._own, self._own_name, self._own_instances = host, host.name, {}
-        for service, number in sorted(after):
-            self._own_instances[service] = (*self._own_instances.get(service, ()), after[service, number])
-            self._served.setdefault(service, set()).add(host.name)
-            self._note_groups(after[service, number])
+        offered = defaultdict[str, list[InstanceRecord]](list)
+        for row in instances:
+            offered[row.service].append(row)
+        for service, rows in offered.items():
+            self.set_own_service(service, rows)
         self._rank()
-        changed = tuple((before.get(key), after.get(key)) for key in sorted({*before, *after})
-                        if before.get(key) != after.get(key))
-        return Difference(hosts=hosts, instances=changed)
+
+    def set_own_service(self, service: str, rows: Iterable[InstanceRecord]) -> None:
+        """Take the own host's rows of one service anew; what it says of the others stands."""
+        fresh = tuple(sorted(rows, key=lambda row: row.number))
+        self._classes.pop(service, None)
+        if service in self._grouped:
+            self._members.clear()
+        if not fresh:
+            self._own_instances.pop(service, None)
+            return
+        self._own_instances[service] = fresh
+        self._served.setdefault(service, set()).add(self._own_name)
+        for row in fresh:
+            self._note_groups(row)
 
     def mark_unreachable(self, host: str, incarnation: int) -> None:
         """Choose that incarnation of a host after all others: the link from here to it is lost."""

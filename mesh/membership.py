@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from mesh.address import endpoint
@@ -34,6 +34,9 @@ TROUBLE = "registry.trouble"
 TIMEOUT = 5.0
 RETRY = 0.5
 SETTLING = 2.0
+REST = 4.0
+"""Times as long as it took to list what this host offers until that is done again: a fifth of the loop at most."""
+LONGEST_REST = 0.1
 
 
 class Membership:
@@ -68,6 +71,7 @@ class Membership:
         self._wake = asyncio.Event()
         self._started = clock.monotonic()
         self._hash = b""
+        self._listing = 0.0
         self._task: asyncio.Task[None] | None = None
 
     @property
@@ -104,9 +108,9 @@ class Membership:
         """Tell whether this host joined so lately that it may not have heard of every service yet."""
         return not self.announced.is_set() or self._clock.monotonic() - self._started < SETTLING
 
-    def inventory_changed(self) -> None:
-        """Have what this host offers announced anew."""
-        self._directory.set_own(self._me(), self._inventory())
+    def inventory_changed(self, service: str, rows: Iterable[InstanceRecord]) -> None:
+        """Have it announced that this host offers `rows` of a service from now on; the directory knows it at once."""
+        self._directory.set_own_service(service, rows)
         self._wake.set()
 
     # -- what the links say
@@ -146,6 +150,8 @@ class Membership:
                 continue
             try:
                 await self._catch_up()
+                if self._listing > 0:
+                    await self._clock.sleep(min(LONGEST_REST, REST * self._listing))
             except PermissionDenied as error:
                 self._refused(error)
                 await self._clock.sleep(RETRY)
@@ -157,8 +163,10 @@ class Membership:
 
     async def _catch_up(self) -> None:
         """Announce what the registry lacks of us and take what we lack of it."""
+        began = self._clock.monotonic()
         instances = self._inventory()
         self._hash = inventory_hash(instances)
+        self._listing = self._clock.monotonic() - began
         epoch, revision = self._directory.position
         answer = await self._ask("sync", {"incarnation": self._incarnation, "epoch": epoch, "revision": revision,
                                           "hash": self._hash})

@@ -275,13 +275,26 @@ def test_desired_states_and_overrides_follow_too() -> None:
 # the own host
 
 
+def test_a_change_of_one_service_here_touches_no_other() -> None:
+    directory = Directory()
+    directory.set_own(host("mainpc"), [cell("nlu", "mainpc"), cell("tts", "mainpc")])
+    assert classes(directory) == classes(directory, "tts") == [["mainpc"]]
+    directory.set_own_service("nlu", [cell("nlu", "mainpc", "degraded"), cell("nlu", "mainpc", number=2)])
+    assert [[row.number for row in rows] for rows in directory.candidates("nlu")] == [[2], [1]]
+    assert [row.service for row in directory.candidates("tts")[0]] == ["tts"]
+    directory.set_own_service("nlu", [])
+    assert directory.instances("nlu") == () and directory.is_known("nlu")
+    assert refusal(directory).message.startswith("nlu belongs to mainpc")
+    directory.set_own_service("asr", [cell("asr", "mainpc")])
+    assert classes(directory, "asr") == [["mainpc"]]
+
+
 def test_the_own_host_is_known_without_and_better_than_by_the_registry() -> None:
     directory = Directory()
     directory.set_own(host("mainpc"), [cell("nlu", "mainpc")])
     assert classes(directory) == [["mainpc"]] and list(directory.services()) == ["nlu"]
     directory.replace(1, 1, snapshot([host("mainpc", "stuck"), cell("nlu", "mainpc"), cell("tts", "mainpc")]))
     assert classes(directory) == [["mainpc"]] and directory.hosts() == [host("mainpc")]
-    difference = directory.set_own(host("mainpc"), [cell("nlu", "mainpc", "failed", reason="boom")])
-    assert difference.instances == ((cell("nlu", "mainpc"), cell("nlu", "mainpc", "failed", reason="boom")),)
+    directory.set_own(host("mainpc"), [cell("nlu", "mainpc", "failed", reason="boom")])
     assert refusal(directory).message == "nlu has failed on mainpc: boom"
     assert "mainpc" in refusal(directory, "tts").message  # the registry still lists what was dropped here

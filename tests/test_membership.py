@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, cast
@@ -127,6 +127,7 @@ class Member:
         self.pool = RecordedPool()
         self.directory = Directory(clock=self.clock)
         self.rows: list[InstanceRecord] = cells("nlu")
+        self.directory.set_own(host("pc2", 7), self.rows)
         self.differences: list[Difference] = []
         self.refusals: list[MeshError] = []
         self.news: list[tuple[bool, str]] = []
@@ -238,7 +239,8 @@ def test_what_changes_here_is_announced_anew(tmp_path: Path) -> None:
         await one.joins()
         one.office.asked.clear()
         one.rows = cells("nlu", state="degraded") + cells("tts")
-        one.membership.inventory_changed()
+        one.membership.inventory_changed("nlu", cells("nlu", state="degraded"))
+        one.membership.inventory_changed("tts", cells("tts"))
         assert {row.service for row in one.directory.instances("tts")} == {"tts"}, "known here at once"
         await eventually(lambda: ("tts", "pc2", 1) in one.office.service.table.instances)
         await settle()
@@ -249,12 +251,36 @@ def test_what_changes_here_is_announced_anew(tmp_path: Path) -> None:
     run(tmp_path, scenario)
 
 
+def test_a_host_that_takes_long_to_list_what_it_offers_rests_before_it_does_so_again(tmp_path: Path) -> None:
+    async def scenario(one: Member) -> None:
+        class Long(list[InstanceRecord]):
+            """Takes 10 ms to be read."""
+
+            def __iter__(self) -> Iterator[InstanceRecord]:
+                one.clock._now += 0.01
+                return super().__iter__()
+
+        await one.joins()
+        one.rows = Long(cells("nlu", state="degraded"))
+        one.membership.inventory_changed("nlu", cells("nlu", state="degraded"))
+        await eventually(lambda: one.office.service.table.instances["nlu", "pc2", 1].state == "degraded")
+        one.office.asked.clear()
+        one.rows = Long(cells("nlu"))
+        one.membership.inventory_changed("nlu", cells("nlu"))
+        await settle()
+        assert one.office.asked == []
+        await one.clock.advance(0.1)
+        await eventually(lambda: one.office.service.table.instances["nlu", "pc2", 1].state == "ready")
+
+    run(tmp_path, scenario)
+
+
 def test_nothing_is_announced_twice(tmp_path: Path) -> None:
     async def scenario(one: Member) -> None:
         await one.joins()
         await one.hears()
         for _ in range(3):
-            one.membership.inventory_changed()
+            one.membership.inventory_changed("nlu", one.rows)
             await settle()
         assert one.office.asked.count("announce") == 1
 
@@ -404,7 +430,7 @@ def test_a_registry_that_is_lost_takes_nothing_away_and_is_joined_again(tmp_path
             one.membership.linked(REGISTRY, False, "closed the connection")
         one.rows = cells("tts")
         one.office.asked.clear()
-        one.membership.inventory_changed()
+        one.membership.inventory_changed("tts", one.rows)
         await one.clock.advance(60)
         assert one.office.asked == [] and one.directory.host("mainpc") is not None
         assert (one.membership.connected, one.membership.reason) == (False, "closed the connection")

@@ -30,13 +30,14 @@ WAIT = 3600.0
 class Cells:
     """The cells of one host, on its `roster`.
 
-    `spawn` gives a coroutine a task with an owner, `inventory_changed` is told when what the host offers has changed,
+    `spawn` gives a coroutine a task with an owner, `inventory_changed` is told of a service of which the host offers
+    something else now,
     and `gone` of each cell that was let go of.
     """
 
     def __init__(
         self, config: MeshConfig, host: str, directory: Directory, rules: RuleBook, bell: Bell,
-        spawn: Callable[[Coroutine[Any, Any, None]], None], inventory_changed: Callable[[], None],
+        spawn: Callable[[Coroutine[Any, Any, None]], None], inventory_changed: Callable[[str], None],
         gone: Callable[[Cell], None] = lambda cell: None,
     ) -> None:
         self.roster = Roster()
@@ -120,7 +121,8 @@ class Cells:
         for cell in cells:
             self.roster.remove(cell)
             self._gone(cell)
-        self._inventory_changed()
+        for service in {cell.service for cell in cells}:
+            self._inventory_changed(service)
 
     async def _ended(self, cell: Cell, reason: str) -> None:
         await cell.stop(reason)
@@ -145,11 +147,15 @@ class Cells:
 
     def inventory(self) -> list[InstanceRecord]:
         """Return the rows of this host's cells for the registry."""
-        return [
-            InstanceRecord(cell.service, self._host, cell.incarnation, cell.state.value, cell.lifecycle.reason,
-                           tuple(sorted(cell.offer.operations)), cell.number, cell.offer.version, cell.offer.traits)
-            for cell in self.roster.by_name.values()
-        ]
+        return [self._row(cell) for cell in self.roster.by_name.values()]
+
+    def offered(self, service: str) -> list[InstanceRecord]:
+        """Return those of one service."""
+        return [self._row(cell) for cell in self.roster.of(service)]
+
+    def _row(self, cell: Cell) -> InstanceRecord:
+        return InstanceRecord(cell.service, self._host, cell.incarnation, cell.state.value, cell.lifecycle.reason,
+                              tuple(sorted(cell.offer.operations)), cell.number, cell.offer.version, cell.offer.traits)
 
     def samples(self) -> Iterator[Sample]:
         """Yield the figures of every cell."""
@@ -199,7 +205,7 @@ class Cells:
             for cell in self.roster.of(spec.service):
                 if cell.state == "starting" and cell.lifecycle.explain(f"waiting for {', '.join(waits)}"):
                     cell.settled.set()
-                    self._inventory_changed()
+                    self._inventory_changed(spec.service)
             await self._bell.wait(WAIT)
 
     def _serves(self, service: str) -> bool:

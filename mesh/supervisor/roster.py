@@ -21,18 +21,16 @@ class Roster:
     def add(self, cell: Cell) -> None:
         """Put a cell on the list."""
         self.by_name[cell.name] = cell
-        self._gather(cell.service)
+        self._keep(cell.service, [*(one for one in self.of(cell.service) if one.number != cell.number), cell])
 
     def remove(self, cell: Cell) -> None:
         """Strike a cell off the list."""
         if self.by_name.pop(cell.name, None) is not None:
-            self._gather(cell.service)
+            self._keep(cell.service, [one for one in self.of(cell.service) if one.name != cell.name])
 
-    def _gather(self, service: str) -> None:
-        here = [cell for cell in self.by_name.values() if cell.service == service]
-        cells = sorted(here, key=lambda cell: cell.number)
+    def _keep(self, service: str, cells: list[Cell]) -> None:
         if cells:
-            self._of[service] = tuple(cells)
+            self._of[service] = tuple(sorted(cells, key=lambda cell: cell.number))
         else:
             self._of.pop(service, None)
 

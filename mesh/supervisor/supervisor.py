@@ -189,7 +189,7 @@ class Supervisor:
                                 publish=self._bus.send, calls=self._calls, spans=self.spans,
                                 watcher=Watcher(self.clock, self._pulse.stood, self._doubted))
         self._cells = Cells(config, name, self.directory, self.rules, self._bell, self._spawn,
-                            lambda: self._membership.inventory_changed(), self._cell_gone)
+                            self._inventory_changed, self._cell_gone)
         self._cells.stopped = Stopped(self._folder / "stopped.json")
         self.roster = self._cells.roster
         self._membership = Membership(
@@ -434,13 +434,16 @@ class Supervisor:
             return
         if self._bus.listen(name, cell.patterns, cell.hear):
             self._interest_changed()
-        self._membership.inventory_changed()
+        self._inventory_changed(cell.service)
         self._learn([cell.service])
         self._bell.ring()
         self._cells.look_soon()
         self.publish("agent.health", {"service": cell.service, "host": self.name, "instance": cell.number,
                                       "state": cell.state.value, "reason": cell.lifecycle.reason},
                      f"{SUPERVISOR}@{self.name}")
+
+    def _inventory_changed(self, service: str) -> None:
+        self._membership.inventory_changed(service, self._cells.offered(service))
 
     def _cell_gone(self, cell: Cell) -> None:
         """Hear nothing more for a cell that is not there any more."""

@@ -75,7 +75,7 @@ class Rig:
             mesh._host("mainpc").house, changed=self._changed, missing=self.cells.missing,
             dependencies_ready=self.cells.dependencies_ready,
         ))
-        self._inventory_changed()
+        self.directory.set_own(HostRecord("mainpc", 1, "127.0.0.1", 1, 2, "", "", "ok", 1), self.cells.inventory())
 
     def cell(self, service: str) -> Cell:
         return self.cells.roster.by_name[service]
@@ -112,14 +112,13 @@ class Rig:
 
     def _changed(self, service: str) -> None:
         self.steps.append((service, self.cell(service).state.value))
-        self._inventory_changed()
+        self._inventory_changed(self.cell(service).service)
         self.bell.ring()
         self.cells.look_soon()
 
-    def _inventory_changed(self) -> None:
+    def _inventory_changed(self, service: str) -> None:
         self.announced += 1
-        me = HostRecord("mainpc", 1, "127.0.0.1", 1, 2, "", "", "ok", 1)
-        self.directory.set_own(me, self.cells.inventory())
+        self.directory.set_own_service(service, self.cells.offered(service))
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         self.tasks.append(asyncio.get_running_loop().create_task(work))
