@@ -12,7 +12,7 @@ from typing import Any
 from mesh.address import split_target
 from mesh.clock import Clock
 from mesh.errors import DeadlineExceeded, InvalidArgument, MessageTooLarge, UnknownService
-from mesh.message import Handler, Reply, Request, encode
+from mesh.message import Reply, Request, Responder, encode, replied
 from mesh.metrics import Sample, counter
 from mesh.stream import Home, Stream
 from mesh.tracing import DOING, Span, SpanRing, Trace
@@ -88,7 +88,7 @@ class Client:
     """
 
     def __init__(
-        self, caller: str, handler: Handler, clock: Clock, calls: Calls | None = None, spans: SpanRing | None = None
+        self, caller: str, handler: Responder, clock: Clock, calls: Calls | None = None, spans: SpanRing | None = None
     ) -> None:
         self._caller = caller
         self._host = caller.rpartition("@")[2]
@@ -107,7 +107,14 @@ class Client:
         The deadline is the smaller of `timeout` (seconds) and what is left of the request being answered; without
         either it is 30 s. `to_host` is the place that must answer, `options` what `CallOptions.to_wire` made.
         """
-        reply = await self.exchange(target, arguments, timeout, to_host=to_host, options=options, sampled=sampled)
+        edge, request, began = self._asked(target, arguments, timeout, to_host, options, sampled, None, 0)
+        reply: Reply | None = None
+        try:
+            answer = self._handler(request)
+            reply = answer if isinstance(answer, Reply) else await answer
+        finally:
+            if reply is None or reply.error is not None or request.trace.sampled or reply.fallback:
+                self._over(edge, request, began, reply)
         return reply.value()
 
     def stream(
@@ -133,6 +140,19 @@ class Client:
 
         With `credit` it asks for a stream of which so many items may be on their way.
         """
+        edge, request, began = self._asked(target, arguments, timeout, to_host, options, sampled, trace, credit)
+        reply: Reply | None = None
+        try:
+            reply = await replied(self._handler(request))
+        finally:
+            self._over(edge, request, began, reply)
+        return reply
+
+    def _asked(
+        self, target: str, arguments: Mapping[str, Any], timeout: float | None, to_host: str | None, options: bytes,
+        sampled: bool, trace: Trace | None, credit: int,
+    ) -> tuple[Edge, Request, float]:
+        """Return a request, counted on its edge, and when it was made."""
         edge = self._edges.get(target)
         if edge is None:
             edge = self._calls.to(target)
@@ -142,29 +162,28 @@ class Client:
                                   size=len(body), limit=MAX_BODY)
         now = self._clock.monotonic()
         parent = CURRENT.get()
-        deadline = _deadline(target, parent, timeout, now)
         if parent is None:
-            request = Request(edge.service, edge.operation, body, deadline, trace or self._root(sampled), self._caller,
-                              (), to_host, "", credit, options)
+            request = Request(edge.service, edge.operation, body, _deadline(target, None, timeout, now),
+                              trace or self._root(sampled), self._caller, (), to_host, "", credit, options)
         else:
-            request = Request(edge.service, edge.operation, body, deadline, parent.trace.child(), self._caller,
-                              (*parent.path, parent.target), to_host, "", credit, options)
+            request = Request(edge.service, edge.operation, body, _deadline(target, parent, timeout, now),
+                              parent.trace.child(), self._caller, (*parent.path, parent.target), to_host, "", credit,
+                              options)
         edge.calls += 1
-        reply: Reply | None = None
-        try:
-            reply = await self._handler(request)
-            return reply
-        finally:
-            if reply is None or reply.error is not None:
-                if reply is not None and reply.error is not None:
-                    reply.error.asked = target
-                edge.failed(_ended(reply) or "")
-                self._keep(request, now, reply)
-            elif request.trace.sampled or reply.fallback:
-                if reply.items is None:
-                    self._keep(request, now, reply)
-                else:  # the caller's span lasts as long as the stream
-                    reply.items.at_end(lambda error: self._keep(request, now, Reply(error=error)))
+        return edge, request, now
+
+    def _over(self, edge: Edge, request: Request, began: float, reply: Reply | None) -> None:
+        """Take note of how a call ended; without a reply its caller gave up."""
+        if reply is None or reply.error is not None:
+            if reply is not None and reply.error is not None:
+                reply.error.asked = request.target
+            edge.failed(_ended(reply) or "")
+            self._keep(request, began, reply)
+        elif request.trace.sampled or reply.fallback:
+            if reply.items is None:
+                self._keep(request, began, reply)
+            else:  # the caller's span lasts as long as the stream
+                reply.items.at_end(lambda error: self._keep(request, began, Reply(error=error)))
 
     def _root(self, sampled: bool) -> Trace:
         """Return the trace of a call that no request led to: what the agent does just now, or a new one."""

@@ -18,13 +18,11 @@ class Timer(Protocol):
 class Clock:
     """The machine's clocks: `monotonic` for every decision, `time` only for what people read. Both in seconds."""
 
-    def monotonic(self) -> float:
-        """Return seconds since some fixed moment; never goes back."""
-        return _time.monotonic()
+    monotonic: Callable[[], float] = staticmethod(_time.monotonic)
+    """Return seconds since some fixed moment; never goes back. Asked for by every call: no method stands before it."""
 
-    def time(self) -> float:
-        """Return wall-clock seconds since 1970."""
-        return _time.time()
+    time: Callable[[], float] = staticmethod(_time.time)
+    """Return wall-clock seconds since 1970."""
 
     def call_later(self, delay: float, callback: Callable[[], object]) -> Timer:
         """Run `callback` on the running loop after `delay` seconds."""

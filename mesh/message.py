@@ -150,7 +150,16 @@ class Event(NamedTuple):
         return decode(self.body)
 
 
+Answer = Reply | Awaitable[Reply]
+"""The reply where nothing has to be waited for, else what to await for it."""
 Handler = Callable[[Request], Awaitable[Reply]]
+Responder = Callable[[Request], Answer]
+"""Answers at once where it can; what it returns otherwise is awaited in a task of its own."""
+
+
+async def replied(answer: Answer) -> Reply:
+    """Return the reply, now or when it comes."""
+    return answer if isinstance(answer, Reply) else await answer
 
 
 _SCALARS = frozenset({str, int, float, bool, bytes, type(None)})

@@ -7,7 +7,7 @@ An agent holds its own job only. Which host runs it, how calls travel and who re
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -111,12 +111,12 @@ class Agent:
         """Redis and HTTP, as `connections` of config/hosts.yaml names them; shared by the agents of this process."""
         return bound(self).context.connections
 
-    async def request(self, target: str, /, *, timeout: float | None = None, **arguments: Any) -> Any:
+    def request(self, target: str, /, *, timeout: float | None = None, **arguments: Any) -> Coroutine[Any, Any, Any]:
         """Call `service.operation` with `arguments` and return its result as plain values.
 
         `timeout` is in seconds; without it the deadline is what is left of the call being answered, or 30 s.
         """
-        return await bound(self).context.request(target, arguments, timeout, PLAIN)
+        return bound(self).context.request(target, arguments, timeout, PLAIN)
 
     def stream(self, target: str, /, *, timeout: float | None = None, **arguments: Any) -> Stream:
         """Return the items of `service.operation`, for `async for`; leaving the loop ends it there, too.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Coroutine
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, overload
 
@@ -19,12 +20,12 @@ class Caller:
     context: AgentContext
     options: CallOptions
 
-    async def request(self, target: str, /, *, timeout: float | None = None, **arguments: Any) -> Any:
+    def request(self, target: str, /, *, timeout: float | None = None, **arguments: Any) -> Coroutine[Any, Any, Any]:
         """Call `service.operation` with `arguments` and return its result as plain values.
 
         `timeout` is in seconds; without it the deadline is what is left of the call being answered, or 30 s.
         """
-        return await self.context.request(target, arguments, timeout, self.options)
+        return self.context.request(target, arguments, timeout, self.options)
 
     def stream(self, target: str, /, *, timeout: float | None = None, **arguments: Any) -> Stream:
         """Return the items of `service.operation`, for `async for`."""
@@ -86,9 +87,11 @@ class PeerOperation:
     target: str
     caller: Caller
 
-    async def __call__(self, /, *positional: Any, timeout: float | None = None, **arguments: Any) -> Any:
+    def __call__(
+        self, /, *positional: Any, timeout: float | None = None, **arguments: Any
+    ) -> Coroutine[Any, Any, Any]:
         self._refuse(positional)
-        return await self.caller.context.request(self.target, arguments, timeout, self.caller.options)
+        return self.caller.context.request(self.target, arguments, timeout, self.caller.options)
 
     def stream(self, /, *positional: Any, timeout: float | None = None, **arguments: Any) -> Stream:
         """Return the items of this operation, for `async for`."""

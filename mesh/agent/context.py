@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -57,9 +57,9 @@ class AgentContext(Protocol):
     def models(self) -> AgentModels:
         """The models of the agent."""
 
-    async def request(
+    def request(
         self, target: str, arguments: dict[str, Any], timeout: float | None, options: CallOptions
-    ) -> Any:
+    ) -> Coroutine[Any, Any, Any]:
         """Call `service.operation` and return its decoded result; raises the error of the call.
 
         The deadline is the smaller of `timeout` (seconds) and what is left of the call being answered.

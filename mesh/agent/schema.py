@@ -10,6 +10,7 @@ import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
+from types import CodeType
 from typing import Any, NotRequired
 
 from pydantic import ConfigDict, PydanticSchemaGenerationError, PydanticUserError, TypeAdapter, ValidationError
@@ -22,6 +23,7 @@ from mesh.agent.caching import Cache
 from mesh.agent.marked import compile_each
 from mesh.agent.mismatch import Mismatch, mismatches, shown
 from mesh.agent.operation import OPERATION, OperationSpec
+from mesh.agent.prompt import never_waits
 from mesh.agent.signature import Signature, read_signature
 from mesh.errors import InvalidArgument, InvalidResult
 from mesh.message import encode
@@ -37,7 +39,7 @@ _TOLD = 3
 class Operation:
     """One thing a service can be asked to do, ready to be called: `method(**bind(values))`, then `encode_result`.
 
-    Of one that `streams` each item is a result.
+    Of one that `streams` each item is a result; one that is `prompt` never waits, as its `code` shows.
     """
 
     name: str
@@ -45,6 +47,8 @@ class Operation:
     max_body: int
     sync: bool
     streams: bool
+    code: CodeType
+    prompt: bool
     doc: str
     signature: Signature
     cache: Cache | None
@@ -177,6 +181,7 @@ def _compile(cls: type, name: str, function: Callable[..., Any], spec: Operation
     _check_cache(signature, spec.cache)
     return Operation(
         name=name, idempotent=spec.idempotent, max_body=spec.max_body, sync=signature.sync, streams=signature.streams,
+        code=function.__code__, prompt=not signature.sync and not signature.streams and never_waits(function),
         doc=inspect.cleandoc(function.__doc__ or ""), signature=signature, cache=spec.cache,
         _arguments=arguments, _result=result,
         _validate_arguments=arguments.validator.validate_python, _validate_result=result.validator.validate_python,

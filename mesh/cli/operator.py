@@ -18,7 +18,7 @@ from mesh.client import Client
 from mesh.clock import Clock
 from mesh.config import MeshConfig
 from mesh.errors import DeadlineExceeded, MeshError, MeshUnreachable
-from mesh.message import Event, Reply, Request
+from mesh.message import Event, Reply, Request, replied
 from mesh.metrics import Traffic
 from mesh.policy.options import PLAIN, CallOptions
 from mesh.stream import Stream
@@ -118,7 +118,7 @@ class Operator:
             return error
 
     async def _send(self, request: Request) -> Reply:
-        return await self._pool.exchange(request, self.host)
+        return await replied(self._pool.exchange(request, self.host))
 
     def _seconds(self, what: str, limit: float | None) -> float:
         """Return how long a call may take: `limit`, and no more than is left of the command's time."""

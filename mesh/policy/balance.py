@@ -28,6 +28,7 @@ from random import Random
 from typing import get_args
 
 from mesh.config import Balance
+from mesh.message import Reply
 from mesh.records import InstanceRecord
 
 Rows = Sequence[InstanceRecord]
@@ -56,6 +57,13 @@ class Load:
         key = row.service, row.host, row.number
         self._counts[key] = self._counts.get(key, 0) + 1
         return key
+
+    def end(self, key: Key, reply: Reply | None) -> None:
+        """Count one less, when it ends: for a stream that is when the last item has come."""
+        if reply is None or reply.items is None:
+            self.take(key)
+        else:
+            reply.items.at_end(lambda _: self.take(key))
 
     def take(self, key: Key) -> None:
         """Count one less; who has none is not kept."""

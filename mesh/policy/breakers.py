@@ -6,7 +6,6 @@ instance does not offer has no name here (`""`): callers must not make up breake
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,7 +16,7 @@ from mesh.errors import CircuitOpen, MeshError
 from mesh.message import Reply, Request
 from mesh.metrics import Sample, counter, gauge
 from mesh.policy.breaker import STATES, Breaker, State, counts
-from mesh.policy.resolve import Avoid, Send
+from mesh.policy.resolve import Avoid
 from mesh.records import InstanceRecord
 
 STATE = gauge("mesh_breaker_state", "Breaker of this host in front of an instance: 0 closed, 1 open, 2 half-open.",
@@ -49,8 +48,8 @@ class Change:
 
 
 @dataclass(slots=True)
-class _Held:
-    """One breaker with the instance it stands in front of, and what its last counted failure was."""
+class Guarded:
+    """An instance with the breaker in front of it, and what its last counted failure was."""
 
     row: InstanceRecord
     operation: str
@@ -60,7 +59,7 @@ class _Held:
 
 
 @dataclass(slots=True)
-class _Figures:
+class Figures:
     """What the breakers of a service did; outlives them."""
 
     opened: int = 0
@@ -74,47 +73,15 @@ class Breakers:
     clock: Clock
     instances: Callable[[str], Sequence[InstanceRecord]]
     told: Callable[[Change], object] = lambda change: None
-    _held: dict[Key, _Held] = field(default_factory=dict)
-    _tripped: dict[Key, _Held] = field(default_factory=dict)
-    _figures: dict[str, _Figures] = field(default_factory=dict)
+    _held: dict[Key, Guarded] = field(default_factory=dict)
+    _tripped: dict[Key, Guarded] = field(default_factory=dict)
+    _figures: dict[str, Figures] = field(default_factory=dict)
 
     # -- around a call
 
-    def in_front_of(self, send: Send, rule: BreakerRule, operation: str) -> Send:
-        """Return `send` for instances whose breaker lets a call through; the others are `circuit_open` at once."""
-        # every call passes here: the machine's clock is read without a detour over a method of ours
-        monotonic = time.monotonic if type(self.clock) is Clock else self.clock.monotonic
-        known: dict[int, _Held] = {}
-        held: _Held | None = None
-
-        def found(row: InstanceRecord) -> _Held:
-            one = known.get(id(row))
-            if one is None or one.row is not row:
-                if len(known) >= ROWS:
-                    known.clear()
-                one = known[id(row)] = self._of(row, rule, operation)
-            return one
-
-        async def handle(request: Request, row: InstanceRecord) -> Reply:
-            nonlocal held
-            mine = held
-            if mine is None or mine.row is not row:
-                mine = held = found(row)
-            breaker, now = mine.breaker, monotonic()
-            if now >= breaker.next_look:
-                if breaker.state != "closed":
-                    return await self._try(mine, send, request, row, now)
-                breaker.look(now)
-            turn = breaker.turn
-            reply = await send(request, row)
-            if reply.error is not None:
-                self._failed(mine, turn, reply.error, request.deadline - now)
-            elif turn == breaker.turn:  # `succeeded` of a closed one, which every call passes
-                breaker.ok += 1
-                breaker.failures = 0
-            return reply
-
-        return handle
+    def guard(self, rule: BreakerRule, operation: str) -> Guard:
+        """Return the breakers of one operation under a rule."""
+        return Guard(self, rule, operation)
 
     def avoid(self, operation: str) -> Avoid:
         """Return what tells of an instance that its breaker would let no call through to it now."""
@@ -129,50 +96,9 @@ class Breakers:
 
         return avoided
 
-    async def _try(self, held: _Held, send: Send, request: Request, row: InstanceRecord, now: float) -> Reply:
-        """Send a call as a trial, or refuse it."""
-        breaker = held.breaker
-        wait = breaker.retry_after(now)
-        if wait > 0.0:
-            return Reply(error=self._refusal(held, request, wait))
-        if breaker.admit(now):
-            self._changed(held, f"after {breaker.rule.open_s:g} s a call may try")
-        turn = breaker.turn
-        try:
-            reply = await send(request, row)
-        except BaseException:
-            breaker.passed(turn)
-            raise
-        if reply.error is not None:
-            self._failed(held, turn, reply.error, request.deadline - now)
-        elif breaker.succeeded(turn, self.clock.monotonic()):
-            self._changed(held, f"calls succeed again ({breaker.rule.successes} in trial)")
-        return reply
-
-    def _failed(self, held: _Held, turn: int, error: MeshError, granted: float) -> None:
-        breaker = held.breaker
-        if not counts(error, granted):
-            breaker.passed(turn)
-            return
-        trial = breaker.state == "half_open"
-        if turn == breaker.turn:
-            held.error = error
-        if breaker.failed(turn, self.clock.monotonic()):
-            self._of_service(held).opened += 1
-            self._changed(held, "its trial failed" if trial else breaker.reason)
-
-    def _refusal(self, held: _Held, request: Request, wait: float) -> CircuitOpen:
-        self._of_service(held).refused += 1
-        row, error = held.row, held.error
-        last = f"; the last: {error.message:.200}" if error is not None else ""
-        when = (f"its breaker opened ({held.why}{last}) and lets a call try in {wait:.1f} s"
-                if held.breaker.state == "open" else "its breaker is half-open and others try already")
-        return CircuitOpen(f"{request.target} on {row.place} is not called now: {when}; `mesh why {row.service}` tells "
-                           "more", retry_after=wait)
-
     # -- which there are
 
-    def _of(self, row: InstanceRecord, rule: BreakerRule, operation: str) -> _Held:
+    def of(self, row: InstanceRecord, rule: BreakerRule, operation: str) -> Guarded:
         """Return the breaker of an instance, a new one for a new incarnation."""
         key, now = _key(row, operation), self.clock.monotonic()
         held = self._held.get(key)
@@ -180,7 +106,7 @@ class Breakers:
             self._drop(key, "the instance has started anew")
             held = None
         if held is None:
-            held = self._held[key] = _Held(row, key[3], Breaker(rule, now))
+            held = self._held[key] = Guarded(row, key[3], Breaker(rule, now))
         held.row = row
         if held.breaker.rule != rule:
             held.breaker.tune(rule, now)
@@ -204,7 +130,8 @@ class Breakers:
         if self._tripped.pop(key, None) is not None:
             self.told(Change(held.row, held.operation, "closed", reason))
 
-    def _changed(self, held: _Held, reason: str) -> None:
+    def changed(self, held: Guarded, reason: str) -> None:
+        """Tell that a breaker is in another state now."""
         row, state = held.row, held.breaker.state
         key = _key(row, held.operation)
         if state == "closed":
@@ -214,8 +141,9 @@ class Breakers:
         held.why = reason
         self.told(Change(row, held.operation, state, reason, None if held.error is None else held.error.message))
 
-    def _of_service(self, held: _Held) -> _Figures:
-        return self._figures.setdefault(held.row.service, _Figures())
+    def figures(self, held: Guarded) -> Figures:
+        """Return what the breakers of the instance's service did so far."""
+        return self._figures.setdefault(held.row.service, Figures())
 
     # -- what is seen of them
 
@@ -235,11 +163,92 @@ class Breakers:
             yield REFUSED.sample(figures.refused, service)
 
 
+class Guard:
+    """The breakers in front of the instances of one operation, as its calls meet them.
+
+    A call asks for the breaker of its instance; when its `next_look` has come, whether that refuses it; then `begin`,
+    and `ended` in any case.
+    """
+
+    def __init__(self, breakers: Breakers, rule: BreakerRule, operation: str) -> None:
+        self._breakers = breakers
+        self._clock = breakers.clock
+        self._rule = rule
+        self._operation = operation
+        self._known: dict[int, Guarded] = {}
+        self._last: Guarded | None = None
+
+    def of(self, row: InstanceRecord) -> Guarded:
+        """Return an instance with its breaker."""
+        held = self._last
+        if held is None or held.row is not row:
+            held = self._last = self._found(row)
+        return held
+
+    def _found(self, row: InstanceRecord) -> Guarded:
+        held = self._known.get(id(row))
+        if held is None or held.row is not row:
+            if len(self._known) >= ROWS:
+                self._known.clear()
+            held = self._known[id(row)] = self._breakers.of(row, self._rule, self._operation)
+        return held
+
+    def refusal(self, held: Guarded, request: Request, now: float) -> CircuitOpen | None:
+        """Return why a call is not let through now, None if it is; to be asked once `next_look` has come."""
+        breaker = held.breaker
+        if breaker.state == "closed":
+            breaker.look(now)
+            return None
+        wait = breaker.retry_after(now)
+        if not wait > 0.0:
+            return None
+        self._breakers.figures(held).refused += 1
+        row, error = held.row, held.error
+        last = f"; the last: {error.message:.200}" if error is not None else ""
+        when = (f"its breaker opened ({held.why}{last}) and lets a call try in {wait:.1f} s"
+                if breaker.state == "open" else "its breaker is half-open and others try already")
+        return CircuitOpen(f"{request.target} on {row.place} is not called now: {when}; `mesh why {row.service}` tells "
+                           "more", retry_after=wait)
+
+    def begin(self, held: Guarded, now: float) -> int:
+        """Let a call through, as a trial unless the breaker is closed; returns the turn that it belongs to."""
+        breaker = held.breaker
+        if breaker.state != "closed" and breaker.admit(now):
+            self._breakers.changed(held, f"after {self._rule.open_s:g} s a call may try")
+        return breaker.turn
+
+    def ended(self, held: Guarded, turn: int, reply: Reply | None, granted: float) -> None:
+        """Take note of what a call came to that had `granted` seconds; None says that it was given up."""
+        breaker = held.breaker
+        if reply is None:
+            breaker.passed(turn)
+        elif reply.error is not None:
+            self._failed(held, turn, reply.error, granted)
+        elif turn == breaker.turn:
+            if breaker.state == "closed":
+                breaker.ok += 1
+                breaker.failures = 0
+            elif breaker.succeeded(turn, self._clock.monotonic()):
+                self._breakers.changed(held, f"calls succeed again ({breaker.rule.successes} in trial)")
+
+    def _failed(self, held: Guarded, turn: int, error: MeshError, granted: float) -> None:
+        breaker = held.breaker
+        if not counts(error, granted):
+            breaker.passed(turn)
+            return
+        trial = breaker.state == "half_open"
+        if turn == breaker.turn:
+            held.error = error
+        if breaker.failed(turn, self._clock.monotonic()):
+            self._breakers.figures(held).opened += 1
+            self._breakers.changed(held, "its trial failed" if trial else breaker.reason)
+
+
 def _key(row: InstanceRecord, operation: str) -> Key:
     return row.service, row.host, row.number, operation if operation in row.operations else ""
 
 
-def _row(held: _Held, now: float) -> dict[str, Any]:
+def _row(held: Guarded, now: float) -> dict[str, Any]:
     breaker = held.breaker
     if breaker.state == "closed" and now >= breaker.next_look:
         breaker.look(now)

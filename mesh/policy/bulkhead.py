@@ -6,11 +6,10 @@ it ends.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator
-from typing import TypeVar
+from collections.abc import Iterator
 
 from mesh.errors import Overloaded
-from mesh.message import Reply, Request
+from mesh.message import Request
 from mesh.metrics import Sample, counter, gauge
 
 RETRY_AFTER = 0.1
@@ -20,11 +19,11 @@ OUTSTANDING = gauge("mesh_bulkhead_outstanding", "Calls of this host to a servic
 REFUSED = counter("mesh_bulkhead_refused_total", "Calls that were not sent: too many to the service were outstanding.",
                   "service")
 
-Row = TypeVar("Row")
-
-
 class Bulkhead:
-    """The outstanding calls of this host to one service; `calls` is how many there may be."""
+    """The outstanding calls of this host to one service; `calls` is how many there may be.
+
+    Whoever sends one counts it in `outstanding`, and takes it back when it has ended.
+    """
 
     __slots__ = ("calls", "outstanding", "refused")
 
@@ -32,6 +31,14 @@ class Bulkhead:
         self.calls = calls
         self.outstanding = 0
         self.refused = 0
+
+    def refusal(self, request: Request) -> Overloaded:
+        """Return the error of a call that finds no place."""
+        self.refused += 1
+        return Overloaded(
+            f"{request.target} was not called: {self.outstanding} calls of this host to {request.service} are "
+            "outstanding (policies: bulkhead: calls); try again later", retry_after=RETRY_AFTER,
+        )
 
     def leave(self, _: object = None) -> None:
         """Give a place back."""
@@ -59,30 +66,3 @@ class Bulkheads:
         places = self._of.get(service, {}).values()
         return {"outstanding": sum(place.outstanding for place in places),
                 "refused": sum(place.refused for place in places)}
-
-
-def bulkhead(
-    place: Bulkhead, send: Callable[[Request, Row], Awaitable[Reply]]
-) -> Callable[[Request, Row], Awaitable[Reply]]:
-    """Return `send` for as many calls at a time as there are places."""
-
-    async def handle(request: Request, row: Row) -> Reply:
-        if place.outstanding >= place.calls:
-            place.refused += 1
-            return Reply(error=Overloaded(
-                f"{request.target} was not called: {place.outstanding} calls of this host to {request.service} are "
-                "outstanding (policies: bulkhead: calls); try again later", retry_after=RETRY_AFTER,
-            ))
-        place.outstanding += 1
-        items = None
-        try:
-            reply = await send(request, row)
-            items = reply.items
-            return reply
-        finally:
-            if items is None:
-                place.leave()
-            else:
-                items.at_end(place.leave)
-
-    return handle

@@ -15,7 +15,7 @@ again, or events were lost on it, everything in this memory goes; until then the
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextvars import Context
 from typing import Any
 
@@ -28,7 +28,7 @@ from mesh.cache.terms import INVALIDATED, LONGEST_TAG, MOST_TAGS, Terms, terms_o
 from mesh.clock import Clock
 from mesh.config import CacheRule
 from mesh.errors import ProtocolError
-from mesh.message import Event, Handler, Reply, Request
+from mesh.message import Answer, Event, Handler, Reply, Request, Responder
 from mesh.metrics import Sample, counter, gauge
 from mesh.policy.flight import Flight
 from mesh.policy.invalidate import invalidate
@@ -236,7 +236,7 @@ class HostCache:
         """Return what is to be heard."""
         return (INVALIDATED, *sorted(self._dependencies.topics))
 
-    def watching(self, request: Request, inner: Handler) -> Awaitable[Reply]:
+    def watching(self, request: Request, inner: Responder) -> Answer:
         """Have a request answered on this host; if it is one after which answers no longer hold, every host is told."""
         operations = self._dependencies.operations.get(request.service)
         if operations is None or request.operation not in operations:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from mesh.clock import Clock
 from mesh.errors import DeadlineExceeded, MeshError
-from mesh.message import Handler, Items, Reply, Request
+from mesh.message import Handler, Items, Reply, Request, Responder
 from mesh.transport.deadlines import Deadlines
 
 
@@ -70,7 +70,7 @@ class DeadlineGuard:
                     items.verdict = end(request)
                 limit.task.cancel()
 
-    def in_front_of(self, inner: Handler) -> Handler:
+    def in_front_of(self, inner: Responder) -> Handler:
         """Return `inner` bound by each request's deadline."""
 
         async def handle(request: Request) -> Reply:
@@ -83,7 +83,8 @@ class DeadlineGuard:
             bucket = self._deadlines.add(request.deadline, limit)
             items: Items | None = None
             try:
-                reply = await inner(request)
+                answer = inner(request)
+                reply = answer if isinstance(answer, Reply) else await answer
                 items = reply.items
                 return reply
             except asyncio.CancelledError:

@@ -12,7 +12,7 @@ from typing import Any
 from mesh.address import split_target
 from mesh.config import FallbackRule
 from mesh.errors import MeshError
-from mesh.message import Handler, Reply, Request, encode
+from mesh.message import Handler, Reply, Request, Responder, encode, replied
 from mesh.metrics import Sample, counter
 from mesh.policy.rules import OPERATIONS
 
@@ -50,7 +50,7 @@ class Fallbacks:
                 "failed": sum(count for (name, _), count in self.failed.items() if name == service)}
 
 
-def fallback(rule: FallbackRule, fallbacks: Fallbacks, ask: Handler, inner: Handler) -> Handler:
+def fallback(rule: FallbackRule, fallbacks: Fallbacks, ask: Responder, inner: Handler) -> Handler:
     """Return `inner` with something to fall back on; `ask` makes the call to another operation.
 
     That call has the failed one in its path, so two operations that are each other's fallback do not ask for ever.
@@ -67,7 +67,7 @@ def fallback(rule: FallbackRule, fallbacks: Fallbacks, ask: Handler, inner: Hand
             fallbacks.count(request, error, answered=True)
             return Reply(value, fallback=VALUE)
         other = _other(request, rule.service)
-        second = await ask(other)
+        second = await replied(ask(other))
         fallbacks.count(request, error, answered=second.error is None)
         if second.error is not None:
             return reply._replace(error=_both(error, other, second.error))

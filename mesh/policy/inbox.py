@@ -115,6 +115,20 @@ class Inbox:
 
         return handle
 
+    def begin(self) -> bool:
+        """Take a place for a call that is over before anything else happens; returns False if it has to wait."""
+        if not self._may_begin():
+            return False
+        self.running += 1
+        return True
+
+    def end(self, began: float) -> None:
+        """Give that place back; the call had it since `began`."""
+        self._begun += 1
+        if self._begun < EACH or not self._begun % EACH:
+            self.shed.ended(self._clock.monotonic() - began)
+        self._release()
+
     def give_back(self, task: asyncio.Task[object]) -> None:
         """Free the place of a call that was cancelled and does not end; `task` answers it."""
         self._given_back.add(task)

@@ -16,7 +16,7 @@ from mesh.errors import (
     UnknownOperation,
     UnknownService,
 )
-from mesh.message import Handler, Reply, Request
+from mesh.message import Reply, Request, Responder, replied
 
 REFUSED = frozenset(kind.code for kind in (
     CallCycle, CircuitOpen, InvalidArgument, MessageTooLarge, Overloaded, PermissionDenied, RateLimited, Unavailable,
@@ -25,14 +25,14 @@ REFUSED = frozenset(kind.code for kind in (
 """Errors of a call that has changed nothing, because it was not run or was refused."""
 
 
-async def invalidate(request: Request, inner: Handler, ran: Callable[[Request], None]) -> Reply:
+async def invalidate(request: Request, inner: Responder, ran: Callable[[Request], None]) -> Reply:
     """Return what `inner` answers; before that `ran` is told if the operation has run, also if it failed halfway.
 
     Of a stream it is told at the end.
     """
     reply: Reply | None = None
     try:
-        reply = await inner(request)
+        reply = await replied(inner(request))
         return reply
     finally:
         if reply is not None and reply.items is not None:

@@ -90,6 +90,20 @@ class CallStats:
                 yield ITEMS.sample(one.items, service, name)
 
 
+def observe(
+    stats: CallStats, spans: SpanRing, host: str, clock: Clock, request: Request, began: float, reply: Reply
+) -> None:
+    """Count a call that was answered at once."""
+    duration = clock.monotonic() - began
+    outcomes = stats.operations.get(request.operation) or stats.of(request.operation)
+    outcomes.latency.observe(duration)
+    error = reply.error
+    if error is not None:
+        outcomes.errors[error.code] = outcomes.errors.get(error.code, 0) + 1
+    if error is not None or request.trace.sampled:
+        spans.add(_span(request, host, clock.time() - duration, duration, None if error is None else error.code))
+
+
 def measure(stats: CallStats, spans: SpanRing, host: str, clock: Clock, inner: Handler) -> Handler:
     """Return `inner` with every outcome counted."""
     operations = stats.operations

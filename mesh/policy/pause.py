@@ -9,12 +9,12 @@ Google's SRE book (chapter 21), which needs minutes of history to know when to s
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator
-from typing import Protocol, TypeVar
+from collections.abc import Iterator
+from typing import Protocol
 
 from mesh.clock import Clock
 from mesh.errors import MeshError, Overloaded, RateLimited, through
-from mesh.message import Reply, Request
+from mesh.message import Request
 from mesh.metrics import Sample, counter
 
 MOST_PAUSES = 4096
@@ -37,7 +37,6 @@ class Placed(Protocol):
         """Which of the host's instances it is."""
 
 
-Row = TypeVar("Row", bound=Placed)
 Key = tuple[str, str, str, int]
 
 
@@ -130,50 +129,43 @@ class Pauses:
             yield PAUSED.sample(count, service)
 
 
-def pause(
-    pauses: Pauses, most_s: float, clock: Clock, send: Callable[[Request, Row], Awaitable[Reply]]
-) -> Callable[[Request, Row], Awaitable[Reply]]:
-    """Return `send` for calls whose callee has not just asked for patience."""
+class Hold:
+    """What one operation's calls have to do with the pauses of their host; none is longer than `most_s`."""
 
-    async def handle(request: Request, row: Row) -> Reply:
-        key = _key(request, row)
-        found = pauses.of(key, clock.monotonic()) if pauses else None
+    def __init__(self, pauses: Pauses, most_s: float, clock: Clock) -> None:
+        self.pauses = pauses
+        self._most_s = most_s
+        self._clock = clock
+
+    def of(self, request: Request, row: Placed, now: float) -> Pause | MeshError | None:
+        """Return the pause that a call is to be counted in while it runs, the error of one that has to wait."""
+        found = self.pauses.of(_key(request, row), now)
         if found is None:
-            reply = await send(request, row)
-        else:
-            left = found.left(clock.monotonic())
-            if left:
-                return _held(request, row, pauses, left, found.kind)
-            found.outstanding += 1
-            try:
-                reply = await send(request, row)
-            finally:
-                found.outstanding -= 1
-        if isinstance(reply.error, (Overloaded, RateLimited)) and through(reply.error) is None:
-            pauses.note(key, reply.error, clock.monotonic(), most_s)
-        elif found is not None:
-            found.answered(clock.monotonic())
-        return reply
+            return None
+        left = found.left(now)
+        return self._held(request, row, left, found.kind) if left else found
 
-    return handle
+    def avoids(self, request: Request, row: Placed) -> bool:
+        """Tell whether an instance has just asked the caller for patience, so that others are called."""
+        if not self.pauses:
+            return False
+        now = self._clock.monotonic()
+        found = self.pauses.of(_key(request, row), now)
+        return found is not None and found.left(now) > 0
 
+    def ended(self, request: Request, row: Placed, pause: Pause | None, error: MeshError | None) -> None:
+        """Take note of what a call came to that was sent."""
+        if isinstance(error, (Overloaded, RateLimited)) and through(error) is None:
+            self.pauses.note(_key(request, row), error, self._clock.monotonic(), self._most_s)
+        elif pause is not None:
+            pause.answered(self._clock.monotonic())
 
-def held(pauses: Pauses, clock: Clock) -> Callable[[Request, Placed], bool]:
-    """Return what tells whether an instance has just asked the caller for patience, so that others are called."""
-
-    def is_held(request: Request, row: Placed) -> bool:
-        found = pauses.of(_key(request, row), clock.monotonic()) if pauses else None
-        return found is not None and found.left(clock.monotonic()) > 0
-
-    return is_held
+    def _held(self, request: Request, row: Placed, left: float, kind: type[MeshError]) -> MeshError:
+        service, refused = request.service, self.pauses.refused
+        refused[service] = refused.get(service, 0) + 1
+        return kind(f"{request.target} was not called: {service} on {row.host} takes no more calls of "
+                    f"{request.caller} for {left:.3g} s, as it has said", retry_after=left)
 
 
 def _key(request: Request, row: Placed) -> Key:
     return request.caller, request.target, row.host, row.number
-
-
-def _held(request: Request, row: Placed, pauses: Pauses, left: float, kind: type[MeshError]) -> Reply:
-    service = request.service
-    pauses.refused[service] = pauses.refused.get(service, 0) + 1
-    return Reply(error=kind(f"{request.target} was not called: {service} on {row.host} takes no more calls of "
-                            f"{request.caller} for {left:.3g} s, as it has said", retry_after=left))

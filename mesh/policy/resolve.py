@@ -12,8 +12,8 @@ from mesh.clock import Clock
 from mesh.config import Rules
 from mesh.directory import Classes, Directory
 from mesh.errors import InvalidArgument, MeshError, Unavailable
-from mesh.message import Handler, Reply, Request, encode, field_of
-from mesh.policy.balance import HASH, Balancer, Rows
+from mesh.message import Answer, Request, encode, field_of
+from mesh.policy.balance import HASH, Balancer, Key, Rows
 from mesh.policy.options import CallOptions
 from mesh.records import InstanceRecord
 
@@ -23,9 +23,13 @@ SUPERVISOR = "supervisor"
 CONTROL = frozenset({REGISTRY, SUPERVISOR})
 """Services that are no agents: no directory lists them, and no policy stands in their way."""
 
-Send = Callable[[Request, InstanceRecord], Awaitable[Reply]]
+Carry = Callable[[Request, str], Answer]
+"""Takes a request to a host."""
 Avoid = Callable[[InstanceRecord], bool]
 Held = Callable[[Request, InstanceRecord], bool]
+
+Found = tuple[InstanceRecord | MeshError, str | None, Key | None]
+"""An instance, or why there is none; the place to tell its host if that is not plain; what counts the call there."""
 
 
 class Resolver:
@@ -59,73 +63,72 @@ class Resolver:
         rows = self._directory.instances(service)
         return all(row.traits.get(operation, {}).get("idempotent") is True for row in rows) if rows else None
 
-    def in_front_of_control(self, carry: Callable[[Request, str], Awaitable[Reply]]) -> Handler:
-        """Return `carry` with the host that a call to a supervisor or the registry goes to."""
+    def place_of_control(self, request: Request) -> str:
+        """Return the host that a call to a supervisor or the registry goes to."""
+        return REGISTRY if request.service == REGISTRY else request.to_host or self._host
 
-        def handle(request: Request) -> Awaitable[Reply]:
-            return carry(request, REGISTRY if request.service == REGISTRY else request.to_host or self._host)
-
-        return handle
-
-    def in_front_of(self, send: Send, rules: Rules, avoid: Avoid | None = None, held: Held | None = None) -> Handler:
-        """Return `send` with the instance that a call goes to, chosen as the rules say.
+    def route(self, rules: Rules, avoid: Avoid | None = None, held: Held | None = None) -> Route:
+        """Return what finds the instances that calls of one operation go to, chosen as the rules say.
 
         `avoid` tells of an instance that is called only if all others are to be avoided as well, `held` of one that is
         to be avoided by this very call.
         """
-        route = _Route(self._balancer, send, rules, avoid, held)
-        candidates, always = self._directory.candidates, rules.balance == HASH
+        return Route(self, self._directory, self._balancer, rules, avoid, held)
 
-        def handle(request: Request) -> Awaitable[Reply]:
-            try:
-                classes = candidates(request.service, request.to_host)
-                if len(classes) == 1 and len(classes[0]) == 1 and not always:
-                    row = classes[0][0]
-                    return send(request if row.number == 1 else request._replace(to_host=row.place), row)
-                return route.chosen(request, classes)
-            except Unavailable as error:
-                return self._wait(request, route, error)
-            except MeshError as error:
-                return _refuse(error)
-
-        return handle
-
-    async def _wait(self, request: Request, route: _Route, error: Unavailable) -> Reply:
-        """Wait for an instance that starts; answer `error` if there is none or it takes too long."""
+    async def arrival(self, request: Request, error: MeshError, find: Callable[[Request], Found]) -> Found:
+        """Wait for an instance that starts; return `error` if none does, a newer one if it takes too long."""
         until = min(self._clock.monotonic() + PATIENCE, request.deadline)
-        while self._directory.starting(request.service, request.to_host) or self._settling():
+        found: Found = error, None, None
+        while isinstance(found[0], Unavailable) and self._may_come(request):
             left = until - self._clock.monotonic()
             if left <= 0:  # who has waited in vain is not to come back at once
-                return Reply(error=Unavailable(error.message, retry_after=PATIENCE))
+                return Unavailable(found[0].message, retry_after=PATIENCE), None, None
             await self._changed(left)
-            try:
-                answer = route.chosen(request, self._directory.candidates(request.service, request.to_host))
-            except Unavailable as newer:
-                error = newer
-                continue
-            except MeshError as refused:
-                return Reply(error=refused)
-            return await answer
-        return Reply(error=error)
+            found = find(request)
+        return found
+
+    def _may_come(self, request: Request) -> bool:
+        return bool(self._directory.starting(request.service, request.to_host)) or self._settling()
 
 
-class _Route:
-    """How the calls of one operation find one of several instances."""
+class Route:
+    """How the calls of one operation find an instance."""
 
-    def __init__(self, balancer: Balancer, send: Send, rules: Rules, avoid: Avoid | None, held: Held | None) -> None:
+    def __init__(
+        self, resolver: Resolver, directory: Directory, balancer: Balancer, rules: Rules, avoid: Avoid | None,
+        held: Held | None,
+    ) -> None:
+        self.load = balancer.load
+        self._resolver = resolver
+        self._candidates = directory.candidates
         self._balancer = balancer
-        self._send = send
         self._rules = rules
         self._avoid = avoid
         self._held = held
+        self._always = rules.balance == HASH
 
-    def chosen(self, request: Request, classes: Classes) -> Awaitable[Reply]:
-        """Send a request to one instance, and count it there until it is answered; raises for one without its key."""
+    def instance(self, request: Request) -> Found:
+        """Return the instance that a call goes to now, one of several counted there until `load.end`."""
+        try:
+            classes = self._candidates(request.service, request.to_host)
+            if len(classes) == 1 and len(classes[0]) == 1 and not self._always:
+                row = classes[0][0]
+                return row, None if row.number == 1 else row.place, None
+            return self._chosen(request, classes)
+        except MeshError as error:
+            return error, None, None
+
+    async def arrival(self, request: Request, error: MeshError) -> Found:
+        """Wait for an instance, as `Resolver.arrival` does, where `instance` found none."""
+        return await self._resolver.arrival(request, error, self.instance)
+
+    def _chosen(self, request: Request, classes: Classes) -> Found:
+        """Choose one of several; raises for a call without its key."""
         options = CallOptions.from_wire(request.options)
         strategy = options.strategy or self._rules.balance
         key = _key(request, options, self._rules.hash_by) if strategy == HASH else b""
         row = self._balancer.choose(self._usable(request, classes), strategy, key)
-        return self._counted(request._replace(to_host=f"{row.host}#{row.number}"), row)
+        return row, f"{row.host}#{row.number}", self.load.add(row)
 
     def _usable(self, request: Request, classes: Classes) -> Rows:
         """Return the best class without those to avoid; if there are no others anywhere, the best class."""
@@ -136,19 +139,6 @@ class _Route:
             if left:
                 return left
         return classes[0]
-
-    async def _counted(self, request: Request, row: InstanceRecord) -> Reply:
-        load = self._balancer.load
-        key, items = load.add(row), None
-        try:
-            reply = await self._send(request, row)
-            items = reply.items
-            return reply
-        finally:
-            if items is None:
-                load.take(key)
-            else:
-                items.at_end(lambda _: load.take(key))
 
 
 def _key(request: Request, options: CallOptions, hash_by: str | None) -> bytes:
@@ -167,7 +157,3 @@ def _key(request: Request, options: CallOptions, hash_by: str | None) -> bytes:
             "not have; give it, give the call a key, or set another `balance` for this operation", path=hash_by,
         )
     return encode(value)
-
-
-async def _refuse(error: MeshError) -> Reply:
-    return Reply(error=error)

@@ -18,7 +18,7 @@ from random import Random
 from mesh.clock import Clock
 from mesh.config import RetryRule
 from mesh.errors import MeshError, through
-from mesh.message import Handler, Reply, Request
+from mesh.message import Request
 from mesh.policy.budget import Budget
 from mesh.policy.options import CallOptions
 
@@ -51,29 +51,23 @@ def wait_before(
     return wait if wait < left else None
 
 
-def retry(
-    rule: RetryRule, budget: Budget, idempotent: Callable[[], bool], clock: Clock, random: Random, inner: Handler
-) -> Handler:
-    """Return `inner`, asked again where `rule` allows it; a reply says how many attempts it took.
+class Retry:
+    """When the calls of one operation are made again; `idempotent` tells what is known of it when it matters."""
 
-    `idempotent` tells what is known of the operation when it matters.
-    """
+    def __init__(
+        self, rule: RetryRule, budget: Budget, idempotent: Callable[[], bool], clock: Clock, random: Random
+    ) -> None:
+        self.budget = budget
+        self._rule = rule
+        self._idempotent = idempotent
+        self._clock = clock
+        self._random = random
 
-    async def handle(request: Request) -> Reply:
-        budget.calls += 1
-        reply = await inner(request)
-        return reply if reply.error is None else await again(request, reply)
-
-    async def again(request: Request, reply: Reply) -> Reply:
-        attempts, most = 1, CallOptions.from_wire(request.options).attempts
-        while reply.error is not None and may_repeat(reply.error, idempotent()):
-            now = clock.monotonic()
-            wait = wait_before(rule, attempts, reply.error, request.deadline - now, random.random(), most)
-            if wait is None or not budget.take(now):
-                break
-            await clock.sleep(wait)
-            attempts += 1
-            reply = await inner(request)
-        return reply if attempts == 1 else reply._replace(attempts=attempts)
-
-    return handle
+    def wait(self, request: Request, error: MeshError, attempts: int) -> float | None:
+        """Return the seconds to wait before a call that has failed `attempts` times is made again, None if it is not.
+        """
+        if not may_repeat(error, self._idempotent()):
+            return None
+        now, most = self._clock.monotonic(), CallOptions.from_wire(request.options).attempts
+        wait = wait_before(self._rule, attempts, error, request.deadline - now, self._random.random(), most)
+        return wait if wait is not None and self.budget.take(now) else None

@@ -6,31 +6,29 @@ the state of breakers, is kept beside.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 from random import Random
 
 from mesh.clock import Clock
 from mesh.config import RetryRule, Rules
-from mesh.message import Handler, Reply, Request
+from mesh.message import Answer, Handler, Reply, Request, Responder
 from mesh.metrics import Sample
 from mesh.policy.breakers import Breakers
 from mesh.policy.budget import Budgets
-from mesh.policy.bulkhead import Bulkheads, bulkhead
+from mesh.policy.bulkhead import Bulkheads
 from mesh.policy.cache import HostCache
 from mesh.policy.deadline import DeadlineGuard
 from mesh.policy.fallback import Fallbacks, fallback
 from mesh.policy.hops import hops
 from mesh.policy.inbox import Inbox
-from mesh.policy.measure import CallStats, measure
-from mesh.policy.pause import Pauses, held, pause
+from mesh.policy.measure import CallStats, measure, observe
+from mesh.policy.passage import Passage
+from mesh.policy.pause import Hold, Pauses
 from mesh.policy.rate import Rates, rate
-from mesh.policy.resolve import CONTROL, Avoid, Resolver, Send
-from mesh.policy.retry import retry
+from mesh.policy.resolve import CONTROL, Carry, Resolver
+from mesh.policy.retry import Retry
 from mesh.policy.rules import OPERATIONS, RuleBook
-from mesh.records import InstanceRecord
 from mesh.tracing import SpanRing
-
-Carry = Callable[[Request, str], Awaitable[Reply]]
 
 
 class Outgoing:
@@ -41,7 +39,7 @@ class Outgoing:
     """
 
     def __init__(
-        self, rules: RuleBook, resolver: Resolver, local_host: str, *, local: Handler, remote: Carry, clock: Clock,
+        self, rules: RuleBook, resolver: Resolver, local_host: str, *, local: Responder, remote: Carry, clock: Clock,
         cache: HostCache | None = None,
     ) -> None:
         self.breakers = Breakers(clock, resolver.instances)
@@ -57,10 +55,10 @@ class Outgoing:
         self._local = local
         self._remote = remote
         self.cache = cache
-        self._handlers: dict[str, dict[str, Handler]] = {}
+        self._handlers: dict[str, dict[str, Responder]] = {}
         self._changes = rules.changes
 
-    def __call__(self, request: Request) -> Awaitable[Reply]:
+    def __call__(self, request: Request) -> Answer:
         """Make a call."""
         if self._changes != self._rules.changes:
             self._changes = self._rules.changes
@@ -69,7 +67,7 @@ class Outgoing:
         handler = None if of_service is None else of_service.get(request.operation)
         return (handler or self._composed(request.service, request.operation))(request)
 
-    def _composed(self, service: str, operation: str) -> Handler:
+    def _composed(self, service: str, operation: str) -> Responder:
         handler = self._compose(service, operation)
         if service in CONTROL or self._resolver.knows(service):
             of_service = self._handlers.setdefault(service, {})
@@ -77,36 +75,36 @@ class Outgoing:
                 of_service[operation] = handler
         return handler
 
-    def _compose(self, service: str, operation: str) -> Handler:
+    def _compose(self, service: str, operation: str) -> Responder:
         """Put the onion together, from the wire outward."""
         if service in CONTROL:
-            return hops(self._resolver.in_front_of_control(self.carry))
+            return hops(lambda request: self.carry(request, self._resolver.place_of_control(request)))
         rules = self._rules.of(service, operation)
-        send: Send = self._send
-        if rules.pause is not None:
-            send = pause(self.pauses, rules.pause.most_s, self._clock, send)
-        if rules.bulkhead is not None:
-            send = bulkhead(self.bulkheads.of(service, rules.bulkhead.calls), send)
-        send, avoid = self._guarded(service, operation, rules, send)
-        handler = self._resolver.in_front_of(
-            send, rules, avoid, held=held(self.pauses, self._clock) if rules.pause else None)
-        if rules.retry is not None:
-            handler = self._retried(service, operation, rules.retry, handler)
+        handler: Handler = self._passage(service, operation, rules)
         if self.cache is not None:
             handler = self.cache.over(service, operation, rules.cache, handler)
         if rules.fallback is not None:
             handler = fallback(rules.fallback, self.fallbacks, self, handler)
         return hops(handler)
 
-    def _guarded(self, service: str, operation: str, rules: Rules, send: Send) -> tuple[Send, Avoid | None]:
-        """Return the way to an instance through its breaker, and what tells which are open."""
-        if rules.breaker is None:
+    def _passage(self, service: str, operation: str, rules: Rules) -> Passage:
+        """Return the way to an instance, through the policies that are on."""
+        guard = avoid = hold = None
+        if rules.breaker is not None:
+            guard, avoid = self.breakers.guard(rules.breaker, operation), self.breakers.avoid(operation)
+        else:
             self.breakers.drop(service, operation)
-            return send, None
-        return self.breakers.in_front_of(send, rules.breaker, operation), self.breakers.avoid(operation)
+        if rules.pause is not None:
+            hold = Hold(self.pauses, rules.pause.most_s, self._clock)
+        return Passage(
+            self._resolver.route(rules, avoid, None if hold is None else hold.avoids), self.carry, self._clock,
+            guard=guard, hold=hold,
+            bulkhead=None if rules.bulkhead is None else self.bulkheads.of(service, rules.bulkhead.calls),
+            retry=None if rules.retry is None else self._retry(service, operation, rules.retry),
+        )
 
-    def _retried(self, service: str, operation: str, rule: RetryRule, handler: Handler) -> Handler:
-        """Return `handler` asked again as `rule` says, within the budget of the whole service."""
+    def _retry(self, service: str, operation: str, rule: RetryRule) -> Retry:
+        """Return when an operation is asked again, within the budget of the whole service."""
         known = self._resolver.idempotent(service, operation) or False
 
         def idempotent() -> bool:
@@ -116,7 +114,7 @@ class Outgoing:
             return known
 
         budget = self.budgets.of(service, self._rules.of(service, "").retry or rule)
-        return retry(rule, budget, idempotent, self._clock, self._random, handler)
+        return Retry(rule, budget, idempotent, self._clock, self._random)
 
     def samples(self) -> Iterator[Sample]:
         """Yield the figures of the policies that keep some."""
@@ -126,11 +124,7 @@ class Outgoing:
         yield from self.breakers.samples()
         yield from self.budgets.samples()
 
-    def _send(self, request: Request, row: InstanceRecord) -> Awaitable[Reply]:
-        """Take a request to the host of the instance that was chosen."""
-        return self.carry(request, row.host)
-
-    def carry(self, request: Request, host: str) -> Awaitable[Reply]:
+    def carry(self, request: Request, host: str) -> Answer:
         """Take a request to a host, past every policy."""
         if request.options:  # they were for this host
             request = request._replace(options=b"")
@@ -138,25 +132,30 @@ class Outgoing:
 
 
 def incoming(
-    method: Handler, *, service: str, rules: RuleBook, stats: CallStats, spans: SpanRing, host: str, inbox: Inbox,
-    guard: DeadlineGuard, clock: Clock, rates: Rates,
-) -> Handler:
-    """Return what a request passes on its way to a cell's method."""
+    method: Responder, *, service: str, rules: RuleBook, stats: CallStats, spans: SpanRing, host: str, inbox: Inbox,
+    guard: DeadlineGuard, clock: Clock, rates: Rates, prompt: Callable[[str], bool] = lambda operation: False,
+) -> Responder:
+    """Return what a request passes on its way to a cell's method.
+
+    What is not let in is answered at once, and so is an operation that is `prompt`, that never waits, if there is a
+    place for it now. All else is waited for.
+    """
     behind = inbox.in_front_of(guard.in_front_of(method))
     handlers: dict[str, Handler] = {}
     composed_at = rules.changes
 
-    def by_operation(request: Request) -> Awaitable[Reply]:
+    def of(operation: str) -> Handler:
+        """Return what stands before an operation; `behind` alone where its rules add nothing."""
         nonlocal composed_at
         if composed_at != rules.changes:
             composed_at = rules.changes
             handlers.clear()
-        handler = handlers.get(request.operation)
+        handler = handlers.get(operation)
         if handler is None:
-            handler = compose(request.operation)
+            handler = compose(operation)
             if len(handlers) < OPERATIONS:
-                handlers[request.operation] = handler
-        return handler(request)
+                handlers[operation] = handler
+        return handler
 
     def compose(operation: str) -> Handler:
         """Put the onion together, from the method outward."""
@@ -165,4 +164,27 @@ def incoming(
             return behind
         return rate(rates.of(operation, limit.calls, limit.per_s), clock, behind)
 
-    return measure(stats, spans, host, clock, by_operation)
+    waited = measure(stats, spans, host, clock, lambda request: of(request.operation)(request))
+
+    def respond(request: Request) -> Answer:
+        operation = request.operation
+        if of(operation) is not behind:
+            return waited(request)
+        error = inbox.refusal(request)
+        if error is not None:
+            stats.refused(operation, error.code)
+            return Reply(error=error, host=host)
+        if not prompt(operation) or not inbox.begin():
+            return waited(request)
+        began = clock.monotonic()
+        try:
+            answer = method(request)
+        finally:
+            inbox.end(began)
+        if isinstance(answer, Reply):
+            observe(stats, spans, host, clock, request, began, answer)
+            return answer
+        failed = answer  # its error has yet to be told to the error bus
+        return measure(stats, spans, host, clock, lambda _: failed)(request)
+
+    return respond

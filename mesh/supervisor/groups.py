@@ -16,14 +16,14 @@ most, 10,000 events of a group at most; what is over that is lost, counted and t
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 from contextvars import Context
 from dataclasses import dataclass, field
 
 from mesh.clock import Clock
 from mesh.directory import Directory
 from mesh.errors import MeshError
-from mesh.message import Event, Reply, Request
+from mesh.message import Answer, Event, Request, replied
 from mesh.metrics import Sample, counter, gauge
 from mesh.policy.balance import Turns
 from mesh.policy.retry import may_repeat
@@ -45,7 +45,7 @@ EVENTS = counter("mesh_group_events_total", "Events published here for one membe
 AGAIN = counter("mesh_group_events_again_total", "Times another member was asked, since one had not begun.", "group")
 WAITING = gauge("mesh_group_events_waiting", "Events published here that a member has not yet answered.", "group")
 
-Carry = Callable[[Request, str], Awaitable[Reply]]
+Carry = Callable[[Request, str], Answer]
 Key = tuple[str, str, int]
 
 
@@ -118,7 +118,7 @@ class Groups:
                     asked.clear()
                     await self._clock.sleep(LOOK)
                     continue
-                error = (await self._carry(self._call(group, row, event, body), row.host)).error
+                error = (await replied(self._carry(self._call(group, row, event, body), row.host))).error
                 if error is None or not may_repeat(error, False):
                     return self._answered(group, fate, row, error)
                 asked.add((row.service, row.host, row.number))

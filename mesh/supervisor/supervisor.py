@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import logging
 import os
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from mesh import __version__, wire
@@ -30,7 +30,7 @@ from mesh.errors import (
 )
 from mesh.exporter import Exporter
 from mesh.membership import Membership, checked_trouble
-from mesh.message import Event, Reply, Request
+from mesh.message import Answer, Event, Reply, Request
 from mesh.metrics import Metrics, Sample, Traffic, gauge
 from mesh.models import Shelf
 from mesh.policy.cache import HostCache
@@ -155,7 +155,7 @@ class Supervisor:
             ListenerCallbacks(self._session, lambda *_: None, self.report.trouble,
                               lambda hello: self._nursery.authorize(hello),
                               lambda session, event: self._nursery.heard(session, event)),
-            self.clock, self.traffic, pending, self._gate,
+            self.clock, self.traffic, pending,
         )
         self._outside = Outside(self._context, own=own, host=name, boot=self._incarnation, clock=self.clock,
                                 on_refused=self._news.of_refused_reader)
@@ -399,7 +399,7 @@ class Supervisor:
 
     # -- calls
 
-    def handle(self, request: Request) -> Awaitable[Reply]:
+    def handle(self, request: Request) -> Answer:
         """Answer a request from another host, a cell's process or an operator.
 
         A process's and an operator's are passed on to where they belong.
@@ -410,19 +410,13 @@ class Supervisor:
             return self.outgoing(request)
         return self._answer(request)
 
-    def _gate(self, request: Request) -> Reply | None:
-        """Answer another host's request at once if its cell does not let it in."""
-        cell = self.roster.answering(request)
-        return None if cell is None else cell.refusal(request)
-
-    def _answer(self, request: Request) -> Awaitable[Reply]:
+    def _answer(self, request: Request) -> Answer:
         """Answer a request that is for this host."""
         cell = self.roster.answering(request)
         if cell is not None:
             return self.cache.watching(request, cell.handle)
-        return self._control.handle(request) if request.service == SUPERVISOR else self._not_here(request)
-
-    async def _not_here(self, request: Request) -> Reply:
+        if request.service == SUPERVISOR:
+            return self._control.handle(request)
         return Reply(error=self.directory.refusal(request.service, self.name), host=self.name)
 
     # -- cells

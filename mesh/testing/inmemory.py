@@ -23,7 +23,7 @@ from mesh.connections import Connections, Target
 from mesh.directory import Directory
 from mesh.errorbus import ErrorDetail, Severity, describe, make_id, topic_of
 from mesh.errors import InvalidArgument, Unavailable, Unreachable
-from mesh.message import Event, Reply, Request
+from mesh.message import Answer, Event, Reply, Request, replied
 from mesh.models import Shelf
 from mesh.policy.cache import HostCache
 from mesh.policy.resolve import Resolver
@@ -267,7 +267,7 @@ class InMemoryMesh:
                                            began="no"))
         if host not in self._hosts:
             return Reply(error=Unavailable(f"{request.target}: there is no host {host} in this test", retry_after=1.0))
-        return await self._hosts[host].loopback.exchange(request)
+        return await replied(self._hosts[host].loopback.exchange(request))
 
     async def _wait(self, limit: float) -> None:
         """Wait for a change; time does not pass by itself here."""
@@ -381,16 +381,16 @@ class _Host:
                 for cell in list(self.roster.by_name.values()) if cell.service not in self.fakes]
         return rows + [InstanceRecord(name, self.name, 1, "ready") for name in self.fakes]
 
-    def _answer(self, request: Request) -> Awaitable[Reply]:
+    def _answer(self, request: Request) -> Answer:
         return self.cache.watching(request, self._answered)
 
-    async def _answered(self, request: Request) -> Reply:
+    def _answered(self, request: Request) -> Answer:
         fake = self.fakes.get(request.service)
         if fake is not None:
-            return await fake.handle(request)
+            return fake.handle(request)
         cell = self.roster.answering(request)
         if cell is not None:
-            return await cell.handle(request)
+            return cell.handle(request)
         return Reply(error=Unavailable(f"{self.name} has no {request.service} in this test", retry_after=1.0))
 
     async def close(self) -> None:

@@ -75,6 +75,7 @@ class Channel(ABC):
         self._holding: Timer | None = None
         self._bad: deque[float] = deque(maxlen=BAD_FRAMES)
         self._scheduled = False
+        self._reading = False
         self._stuck: bytes | None = None
         self._retry: Timer | None = None
         self._fresh = 0
@@ -107,6 +108,8 @@ class Channel(ABC):
     def dirty(self) -> None:
         """Have the outbox leave at the end of this turn of the loop, or as soon as it holds a good frame's worth.
 
+        What is put there while a frame is read leaves when that has been read: it is the answers to what the frame
+        held. Behind all that the turn begins they would come late.
         A turn that puts 64 answers into one frame has its peer idle until the last is ready, and is idle itself
         afterwards; in smaller frames both work at the same time.
         """
@@ -114,7 +117,7 @@ class Channel(ABC):
         if self._fresh >= EAGER:
             self._fresh = 0
             self.flush()
-        elif not self._scheduled:
+        elif not self._scheduled and not self._reading:
             self._scheduled = True
             if self._loop is None:  # kept, because to ask for it costs a system call before Python 3.12
                 self._loop = asyncio.get_running_loop()
@@ -205,19 +208,26 @@ class Channel(ABC):
             self._take(envelopes, shift, self._clock.monotonic())
 
     def _take(self, envelopes: list[Envelope], shift: float, arrival: float) -> None:
-        """Do what the envelopes of one frame ask."""
-        for envelope in envelopes:
-            try:
-                kind = envelope[0]
-                if kind == wire.CHUNK_OF:
-                    self._take_part(envelope, shift)
-                elif kind == wire.ACK:
-                    self.outbox.acknowledge(envelope[1], envelope[2], arrival)
-                    self.dirty()
-                else:
-                    self.handle(envelope, shift)
-            except ProtocolError as error:
-                self._count_bad(error, arrival)
+        """Do what the envelopes of one frame ask, and send what that leaves to be sent."""
+        self._reading = True
+        try:
+            for envelope in envelopes:
+                try:
+                    kind = envelope[0]
+                    if kind == wire.CHUNK_OF:
+                        self._take_part(envelope, shift)
+                    elif kind == wire.ACK:
+                        self.outbox.acknowledge(envelope[1], envelope[2], arrival)
+                        self.dirty()
+                    else:
+                        self.handle(envelope, shift)
+                except ProtocolError as error:
+                    self._count_bad(error, arrival)
+        finally:
+            self._reading = False
+            if self._fresh:
+                self._fresh = 0
+                self.flush()
 
     def _count_bad(self, error: ProtocolError, now: float) -> None:
         self._traffic.undecodable += 1

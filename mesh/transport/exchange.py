@@ -8,12 +8,11 @@ send, in how they greet, and in whom they let call.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable
 
 from mesh import wire
 from mesh.clock import Clock
 from mesh.errors import DeadlineExceeded, MeshError, Overloaded, ProtocolError, Unreachable
-from mesh.message import Handler, Reply, Request
+from mesh.message import Answer, Reply, Request, Responder
 from mesh.metrics import Traffic
 from mesh.transport.channel import Channel
 from mesh.transport.inflow import Inflows
@@ -27,21 +26,15 @@ REMEMBERED = 65_536
 OWED_BYTES = 32 * 1024 * 1024
 
 
-Gate = Callable[[Request], Reply | None]
-"""Returns the answer to a call that is not let in, None for one that is; makes no task, for there may be many."""
-
-
 class Exchange(Channel):
     """A channel that carries calls. Without `pending` this end cannot call, without `handler` it answers none.
 
     Each call is answered once, also one that was given up. An answer to nobody's question is counted: it is a second
-    one, or another call's. What `gate` answers never gets to the handler; `hasty` says that such an answer has yet to
-    leave.
+    one, or another call's.
     """
 
     def __init__(
-        self, peer: str, clock: Clock, traffic: Traffic, *, pending: Pending | None, handler: Handler | None,
-        gate: Gate | None = None,
+        self, peer: str, clock: Clock, traffic: Traffic, *, pending: Pending | None, handler: Responder | None
     ) -> None:
         super().__init__(peer, clock, traffic)
         self.via = peer
@@ -50,9 +43,7 @@ class Exchange(Channel):
         self.waiters: dict[int, Waiter] = {}
         self.inflows = Inflows(self, None if pending is None else pending.deadlines)
         self.pace = Pace(clock, lambda: self.outbox.crowded)
-        self.hasty = False
         self._pending = pending
-        self._gate = gate
         self._running = None if handler is None else Running(handler, self._answer, self)
         self._given_up: dict[int, None] = {}
         self.owed_bytes = 0
@@ -76,8 +67,8 @@ class Exchange(Channel):
 
     # -- calls to the peer
 
-    async def exchange(self, request: Request) -> Reply:
-        """Send `request` to the peer and return its reply; a call that cannot be made is answered with the reason."""
+    def exchange(self, request: Request) -> Answer:
+        """Send `request` to the peer, to be awaited for its reply; what cannot be sent is answered with the reason."""
         if self._pending is None:
             return Reply(error=Unreachable(f"{request.target}: {self.peer} is not called over this connection",
                                            began="no"))
@@ -89,7 +80,7 @@ class Exchange(Channel):
         except MeshError as error:
             self._settle(waiter.number)
             waiter.fail(error)
-        return await waiter.outcome()
+        return waiter
 
     def _owe(self, waiter: Waiter, size: int) -> None:
         """Count a call that the peer is to answer; raises `Overloaded` while it owes answers to 32 MiB of calls.
@@ -174,9 +165,6 @@ class Exchange(Channel):
             self._answer(number, request, Reply(error=Overloaded(
                 f"{self.peer} leaves 16 MiB of replies unread; nothing more is begun for it", retry_after=1.0
             )))
-        elif self._gate is not None and (refused := self._gate(request)) is not None:
-            self.hasty = True
-            self._answer(number, request, refused)
         else:
             self._running.start(number, request)
 

@@ -21,7 +21,7 @@ import zmq
 from mesh import wire
 from mesh.clock import Clock, Timer
 from mesh.errors import MeshError, ProtocolError, Unreachable
-from mesh.message import Event, Handler
+from mesh.message import Event, Responder
 from mesh.metrics import Traffic
 from mesh.transport import profile
 from mesh.transport.channel import RETRY
@@ -79,7 +79,7 @@ class Link(Exchange):
     def __init__(
         self, peer: Peer, context: profile.Context, own: KeyPair | None,
         greeting: Callable[[], Hello], callbacks: LinkCallbacks, clock: Clock, traffic: Traffic, pending: Pending,
-        handler: Handler | None = None,
+        handler: Responder | None = None,
     ) -> None:
         super().__init__(peer.host, clock, traffic, pending=pending, handler=handler)
         self.waits_for_news = handler is not None

@@ -16,11 +16,10 @@ import zmq
 from mesh import wire
 from mesh.clock import Clock
 from mesh.errors import MeshError, PermissionDenied, ProtocolError, StartError, Unavailable
-from mesh.message import Event, Handler
+from mesh.message import Event, Responder
 from mesh.metrics import BOTH, Sample, Traffic, counter, gauge
 from mesh.transport import profile
 from mesh.transport.descriptor import hang_up, peer_address, within_machine
-from mesh.transport.exchange import Gate
 from mesh.transport.fanout import Fanout
 from mesh.transport.keys import KeyPair
 from mesh.transport.loop import TURN_ENVELOPES, TURN_SECONDS, LoopSocket
@@ -63,15 +62,12 @@ class ListenerCallbacks:
 
 
 class Listener:
-    """One ROUTER and its sessions; with `pending`, those of cells can be called.
-
-    What hosts call passes `gate` first, which answers at once what is not let in.
-    """
+    """One ROUTER and its sessions; with `pending`, those of cells can be called."""
 
     def __init__(
         self, context: profile.Context, own: KeyPair | None, identity: Callable[[], Hello],
-        handler: Handler, callbacks: ListenerCallbacks, clock: Clock, traffic: Traffic,
-        pending: Pending | None = None, gate: Gate | None = None,
+        handler: Responder, callbacks: ListenerCallbacks, clock: Clock, traffic: Traffic,
+        pending: Pending | None = None,
     ) -> None:
         self.sessions: dict[bytes, Session] = {}
         self._fanout = Fanout(self.sessions.values, traffic)
@@ -85,8 +81,6 @@ class Listener:
         self._clock = clock
         self._traffic = traffic
         self._pending = pending
-        self._gate = gate
-        self._hasty: set[Session] = set()
         self._router: LoopSocket | None = None
         self._monitor: LoopSocket | None = None
         self._open: set[int] = set()
@@ -198,12 +192,8 @@ class Listener:
             else:
                 data = socket.recv()
                 budget -= self._received(session, data)
-                if session.hasty:
-                    self._hasty.add(session)
             if self._clock.monotonic() > until:
                 budget = 0
-        if self._hasty:
-            self._answer_hasty()
         self._retry_blocked()
         return budget <= 0
 
@@ -238,7 +228,7 @@ class Listener:
             self._authorize(hello, descriptor, first)
             session = Session(hello, routing_id, descriptor, self._send_frame, self._handler, self._on_heartbeat,
                               self._on_bad_session, self._clock, self._traffic, self._pending,
-                              self._callbacks.event, self._gate)
+                              self._callbacks.event)
             session.note_stamp(frame.stamp)
             self._begin(session)
         except MeshError as error:
@@ -336,13 +326,6 @@ class Listener:
         finally:
             router.sent()
         return True
-
-    def _answer_hasty(self) -> None:
-        """Have refusals leave now: at the end of the turn they would leave behind all that this turn begins."""
-        hasty, self._hasty = self._hasty, set()
-        for session in hasty:
-            session.hasty = False
-            session.flush()
 
     def _retry_blocked(self) -> None:
         """Try all blocked peers: the socket's readiness says nothing about one of them."""

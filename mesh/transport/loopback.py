@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from mesh import wire
 from mesh.errors import MeshError
-from mesh.message import Handler, Reply, Request
+from mesh.message import Answer, Reply, Request, Responder
 from mesh.transport.inflow import Inflows
 from mesh.transport.outflow import Pace
 from mesh.transport.pending import Pending, Waiter
@@ -15,20 +15,23 @@ from mesh.transport.running import Running
 
 
 class Loopback:
-    """Carries calls to a handler in the same process, each in a task of its own."""
+    """Carries calls to a handler in the same process; what that does not answer at once has a task of its own."""
 
-    def __init__(self, handler: Handler, pending: Pending) -> None:
+    def __init__(self, handler: Responder, pending: Pending) -> None:
         self.waiters: dict[int, Waiter] = {}
         self.inflows = Inflows(self, pending.deadlines)
         self.pace = Pace(pending.deadlines.clock, lambda: False)
         self._pending = pending
-        self._running = Running(handler, self._answer, self)
+        self._running = Running(handler, self._take, self)
 
-    async def exchange(self, request: Request) -> Reply:
-        """Have the handler answer `request` and return its reply."""
+    def exchange(self, request: Request) -> Answer:
+        """Have the handler answer `request`."""
+        answer = self._running.begin(request)
+        if type(answer) is Reply and answer.items is None:
+            return _arrived(answer)
         waiter = self._pending.open(request, self)
-        self._running.start(waiter.number, request)
-        return await waiter.outcome()
+        self._running.go_on(waiter.number, request, answer)
+        return waiter
 
     def give_up(self, number: int) -> bool:
         """Cancel the call at the callee; it had begun as soon as it was made."""
@@ -39,10 +42,10 @@ class Loopback:
         """Cancel every running call; each is answered `cancelled`."""
         self._running.cancel_all()
 
-    def _answer(self, number: int, request: Request, reply: Reply) -> None:
+    def _take(self, number: int, request: Request, reply: Reply) -> None:
         waiter = self.waiters.get(number)
         if waiter is not None:
-            waiter.finish(reply if reply.error is None else Reply(b"", wire.rebuilt(reply.error), reply.host))
+            waiter.finish(_arrived(reply))
 
     # -- streams
 
@@ -67,3 +70,8 @@ class Loopback:
         inflow = self.inflows.get(number)
         if inflow is not None:
             inflow.end(count, None if error is None else wire.rebuilt(error))
+
+
+def _arrived(reply: Reply) -> Reply:
+    """Return a reply as it would arrive from another host."""
+    return reply if reply.error is None else Reply(b"", wire.rebuilt(reply.error), reply.host)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from typing import Protocol
+from collections.abc import Generator
+from typing import Any, Protocol
 
 from mesh.errors import DeadlineExceeded, MeshError
 from mesh.message import Reply, Request
@@ -23,6 +24,7 @@ class Carrier(Protocol):
 class Waiter:
     """One call that waits; it ends once, by the first of reply, error, deadline and cancellation.
 
+    Awaited it gives the reply; if the waiting task is cancelled, so is the call.
     `timeout` is how many seconds it had; kept for streams only.
     """
 
@@ -40,10 +42,9 @@ class Waiter:
         self._bucket = deadlines.add(request.deadline, self)
         carrier.waiters[number] = self
 
-    async def outcome(self) -> Reply:
-        """Wait for the reply; if the waiting task is cancelled, so is the call."""
+    def __await__(self) -> Generator[Any, Any, Reply]:
         try:
-            return await self.future
+            return (yield from self.future)
         except asyncio.CancelledError:
             if self._carrier.waiters.pop(self.number, None) is not None:
                 self._deadlines.discard(self._bucket, self)
@@ -51,7 +52,7 @@ class Waiter:
             elif self.request.credit and not self.future.cancelled():
                 items = self.future.result().items  # it was opened just before the caller gave up
                 if items is not None:
-                    await items.aclose()
+                    yield from items.aclose().__await__()
             raise
 
     def finish(self, reply: Reply) -> None:

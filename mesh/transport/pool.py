@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 
 from mesh.clock import Clock
 from mesh.errors import Unreachable
-from mesh.message import Handler, Reply, Request
+from mesh.message import Answer, Reply, Request, Responder
 from mesh.metrics import Sample, Traffic, gauge
 from mesh.transport import profile
 from mesh.transport.keys import KeyPair
@@ -30,7 +30,7 @@ class Pool:
 
     def __init__(
         self, context: profile.Context, own: KeyPair | None, greeting: Callable[[], Hello],
-        pending: Pending, callbacks: LinkCallbacks, clock: Clock, traffic: Traffic, handler: Handler | None = None,
+        pending: Pending, callbacks: LinkCallbacks, clock: Clock, traffic: Traffic, handler: Responder | None = None,
     ) -> None:
         self.links: dict[str, Link] = {}
         self._context = context
@@ -65,10 +65,12 @@ class Pool:
         link = self.links.get(host)
         return link is not None and link.state == "up"
 
-    def exchange(self, request: Request, host: str) -> Awaitable[Reply]:
-        """Send `request` to `host` and return its reply; a call that cannot be made is answered with the reason."""
+    def exchange(self, request: Request, host: str) -> Answer:
+        """Send `request` to `host`, to be awaited for its reply; what cannot be sent is answered with the reason."""
         link = self.links.get(host)
-        return _not_connected(request, host) if link is None else link.exchange(request)
+        if link is None:
+            return Reply(error=Unreachable(f"{request.target}: this host has no connection to {host}", began="no"))
+        return link.exchange(request)
 
     def samples(self) -> Iterator[Sample]:
         """Yield the figures of every link."""
@@ -90,7 +92,3 @@ class Pool:
         """Close every link."""
         for host in list(self.links):
             self.drop(host, "this host stops")
-
-
-async def _not_connected(request: Request, host: str) -> Reply:
-    return Reply(error=Unreachable(f"{request.target}: this host has no connection to {host}", began="no"))

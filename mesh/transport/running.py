@@ -1,19 +1,22 @@
 """The requests of one peer that are being answered: a task each, owned here, so they end when the peer goes.
 
+What the handler answers at once needs no task.
+
 The task of a stream goes on to send its items, as the reader's credit and the pace of all streams allow.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Protocol
 
 from mesh.errors import Cancelled, MeshError, MessageTooLarge, RemoteFailure
-from mesh.message import MAX_BODY, Handler, Items, Reply, Request
+from mesh.message import MAX_BODY, Answer, Items, Reply, Request, Responder
 from mesh.transport.outflow import Outflow, Pace, Share
 
-Answer = Callable[[int, Request, Reply], None]
+Take = Callable[[int, Request, Reply], None]
 
 
 class Outlet(Protocol):
@@ -32,18 +35,18 @@ class Outlet(Protocol):
 
 
 class Running:
-    """Tasks by the number the peer gave the call; `answer` is called exactly once for each that opens no stream.
+    """Tasks by the number the peer gave the call; `take` is called exactly once for each that opens no stream.
 
     A stream is opened and ended at `outlet`.
     """
 
-    def __init__(self, handler: Handler, answer: Answer, outlet: Outlet) -> None:
+    def __init__(self, handler: Responder, take: Take, outlet: Outlet) -> None:
         self._handler = handler
-        self._answer = answer
+        self._take = take
         self._outlet = outlet
         self._outflows: dict[int, Outflow] = {}
         self._share = Share()
-        self._tasks: dict[int, tuple[asyncio.Task[None], Request]] = {}
+        self._tasks: dict[int, tuple[asyncio.Task[None], Request, Answer]] = {}
         self._abandoned: set[asyncio.Task[None]] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -59,18 +62,33 @@ class Running:
         return number in self._tasks
 
     def start(self, number: int, request: Request) -> None:
-        """Answer `request` in a task of its own."""
+        """Answer `request`, in a task of its own if that takes a while."""
+        answer = self.begin(request)
+        if type(answer) is Reply and answer.items is None:
+            self._take(number, request, answer)
+        else:
+            self.go_on(number, request, answer)
+
+    def begin(self, request: Request) -> Answer:
+        """Return what the handler answers; the caller takes care of it."""
+        try:
+            return self._handler(request)
+        except Exception as error:  # a handler answers errors as replies; whatever it let through must not be lost
+            return _let_through(request, error)
+
+    def go_on(self, number: int, request: Request, answer: Answer) -> None:
+        """Wait in a task for an answer that was begun, and take it then."""
         if self._loop is None:  # kept, because to ask for it costs a system call before Python 3.12
             self._loop = asyncio.get_running_loop()
-        self._tasks[number] = self._loop.create_task(self._run(number, request)), request
+        self._tasks[number] = self._loop.create_task(self._run(number, request, answer)), request, answer
 
-    async def _run(self, number: int, request: Request) -> None:
+    async def _run(self, number: int, request: Request, answer: Answer) -> None:
         try:
-            reply = await self._handler(request)
+            reply = answer if isinstance(answer, Reply) else await answer
         except asyncio.CancelledError:
             reply = Reply(error=_cancelled(request))
-        except Exception as error:  # a handler answers errors as replies; whatever it let through must not be lost
-            reply = Reply(error=RemoteFailure(f"{request.target}: {error}", type=type(error).__name__))
+        except Exception as error:  # as in `begin`
+            reply = _let_through(request, error)
         if reply.items is None:
             self._finish(number, request, reply)
         else:
@@ -80,7 +98,7 @@ class Running:
         entry = self._tasks.get(number)
         if entry is not None and entry[1] is request:  # else abandoned, and its number may be another call's by now
             del self._tasks[number]
-            self._answer(number, request, reply)
+            self._take(number, request, reply)
 
     async def _stream(self, number: int, request: Request, items: Items, host: str) -> None:
         """Send the items of an open stream, and its end."""
@@ -129,7 +147,7 @@ class Running:
         except MeshError as error:
             return error
         except Exception as error:  # as in `_run`
-            return RemoteFailure(f"{request.target}: {error}", type=type(error).__name__)
+            return _let_through(request, error).error
         finally:
             await items.aclose()
 
@@ -148,9 +166,13 @@ class Running:
         """Cancel one request; its answer says so."""
         entry = self._tasks.get(number)
         if entry is not None:
-            task, request = entry
-            # a task that was cancelled before its first step never reaches `_run`
-            task.add_done_callback(lambda _: self._finish(number, request, Reply(error=_cancelled(request))))
+            task, request, answer = entry
+
+            def ended(_: object) -> None:  # a task that was cancelled before its first step never reaches `_run`
+                _close(answer)
+                self._finish(number, request, Reply(error=_cancelled(request)))
+
+            task.add_done_callback(ended)
             task.cancel()
 
     def cancel_all(self) -> None:
@@ -160,12 +182,28 @@ class Running:
 
     def abandon(self) -> None:
         """Cancel every request and answer none: the connection they came over is gone."""
-        for task, _ in self._tasks.values():
+        for task, _, answer in self._tasks.values():
             self._abandoned.add(task)
-            task.add_done_callback(self._abandoned.discard)
+            task.add_done_callback(partial(self._gone, answer))
             task.cancel()
         self._tasks.clear()
         self._outflows.clear()
+
+    def _gone(self, answer: Answer, task: asyncio.Task[None]) -> None:
+        self._abandoned.discard(task)
+        _close(answer)
+
+
+def _close(answer: Answer) -> None:
+    """Let go of an answer that nobody may have begun to wait for; one that was awaited is not concerned."""
+    if isinstance(answer, Coroutine):
+        answer.close()
+    elif isinstance(answer, Reply) and answer.items is not None:
+        answer.items.drop()
+
+
+def _let_through(request: Request, error: Exception) -> Reply:
+    return Reply(error=RemoteFailure(f"{request.target}: {error}", type=type(error).__name__))
 
 
 def _cancelled(request: Request) -> MeshError:

@@ -7,10 +7,10 @@ from collections.abc import Callable
 from mesh import wire
 from mesh.clock import Clock
 from mesh.errors import ProtocolError, Unreachable
-from mesh.message import Event, Handler
+from mesh.message import Event, Responder
 from mesh.metrics import Traffic
 from mesh.topics import Interest
-from mesh.transport.exchange import Exchange, Gate
+from mesh.transport.exchange import Exchange
 from mesh.transport.pending import Pending, Waiter
 from mesh.wire import Envelope, Hello
 
@@ -25,13 +25,12 @@ class Session(Exchange):
 
     def __init__(
         self, hello: Hello, routing_id: bytes, descriptor: int, send: Callable[[bytes, bytes], bool],
-        handler: Handler, on_heartbeat: Callable[[Session, int, bytes], None],
+        handler: Responder, on_heartbeat: Callable[[Session, int, bytes], None],
         on_bad: Callable[[Session, str], None], clock: Clock, traffic: Traffic, pending: Pending | None = None,
-        on_event: Callable[[Session, Event], None] | None = None, gate: Gate | None = None,
+        on_event: Callable[[Session, Event], None] | None = None,
     ) -> None:
         super().__init__(hello.host, clock, traffic, handler=handler,
-                         pending=pending if hello.kind == "cell" else None,
-                         gate=gate if hello.kind == "host" else None)
+                         pending=pending if hello.kind == "cell" else None)
         self.kind = hello.kind
         self.incarnation = hello.incarnation
         self.via = f"{self.caller}:{hello.incarnation}" if hello.kind == "cell" else self.caller

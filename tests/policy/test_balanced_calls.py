@@ -11,8 +11,9 @@ import pytest
 from mesh.config import Policies
 from mesh.directory import Directory
 from mesh.errors import InvalidArgument, Overloaded
-from mesh.message import Items, Reply, Request, encode
+from mesh.message import Items, Reply, Request, encode, replied
 from mesh.policy.options import CallOptions
+from mesh.policy.passage import Passage
 from mesh.policy.resolve import Resolver
 from mesh.policy.rules import RuleBook
 from mesh.policy.stack import Outgoing
@@ -41,7 +42,8 @@ class Calls:
         })
         resolver = Resolver(directory, "mainpc", FakeClock(), settling=lambda: False, changed=self._never)
         book = RuleBook(Policies(**rules), lambda _: None)
-        self._handle = resolver.in_front_of(self._send, book.of("kb", "find"), lambda row: row.place in self.avoided)
+        route = resolver.route(book.of("kb", "find"), lambda row: row.place in self.avoided)
+        self._handle = Passage(route, self._send, FakeClock())
 
     async def call(self, options: CallOptions | None = None, **arguments: Any) -> str:
         """Make a call, leave it open, and return where it went; raises what refused it."""
@@ -71,8 +73,9 @@ class Calls:
     async def _made(self, request: Request) -> Reply:
         return await self._handle(request)
 
-    async def _send(self, request: Request, row: InstanceRecord) -> Reply:
-        self.sent.append(row.place)
+    async def _send(self, request: Request, host: str) -> Reply:
+        _, _, number = (request.to_host or "").partition("#")
+        self.sent.append(host if number in ("", "1") else f"{host}#{number}")
         self.wished.append(request.to_host)
         self.open.append(asyncio.get_running_loop().create_future())
         return await self.open[-1]
@@ -167,13 +170,13 @@ async def test_an_instance_that_asked_for_patience_is_passed_over_though_it_has_
         Resolver(directory, "mainpc", clock, settling=lambda: False, changed=Calls()._never), "mainpc",
         local=lambda request: answer(request, "mainpc"), remote=answer, clock=clock,
     )
-    assert (await outgoing(ask())).error is not None
+    assert (await replied(outgoing(ask()))).error is not None
     for _ in range(5):
-        assert (await outgoing(ask())).value() == "done"
+        assert (await replied(outgoing(ask()))).value() == "done"
     assert went == ["pc2"] + ["pc3"] * 5
     await clock.advance(1.01)
-    await outgoing(ask())
-    await outgoing(ask())
+    await replied(outgoing(ask()))
+    await replied(outgoing(ask()))
     assert "pc2" in went[-2:]
 
 

@@ -11,11 +11,11 @@ from mesh.config import BreakerRule
 from mesh.errors import WIRE_ERRORS, CircuitOpen, InvalidArgument, MeshError, Unreachable
 from mesh.message import Reply, Request, encode
 from mesh.policy.breakers import Breakers, Change
-from mesh.policy.resolve import Send
 from mesh.records import InstanceRecord
 from mesh.testing import FakeClock
 from mesh.testing.clock import settle
 from tests.policy.calls import ask, code, on_a_loop
+from tests.policy.passages import Send, through
 
 LOST = Unreachable("kb.find: the connection to pc2 is lost", began="unknown")
 
@@ -34,7 +34,7 @@ class Guarded:
         self.send = self.through(rule or BreakerRule(), operation)
 
     def through(self, rule: BreakerRule, operation: str = "add") -> Send:
-        return self.breakers.in_front_of(self._arrive, rule, operation)
+        return through(self._arrive, self.clock, guard=self.breakers.guard(rule, operation))
 
     async def _arrive(self, request: Request, row: InstanceRecord) -> Reply:
         self.sent.append(row.host)
@@ -101,7 +101,7 @@ async def test_a_trial_that_is_given_up_leaves_its_place_to_the_next() -> None:
         await hanging
         return Reply()
 
-    slow = it.breakers.in_front_of(hang, BreakerRule(), "add")
+    slow = through(hang, it.clock, guard=it.breakers.guard(BreakerRule(), "add"))
 
     async def tried() -> Reply:
         return await slow(ask(), it.rows["pc2"])
@@ -198,7 +198,8 @@ async def test_what_became_of_a_call_that_began_before_it_opened_is_no_news() ->
         await gates[-1]
         return Reply(error=LOST)
 
-    send = it.breakers.in_front_of(slow, BreakerRule(failures=2, open_s=1.0, successes=1), "add")
+    send = through(slow, it.clock,
+                   guard=it.breakers.guard(BreakerRule(failures=2, open_s=1.0, successes=1), "add"))
 
     async def called() -> Reply:
         return await send(ask(), it.rows["pc2"])

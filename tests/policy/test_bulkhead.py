@@ -10,10 +10,15 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from mesh.errors import MeshError, Overloaded, RemoteFailure
 from mesh.message import Items, Reply, Request
-from mesh.policy.bulkhead import Bulkhead, Bulkheads, bulkhead
+from mesh.policy.bulkhead import Bulkhead, Bulkheads
+from mesh.records import InstanceRecord
+from mesh.testing import FakeClock
 from mesh.testing.clock import settle
 from tests.figures import read
 from tests.policy.calls import Callee, ask, code, on_a_loop
+from tests.policy.passages import through
+
+PC2 = InstanceRecord("kb", "pc2", 1, "ready")
 
 
 class Outside:
@@ -23,11 +28,11 @@ class Outside:
         self.callee = Callee()
         self.places = Bulkheads()
         self.place = self.places.of("kb", calls)
-        self._handle = bulkhead(self.place, self._send)
+        self._handle = through(self._send, FakeClock(), bulkhead=self.place)
         self.calls: dict[object, asyncio.Task[Reply]] = {}
 
-    async def _send(self, request: Request, row: str) -> Reply:
-        assert row == "pc2"
+    async def _send(self, request: Request, row: InstanceRecord) -> Reply:
+        assert row is PC2
         return await self.callee(request)
 
     async def call(self, *names: object) -> None:
@@ -36,7 +41,7 @@ class Outside:
         await settle()
 
     async def _made(self, name: object) -> Reply:
-        return await self._handle(ask(name), "pc2")
+        return await self._handle(ask(name), PC2)
 
 
 @on_a_loop
@@ -76,14 +81,14 @@ async def test_a_stream_has_its_place_until_it_ends() -> None:
 
     items = Open()
 
-    async def send(request: Request, row: str) -> Reply:
+    async def send(request: Request, row: InstanceRecord) -> Reply:
         return Reply(items=items)
 
     place = Bulkhead(1)
-    handle = bulkhead(place, send)
-    await handle(ask(1, credit=8), "pc2")
+    handle = through(send, FakeClock(), bulkhead=place)
+    await handle(ask(1, credit=8), PC2)
     assert place.outstanding == 1
-    assert code(await handle(ask(2), "pc2")) == "overloaded"
+    assert code(await handle(ask(2), PC2)) == "overloaded"
     items.drop()
     assert place.outstanding == 0
 

@@ -14,7 +14,7 @@ from mesh.cache import Terms
 from mesh.cache.terms import INVALIDATED
 from mesh.config import CacheRule
 from mesh.errors import DeadlineExceeded, InvalidArgument, Overloaded, RemoteFailure
-from mesh.message import Event, Items, Reply, Request, encode
+from mesh.message import Event, Items, Reply, Request, encode, replied
 from mesh.policy.cache import HostCache
 from mesh.records import InstanceRecord
 from mesh.testing import FakeClock
@@ -431,7 +431,7 @@ async def test_every_host_is_told_when_an_operation_has_run_that_answers_depend_
             async def run(request: Request, reply: Reply = reply) -> Reply:
                 return reply
 
-            assert await host.cache.watching(ask(target=f"kb.{operation}"), run) is reply
+            assert await replied(host.cache.watching(ask(target=f"kb.{operation}"), run)) is reply
         expected = [(INVALIDATED, {"tags": ["kb.add"]}, "supervisor@mainpc")] if told else []
         assert host.published == expected, code(reply)
 
@@ -441,7 +441,7 @@ async def test_a_cancelled_operation_may_have_changed_something() -> None:
     host = Host()
     host.rows["kb"] = [announced(kept(depends_on=["add"]))]
     host.cache.learn(["kb"])
-    task = asyncio.ensure_future(host.cache.watching(ask(target="kb.add"), host.source))
+    task = asyncio.ensure_future(replied(host.cache.watching(ask(target="kb.add"), host.source)))
     await settle()
     task.cancel()
     await settle()

@@ -17,7 +17,7 @@ from mesh.errors import (
     RemoteFailure,
     Unavailable,
 )
-from mesh.message import Reply, Request, encode
+from mesh.message import Reply, Request, encode, replied
 from mesh.policy.fallback import Fallbacks, fallback
 from tests.figures import read
 from tests.policy.calls import ask, code, on_a_loop
@@ -136,7 +136,7 @@ async def test_two_that_are_each_others_fallback_do_not_ask_for_ever() -> None:
     caller = Caller(Policies.model_validate({"fallback": {"service": "nlu"}, "retry": None}))
     caller.fails = {"kb": Unavailable("kb is away"), "nlu": Unavailable("nlu is away")}
     caller.policies_of["nlu"] = Policies.model_validate({"fallback": {"service": "kb"}, "retry": None})
-    error = (await caller.send(ask(target="kb.find"))).error
+    error = (await replied(caller.send(ask(target="kb.find")))).error
     assert isinstance(error, Unavailable)
     assert error.message.startswith("kb is away; its fallback nlu.find failed as well: unavailable: nlu is away; ")
     assert "call_cycle" in error.message

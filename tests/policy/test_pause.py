@@ -10,12 +10,13 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from mesh.errors import MeshError, Overloaded, RateLimited, RemoteFailure
 from mesh.message import Reply, Request
-from mesh.policy.pause import MOST_PAUSES, Pause, Pauses, pause
+from mesh.policy.pause import MOST_PAUSES, Hold, Pause, Pauses
 from mesh.records import InstanceRecord
 from mesh.testing import FakeClock
 from mesh.testing.clock import settle
 from tests.figures import read
 from tests.policy.calls import ask, code, on_a_loop
+from tests.policy.passages import through
 
 PC2 = InstanceRecord("kb", "pc2", 1, "ready")
 OTHER = InstanceRecord("kb", "mainpc", 1, "ready")
@@ -30,7 +31,7 @@ class Line:
         self.sent: list[float] = []
         self.answer: MeshError | None = None
         self.gate: asyncio.Future[None] | None = None
-        self.handle = pause(self.pauses, most_s, self.clock, self._send)
+        self.handle = through(self._send, self.clock, hold=Hold(self.pauses, most_s, self.clock))
 
     async def _send(self, request: Request, row: InstanceRecord) -> Reply:
         self.sent.append(self.clock.monotonic())

@@ -9,7 +9,7 @@ from typing import Any
 from mesh.config import Policies
 from mesh.directory import Directory
 from mesh.errors import Unavailable, UnknownService
-from mesh.message import Reply, Request, encode
+from mesh.message import Reply, Request, encode, replied
 from mesh.policy.resolve import PATIENCE, Resolver
 from mesh.policy.rules import RuleBook
 from mesh.policy.stack import Outgoing
@@ -51,7 +51,7 @@ class Routing:
 
     async def call(self, service: str, **fields: Any) -> asyncio.Task[Reply]:
         async def made() -> Reply:
-            return await self.send(ask("x", target=f"{service}.find", **fields))
+            return await replied(self.send(ask("x", target=f"{service}.find", **fields)))
 
         task = asyncio.ensure_future(made())
         await settle()

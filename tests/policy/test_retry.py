@@ -16,10 +16,11 @@ from mesh.errors import WIRE_ERRORS, MeshError
 from mesh.message import Reply, Request, encode
 from mesh.policy.budget import Budget
 from mesh.policy.options import CallOptions
-from mesh.policy.retry import may_repeat, retry, wait_before
+from mesh.policy.retry import Retry, may_repeat, wait_before
 from mesh.testing import FakeClock
 from mesh.testing.clock import settle
 from tests.policy.calls import ask, code, on_a_loop
+from tests.policy.passages import over
 
 
 def made(code: str, **details: object) -> MeshError:
@@ -89,7 +90,8 @@ class Asked:
         self.budget = Budget(0.0, reserve, self.clock.monotonic())
         self.attempts: list[float] = []
         self._answers = list(answers)
-        self.handle = retry(rule or RetryRule(), self.budget, lambda: idempotent, self.clock, Random(1), self._answer)
+        again = Retry(rule or RetryRule(), self.budget, lambda: idempotent, self.clock, Random(1))
+        self.handle = over(self._answer, self.clock, retry=again)
 
     async def _answer(self, request: Request) -> Reply:
         self.attempts.append(self.clock.monotonic() - 1000.0)
@@ -204,7 +206,7 @@ def test_attempts_waits_and_budget_are_kept_whatever_happens(
         return ended[-1]
 
     deadline = clock.monotonic() + grant
-    handle = retry(rule, budget, lambda: idempotent, clock, Random(seed), callee)
+    handle = over(callee, clock, retry=Retry(rule, budget, lambda: idempotent, clock, Random(seed)))
 
     async def asked() -> Reply:
         return await handle(ask(deadline=deadline))

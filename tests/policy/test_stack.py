@@ -7,7 +7,7 @@ import asyncio
 from mesh.config import Policies
 from mesh.directory import Directory
 from mesh.errors import MeshError, Overloaded, Unavailable, Unreachable
-from mesh.message import Reply, Request
+from mesh.message import Reply, Request, replied
 from mesh.policy.deadline import DeadlineGuard
 from mesh.policy.inbox import Inbox
 from mesh.policy.measure import CallStats
@@ -43,7 +43,7 @@ class Cell:
 
     async def call(self, request: Request) -> asyncio.Task[Reply]:
         async def made() -> Reply:
-            return await self._handle(request)
+            return await replied(self._handle(request))
 
         task = asyncio.ensure_future(made())
         await settle()
@@ -153,29 +153,29 @@ class Caller:
 @on_a_loop
 async def test_a_circle_is_refused_before_anything_is_looked_up() -> None:
     caller = Caller()
-    assert code(await caller.send(ask(target="kb.find", path=("kb.find",)))) == "call_cycle"
-    assert code(await caller.send(ask(target="registry.sync", path=("registry.sync",)))) == "call_cycle"
+    assert code(await replied(caller.send(ask(target="kb.find", path=("kb.find",))))) == "call_cycle"
+    assert code(await replied(caller.send(ask(target="registry.sync", path=("registry.sync",))))) == "call_cycle"
     assert caller.went == []
-    assert (await caller.send(ask("x", target="kb.add", path=("kb.find",)))).value() == "x"
+    assert (await replied(caller.send(ask("x", target="kb.add", path=("kb.find",))))).value() == "x"
 
 
 @on_a_loop
 async def test_a_call_is_taken_to_the_instance_chosen_and_options_stay_here() -> None:
     caller = Caller()
     for target in ("kb.find", "nlu.parse", "supervisor.status", "registry.sync"):
-        await caller.send(ask(target=target)._replace(options=b"\x80"))
+        await replied(caller.send(ask(target=target)._replace(options=b"\x80")))
     assert caller.went == [("pc2", "pc2#2"), ("mainpc", None), ("mainpc", None), ("registry", None)]
 
 
 @on_a_loop
 async def test_rules_that_change_count_from_the_next_call_on() -> None:
     caller = Caller()
-    await caller.send(ask(target="kb.find"))
+    await replied(caller.send(ask(target="kb.find")))
     before = caller.rules.of("kb", "find")
     caller.policies = Policies.model_validate({"retry": {"attempts": 7}, "operations": {"find": {"breaker": None}}})
     assert caller.rules.of("kb", "find") is before
     caller.rules.forget("kb")
-    await caller.send(ask(target="kb.find"))
+    await replied(caller.send(ask(target="kb.find")))
     rules = caller.rules.of("kb", "find")
     assert rules.retry is not None and rules.retry.attempts == 7 and rules.breaker is None
     assert caller.rules.of("kb", "add").breaker is not None
@@ -186,12 +186,12 @@ async def test_a_callee_that_says_when_to_come_again_is_left_alone_until_then_an
     caller = Caller(Policies.model_validate({"retry": None, "fallback": {"value": "later"}}))
     caller.fails["kb"] = Overloaded("full", retry_after=0.4)
     for _ in range(3):
-        reply = await caller.send(ask("x"))
+        reply = await replied(caller.send(ask("x")))
         assert (reply.value(), reply.fallback) == ("later", "value")
     assert len(caller.went) == 1
     caller.fails.clear()
     await caller.clock.advance(0.4)
-    assert (await caller.send(ask("x"))).fallback == "" and len(caller.went) == 2
+    assert (await replied(caller.send(ask("x")))).fallback == "" and len(caller.went) == 2
     shown = read(caller.send.samples())
     assert shown["mesh_fallbacks_total", "kb", "overloaded"] == 3 and shown["mesh_paused_total", "kb"] == 2
     assert shown["mesh_bulkhead_outstanding", "kb"] == 0
@@ -205,10 +205,10 @@ async def test_places_of_a_bulkhead_outlive_a_change_of_other_rules() -> None:
     await settle()
     caller.policies = Policies.model_validate({"retry": {"attempts": 1}, "bulkhead": {"calls": 1}})
     caller.rules.forget("kb")
-    assert code(await caller.send(ask(2))) == "overloaded" and len(caller.went) == 1
+    assert code(await replied(caller.send(ask(2)))) == "overloaded" and len(caller.went) == 1
     caller.answers.set_result(None)
     assert code(await first) == ""
-    assert code(await caller.send(ask(3))) == ""
+    assert code(await replied(caller.send(ask(3)))) == ""
 
 
 @on_a_loop
@@ -217,12 +217,12 @@ async def test_policies_that_are_off_are_not_in_the_way() -> None:
     caller = Caller(Policies.model_validate(off))
     caller.fails["kb"] = Unavailable("away", retry_after=5.0)
     for _ in range(20):
-        assert code(await caller.send(ask(1))) == "unavailable"
+        assert code(await replied(caller.send(ask(1)))) == "unavailable"
     assert len(caller.went) == 20 and list(caller.send.samples()) == []
 
 
 async def _sent(caller: Caller, request: Request) -> Reply:
-    return await caller.send(request)
+    return await replied(caller.send(request))
 
 
 @on_a_loop
@@ -244,13 +244,13 @@ async def test_an_instance_whose_breaker_is_open_is_passed_over_and_if_all_are_t
     resolver = Resolver(directory, "mainpc", clock, settling=lambda: False, changed=clock.sleep)
     send = Outgoing(rules, resolver, "mainpc", local=remote_none, remote=remote, clock=clock)
     for _ in range(4):
-        await send(ask())
+        await replied(send(ask()))
     assert went.count("pc2") == 2
     went.clear()
-    assert [code(await send(ask())) for _ in range(6)] == [""] * 6 and set(went) == {"pc3"}
+    assert [code(await replied(send(ask()))) for _ in range(6)] == [""] * 6 and set(went) == {"pc3"}
     ill.add("pc3")
-    assert [code(await send(ask())) for _ in range(2)] == ["unreachable"] * 2
-    reply = await send(ask())
+    assert [code(await replied(send(ask()))) for _ in range(2)] == ["unreachable"] * 2
+    reply = await replied(send(ask()))
     assert code(reply) == "circuit_open" and reply.error is not None and reply.error.details["retry_after"] == 60.0
 
 

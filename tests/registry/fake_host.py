@@ -8,7 +8,7 @@ from typing import Any
 from mesh.clock import Clock
 from mesh.config import MeshConfig
 from mesh.directory import Directory, unpack_snapshot
-from mesh.message import Event, Request, encode
+from mesh.message import Event, Request, encode, replied
 from mesh.metrics import Traffic
 from mesh.records import HostRecord, InstanceRecord, inventory_hash
 from mesh.tracing import Trace
@@ -93,7 +93,7 @@ class FakeHost:
         """Call an operation of the registry and return its value."""
         deadline = self._clock.monotonic() + LIMIT
         request = Request("registry", operation, encode(arguments), deadline, Trace.new(), f"test@{self.name}")
-        return (await self._pool.exchange(request, "registry")).value()
+        return (await replied(self._pool.exchange(request, "registry"))).value()
 
     async def syncs(self) -> bool:
         """Fetch what it lacks of the table; returns whether it is asked to announce itself."""

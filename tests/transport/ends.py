@@ -15,7 +15,7 @@ import zmq
 from mesh import wire
 from mesh.clock import Clock
 from mesh.errors import MeshError, Unreachable
-from mesh.message import Event, Handler, Reply, Request, decode, encode
+from mesh.message import Event, Handler, Reply, Request, decode, encode, replied
 from mesh.metrics import Traffic
 from mesh.tracing import Trace
 from mesh.transport import profile
@@ -75,7 +75,7 @@ def ask(value: Any = None, *, target: str = "kb.echo", timeout: float = 5.0, cal
 
 def outcome(caller: Host, request: Request, to: str = "mainpc") -> asyncio.Future[Reply]:
     """Begin a call; what it ends with comes later."""
-    return asyncio.ensure_future(caller.pool.exchange(request, to))
+    return asyncio.ensure_future(replied(caller.pool.exchange(request, to)))
 
 
 def unreachable(reply: Reply) -> tuple[str, str]:
@@ -177,7 +177,7 @@ class Host:
 
     async def call(self, host: str, value: Any = None, **how: Any) -> Any:
         """Call `kb.echo` (or another target) on a host and return the value; raises its error."""
-        return (await self.pool.exchange(ask(value, clock=self.clock, **how), host)).value()
+        return (await replied(self.pool.exchange(ask(value, clock=self.clock, **how), host))).value()
 
     def session_of(self, peer: str) -> Session:
         """Return the one session of a peer."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 
+from mesh.message import replied
 from mesh.transport.keys import KeyPair
 from mesh.transport.link import Peer
 from tests.transport import ends
@@ -20,7 +21,7 @@ async def call_for_ever(host: ends.Host) -> None:
     """
     while True:
         until = host.clock.monotonic() + PATIENCE
-        await host.pool.exchange(ends.ask(until, timeout=PATIENCE), "mainpc")
+        await replied(host.pool.exchange(ends.ask(until, timeout=PATIENCE), "mainpc"))
         await host.clock.sleep(0.002)
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any
 
 from mesh.clock import Clock
-from mesh.message import Handler, Reply, Request
+from mesh.message import Handler, Reply, Request, Responder, replied
 from mesh.transport.deadlines import Deadlines
 from mesh.transport.exchange import Exchange
 from mesh.transport.loop import fastest_loop
@@ -27,12 +27,16 @@ class Line:
     `carrier` is the calling end; `running` the answering one, which is the carrier itself in memory.
     """
 
-    def __init__(self, exchange: Callable[[Request], Awaitable[Reply]], carrier: Exchange | Loopback, running: Any,
+    def __init__(self, exchange: Responder, carrier: Exchange | Loopback, running: Any,
                  callee: Exchange | None = None) -> None:
-        self.exchange = exchange
+        self._exchange = exchange
         self.carrier = carrier
         self.callee = callee
         self._running = running
+
+    async def exchange(self, request: Request) -> Reply:
+        """Make a call."""
+        return await replied(self._exchange(request))
 
     def stop(self) -> None:
         """Have the callee end what it answers, as a host that stops does."""

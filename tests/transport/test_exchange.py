@@ -11,7 +11,7 @@ import pytest
 
 from mesh import wire
 from mesh.errors import Cancelled, Unreachable
-from mesh.message import Event, Handler, Reply, Request, decode, encode
+from mesh.message import Event, Handler, Reply, Request, decode, encode, replied
 from mesh.testing.clock import settle
 from mesh.transport.link import Link
 from mesh.transport.outbox import Outbox
@@ -56,8 +56,9 @@ async def parent_and_cell(
 async def test_calls_go_both_ways_at_once_and_their_numbers_never_meet() -> None:
     down, up = Waiting(), Waiting()
     async with parent_and_cell(down, up) as (_, cell, session, _link):
-        calls = [asyncio.ensure_future(session.exchange(ask(["down", number]))) for number in range(20)]
-        calls += [asyncio.ensure_future(cell.pool.exchange(ask(["up", number]), PARENT)) for number in range(20)]
+        calls = [asyncio.ensure_future(replied(session.exchange(ask(["down", number])))) for number in range(20)]
+        calls += [asyncio.ensure_future(replied(cell.pool.exchange(ask(["up", number]), PARENT)))
+                  for number in range(20)]
         await eventually(lambda: (len(down.begun), len(up.begun)) == (20, 20))
         down.go.set()
         up.go.set()
@@ -71,8 +72,8 @@ async def test_each_end_is_told_who_calls() -> None:
     down.go.set()
     up.go.set()
     async with parent_and_cell(down, up) as (_, cell, session, _link):
-        await session.exchange(ask())
-        await cell.pool.exchange(ask(), PARENT)
+        await replied(session.exchange(ask()))
+        await replied(cell.pool.exchange(ask(), PARENT))
         assert (down.begun[0].via, up.begun[0].via) == (PARENT, f"cell:{CELL}:{session.incarnation}")
 
 
@@ -80,8 +81,8 @@ async def test_each_end_is_told_who_calls() -> None:
 async def test_cancelling_a_call_down_cancels_only_that_one() -> None:
     down, up = Waiting(), Waiting()
     async with parent_and_cell(down, up) as (_, cell, session, _link):
-        mine = asyncio.ensure_future(session.exchange(ask("down")))
-        other = asyncio.ensure_future(cell.pool.exchange(ask("up"), PARENT))
+        mine = asyncio.ensure_future(replied(session.exchange(ask("down"))))
+        other = asyncio.ensure_future(replied(cell.pool.exchange(ask("up"), PARENT)))
         await eventually(lambda: down.begun and up.begun)
         mine.cancel()
         await eventually(lambda: [decode(request.body) for request in down.cancelled] == ["down"])
@@ -94,15 +95,14 @@ async def test_cancelling_a_call_down_cancels_only_that_one() -> None:
 async def test_when_the_connection_is_lost_calls_of_both_ends_end_and_say_what_is_known() -> None:
     down, up = Waiting(), Waiting()
     async with parent_and_cell(down, up) as (_, cell, session, link):
-        left = asyncio.ensure_future(session.exchange(ask("left")))
-        mine = asyncio.ensure_future(cell.pool.exchange(ask("mine"), PARENT))
+        left = asyncio.ensure_future(replied(session.exchange(ask("left"))))
+        mine = asyncio.ensure_future(replied(cell.pool.exchange(ask("mine"), PARENT)))
         await eventually(lambda: down.begun and up.begun)
-        waits = asyncio.ensure_future(session.exchange(ask("waits")))
-        await settle(1)
+        waits = asyncio.ensure_future(replied(session.exchange(ask("waits"))))
         session.end("for the test")
         assert unreachable(await left)[0] == "unknown"
         assert unreachable(await waits)[0] == "no"
-        assert unreachable(await session.exchange(ask("after")))[0] == "no"
+        assert unreachable(await replied(session.exchange(ask("after"))))[0] == "no"
         await eventually(lambda: len(up.cancelled) == 1)
         link.lose("for the test")
         assert unreachable(await mine)[0] == "unknown"
@@ -145,7 +145,7 @@ async def test_what_a_lost_connection_asked_is_never_answered_over_the_next_one(
 async def test_a_parent_that_leaves_has_its_calls_cancelled_and_the_cell_hangs_up() -> None:
     down = Waiting()
     async with parent_and_cell(down) as (parent, _, session, link):
-        call = asyncio.ensure_future(session.exchange(ask()))
+        call = asyncio.ensure_future(replied(session.exchange(ask())))
         await eventually(lambda: down.begun)
         parent.listener.tell(wire.leaving())
         await eventually(lambda: link.state == "lost")
@@ -156,7 +156,7 @@ async def test_a_parent_that_leaves_has_its_calls_cancelled_and_the_cell_hangs_u
 @on_a_loop
 async def test_only_a_cell_is_called_by_its_listener() -> None:
     async with two_hosts() as (callee, _):
-        began, message = unreachable(await callee.session_of("pc2").exchange(ask()))
+        began, message = unreachable(await replied(callee.session_of("pc2").exchange(ask())))
         assert (began, "is not called over this connection" in message) == ("no", True)
 
 

@@ -225,7 +225,6 @@ async def test_when_the_peer_is_gone_calls_that_had_not_left_have_not_begun() ->
         link = caller.pool.links[HERE]
         calls = [outcome(caller, ask(number)) for number in range(3)]
         big = outcome(caller, ask(bytes(200_000)))
-        await settle(1)
         assert len(link.waiters) == 4
         link.lose("for the test")  # in the very turn in which they were made, before it ends
         assert [unreachable(await call)[0] for call in [*calls, big]] == ["no"] * 4
@@ -298,7 +297,6 @@ async def test_a_link_that_is_dropped_ends_its_calls_and_does_not_come_back() ->
     async with two_hosts() as (callee, caller):
         link = caller.pool.links[HERE]
         call = outcome(caller, ask())
-        await settle(1)
         caller.pool.drop(HERE, "it has left the mesh")
         began, message = unreachable(await call)
         assert (began, "it has left the mesh" in message) == ("no", True)

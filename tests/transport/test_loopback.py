@@ -8,7 +8,7 @@ import weakref
 
 from mesh.clock import Clock
 from mesh.errors import Cancelled, InvalidArgument, RemoteFailure, StoreError, Unavailable
-from mesh.message import Handler, Reply, Request, encode
+from mesh.message import Handler, Reply, Request, encode, replied
 from mesh.testing.clock import settle
 from mesh.transport.deadlines import Deadlines
 from mesh.transport.loopback import Loopback
@@ -29,14 +29,14 @@ async def test_a_call_is_a_task_of_its_own() -> None:
         return Reply(request.body)
 
     carrier = loopback(note)
-    await carrier.exchange(ask(1))
-    await carrier.exchange(ask(2))
+    await replied(carrier.exchange(ask(1)))
+    await replied(carrier.exchange(ask(2)))
     assert len({*tasks, asyncio.current_task()}) == 3
 
 
 @on_a_loop
 async def test_the_reply_is_the_callees_own() -> None:
-    reply = await loopback(echo).exchange(ask({"a": [1, b"x"]}))
+    reply = await replied(loopback(echo).exchange(ask({"a": [1, b"x"]})))
     assert (reply.error, reply.value()) == (None, {"a": [1, b"x"]})
 
 
@@ -54,7 +54,7 @@ async def test_an_error_is_rebuilt_as_it_would_arrive_from_another_host() -> Non
         return Reply(error=next(errors), host="mainpc")
 
     carrier = loopback(fail)
-    replies = [await carrier.exchange(ask()) for _ in range(3)]
+    replies = [await replied(carrier.exchange(ask())) for _ in range(3)]
     assert [(type(reply.error), reply.error.details, reply.host) for reply in replies if reply.error] == [
         (Unavailable, {"retry_after": 1.0}, "mainpc"),
         (InvalidArgument, {"path": ["a", 1]}, "mainpc"),
@@ -77,7 +77,7 @@ async def test_an_error_keeps_nothing_of_the_callee_alive() -> None:
         except Unavailable as error:
             return Reply(error=error)
 
-    reply = await loopback(fail).exchange(ask())
+    reply = await replied(loopback(fail).exchange(ask()))
     await settle()
     gc.collect()
     assert reply.error is not None
@@ -91,7 +91,7 @@ async def test_cancelling_all_answers_every_caller() -> None:
         return Reply(encode(None))
 
     carrier = loopback(wait)
-    calls = [asyncio.ensure_future(carrier.exchange(ask(number))) for number in range(3)]
+    calls = [asyncio.ensure_future(replied(carrier.exchange(ask(number)))) for number in range(3)]
     await settle()
     carrier.cancel_all()
     assert [type(reply.error) for reply in await asyncio.gather(*calls)] == [Cancelled] * 3

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from mesh.errors import Cancelled, DeadlineExceeded, MeshError, ProtocolError, RemoteFailure, Unavailable, Unreachable
-from mesh.message import Items, Reply, Request, decode, encode
+from mesh.message import Items, Reply, Request, decode, encode, replied
 from mesh.testing.clock import settle
 from mesh.transport.inflow import Inflow
 from mesh.transport.outflow import LEAST_BURST
@@ -447,7 +447,7 @@ async def test_a_lost_connection_ends_its_streams_at_once_and_what_came_is_read_
     callee = Streaming(counting)
     async with host("mainpc", callee) as here, host("pc2") as there:
         await there.join(here)
-        reply = await there.pool.exchange(open_it(None), "mainpc")
+        reply = await replied(there.pool.exchange(open_it(None), "mainpc"))
         assert reply.items is not None
         first = decode(await reply.items.__anext__())
         await eventually(lambda: callee.opened[0].made == CREDIT)
@@ -467,7 +467,7 @@ async def test_a_reader_whose_connection_is_lost_has_the_callee_closed() -> None
     callee = Streaming(waiting)
     async with host("mainpc", callee) as here, host("pc2") as there:
         link = await there.join(here)
-        reply = await there.pool.exchange(open_it(), "mainpc")
+        reply = await replied(there.pool.exchange(open_it(), "mainpc"))
         assert reply.items is not None
         link.lose("for the test")
         await eventually(lambda: callee.opened[0].closed)
@@ -488,7 +488,7 @@ async def test_a_listener_that_leaves_is_held_until_its_streams_have_ended() -> 
         from mesh import wire
 
         link = await there.join(here)
-        reply = await there.pool.exchange(open_it(), "mainpc")
+        reply = await replied(there.pool.exchange(open_it(), "mainpc"))
         assert reply.items is not None
         here.listener.tell(wire.leaving())
         await eventually(lambda: link._leaving)
@@ -506,7 +506,7 @@ async def test_a_relay_keeps_the_credit_from_end_to_end() -> None:
         middle.listener._handler = lambda request: middle.pool.exchange(request, "mainpc")
         await middle.join(far)
         await near.join(middle)
-        reply = await near.pool.exchange(open_it(None), "pc2")
+        reply = await replied(near.pool.exchange(open_it(None), "pc2"))
         assert reply.items is not None
         assert [decode(await reply.items.__anext__()) for _ in range(10)] == list(range(10))
         for _ in range(10):
@@ -526,7 +526,7 @@ async def test_an_error_passes_a_relay() -> None:
         middle.listener._handler = lambda request: middle.pool.exchange(request, "mainpc")
         await middle.join(far)
         await near.join(middle)
-        reply = await near.pool.exchange(open_it(), "pc2")
+        reply = await replied(near.pool.exchange(open_it(), "pc2"))
         assert reply.items is not None
         with pytest.raises(Unavailable) as caught:
             await rest(reply.items)
@@ -537,10 +537,10 @@ async def test_an_error_passes_a_relay() -> None:
 async def test_a_sender_that_ignores_its_credit_is_cut_off() -> None:
     async with host("mainpc", Streaming(counting)) as here, host("pc2") as there:
         await there.join(here)
-        reply = await there.pool.exchange(open_it(0, credit=4), "mainpc")
+        reply = await replied(there.pool.exchange(open_it(0, credit=4), "mainpc"))
         assert isinstance(reply.items, Inflow)
         await rest(reply.items)
-        reply = await there.pool.exchange(open_it(None, credit=4), "mainpc")
+        reply = await replied(there.pool.exchange(open_it(None, credit=4), "mainpc"))
         assert isinstance(reply.items, Inflow)
         inflow = reply.items
         await eventually(lambda: inflow._arrived == 4)
@@ -559,7 +559,7 @@ async def test_open_streams_are_shown_at_both_ends() -> None:
                     read(callee.listener.samples())["mesh_session_streams", "pc2"])
 
         assert shown() == (0, 0)
-        reply = await caller.pool.exchange(open_it(), "mainpc")
+        reply = await replied(caller.pool.exchange(open_it(), "mainpc"))
         assert reply.items is not None
         await reply.items.__anext__()
         assert shown() == (1, 1)

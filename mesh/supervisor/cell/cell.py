@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from mesh.address import instance_name, split_version
@@ -14,7 +14,7 @@ from mesh.cache.terms import INVALIDATED
 from mesh.config import AgentSpec, Isolation, Rung
 from mesh.errorbus import kind_of
 from mesh.errors import Unavailable
-from mesh.message import Event, Reply, Request
+from mesh.message import Answer, Event, Reply, Request, replied
 from mesh.metrics import Sample, counter, gauge
 from mesh.policy.rate import Rates
 from mesh.policy.stack import incoming
@@ -65,7 +65,8 @@ class Cell:
         self._house = house
         self._answer = incoming(self._execute, service=self.service, rules=house.rules, stats=self.stats,
                                 spans=house.spans, host=house.name,
-                                inbox=self.inbox, guard=self.tenure.guard, clock=house.clock, rates=self.rates)
+                                inbox=self.inbox, guard=self.tenure.guard, clock=house.clock, rates=self.rates,
+                                prompt=self._prompt)
 
     # -- what it is
 
@@ -213,21 +214,13 @@ class Cell:
 
     # -- calls and events
 
-    def refusal(self, request: Request) -> Reply | None:
-        """Return the answer to a request that is not let in now, counted, or None; what is let in goes to `handle`."""
-        error = self.inbox.refusal(request) if self.inbox else None
-        if error is None:
-            return None
-        self.stats.refused(request.operation, error.code)
-        return Reply(error=error, host=self._house.name)
-
-    def handle(self, request: Request) -> Awaitable[Reply]:
+    def handle(self, request: Request) -> Answer:
         """Answer a request; while the cell starts it waits for it, at most 2 s."""
         return self._answer(request) if self.life.serving else self._answer_later(request)
 
     async def _answer_later(self, request: Request) -> Reply:
         refusal = await self._not_serving(request)
-        return await self._answer(request) if refusal is None else Reply(error=refusal, host=self._house.name)
+        return await replied(self._answer(request)) if refusal is None else Reply(error=refusal, host=self._house.name)
 
     async def _not_serving(self, request: Request) -> Unavailable | None:
         if self.state is State.STARTING:
@@ -240,12 +233,15 @@ class Cell:
         reason = f": {self.lifecycle.reason}" if self.lifecycle.reason else ""
         return Unavailable(f"{self.name} on {self._house.name} is {self.state}{reason}", retry_after=1.0)
 
-    def _execute(self, request: Request) -> Awaitable[Reply]:
+    def _prompt(self, operation: str) -> bool:
         tenancy = self.tenure.tenancy
-        return self._no_agent() if tenancy is None else tenancy.execute(request)
+        return tenancy is not None and tenancy.prompt(operation)
 
-    async def _no_agent(self) -> Reply:
-        return Reply(error=Unavailable(f"{self.name} is {self.state}", retry_after=1.0))
+    def _execute(self, request: Request) -> Answer:
+        tenancy = self.tenure.tenancy
+        if tenancy is None:
+            return Reply(error=Unavailable(f"{self.name} is {self.state}", retry_after=1.0))
+        return tenancy.execute(request)
 
     def hear(self, event: Event) -> None:
         """Take an event of one of the offer's patterns to the agent."""

@@ -11,7 +11,7 @@ from mesh.client import Calls
 from mesh.clock import Clock
 from mesh.config import AgentSpec
 from mesh.connections import Connections
-from mesh.message import Handler
+from mesh.message import Responder
 from mesh.models import Shelf
 from mesh.policy.rules import RuleBook
 from mesh.policy.turn import Turn
@@ -57,7 +57,7 @@ class Quarters:
     state: StateStore
     connections: Connections
     models: Shelf
-    outgoing: Handler
+    outgoing: Responder
     publish: Publish
     spans: SpanRing
     calls: dict[str, Calls] = field(default_factory=dict)

@@ -30,7 +30,7 @@ from mesh.errors import (
     UnknownOperation,
     raised_by,
 )
-from mesh.message import Event, Reply, Request, decode, encode
+from mesh.message import Answer, Event, Reply, Request, decode, encode
 from mesh.policy.measure import CallStats
 from mesh.records import GROUP, HEARS
 from mesh.supervisor.cell.generated import Generated
@@ -67,6 +67,7 @@ class Resident:
         self._step: asyncio.Task[Any] | None = None
         self._own_loop: asyncio.AbstractEventLoop | None = None
         self._operations: dict[str, Operation] = {}
+        self._prompt: frozenset[str] = frozenset()
         self._hearings: list[Hearing] = []
         self._fitting: Choices[Hearing] = Choices()
         self._members: list[Subscription] = []
@@ -128,6 +129,8 @@ class Resident:
         with doing(self._service, "setup"):
             await runner.call(agent.setup, {})
         self._tickings = [Ticking(timer, self._tick, self._quarters.clock) for timer in self._timers]
+        if runner.at_home:
+            self._prompt = frozenset(name for name, one in self._operations.items() if one.prompt)
 
     def settings(self) -> dict[str, Any] | None:
         """Return the settings the agent was bound with."""
@@ -194,11 +197,15 @@ class Resident:
 
     # -- calls
 
-    async def execute(self, request: Request) -> Reply:
+    def prompt(self, operation: str) -> bool:
+        """Tell whether an operation never waits; where the agent's loop is not the host's, all are waited for."""
+        return operation in self._prompt
+
+    def execute(self, request: Request) -> Answer:
         """Run the method a request names, or have the event handled that it brings to a member of a group."""
         group = group_of(request)
         if group is not None:
-            return await self._take(group, request)
+            return self._take(group, request)
         operation = self._operations.get(request.operation)
         agent, runner = self._agent, self._runner
         if operation is None:
@@ -221,9 +228,21 @@ class Resident:
             return Reply(error=InvalidArgument(f"{request.target}: {error}", path="arguments"))
         except InvalidArgument as error:
             return Reply(error=error)
+        method = getattr(agent, operation.name)
+        if operation.prompt and isinstance(runner, LoopRunner) and getattr(method, "__code__", None) is operation.code:
+            try:
+                result = runner.at_once(method, arguments, request)
+                return Reply(operation.encode_result(result), None, self._quarters.name)
+            except Exception as error:
+                return self._raised(error, request)
+        return self._run(operation, method, arguments, runner, request)
+
+    async def _run(
+        self, operation: Operation, method: Callable[..., Any], arguments: dict[str, Any], runner: Runner,
+        request: Request,
+    ) -> Reply:
         CURRENT.set(request)
         try:
-            method = getattr(agent, operation.name)
             if operation.streams:
                 return Reply(b"", None, self._quarters.name, Generated(
                     request, operation, self._quarters.clock,
@@ -237,7 +256,10 @@ class Resident:
                 result = await runner.call(self._in_time(request, method), arguments)
             return Reply(operation.encode_result(result), None, self._quarters.name)
         except Exception as error:
-            return Reply(error=await self._caught(error, request))
+            return await self._raised(error, request)
+
+    async def _raised(self, error: Exception, request: Request) -> Reply:
+        return Reply(error=await self._caught(error, request))
 
     def _begun(self, request: Request) -> bool:
         """Raise `DeadlineExceeded` if the time of a request passed while it waited for its thread, else be true."""

@@ -16,7 +16,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from time import perf_counter
 from typing import Any, Protocol, TypeVar
 
+from mesh.client import CURRENT
 from mesh.errors import MeshError, Overloaded
+from mesh.message import Request
 from mesh.policy.measure import CallStats
 from mesh.supervisor.cell.steps import Steps, ThreadSteps
 from mesh.supervisor.cell.stragglers import Straggler, Stragglers
@@ -171,6 +173,11 @@ class Runner(Protocol):
         """Let go of threads; one that is stuck is left behind."""
 
 
+def _only_step(coroutine: Coroutine[Any, Any, Any], request: Request) -> None:
+    CURRENT.set(request)
+    coroutine.send(None)
+
+
 class LoopRunner:
     """A coroutine cell: on the host's loop."""
 
@@ -187,6 +194,22 @@ class LoopRunner:
     def call(self, function: Callable[..., Coroutine[Any, Any, T]], arguments: dict[str, Any]) -> Awaitable[T]:
         """Call a coroutine function here; await the result."""
         return billed(function(**arguments), self._stats, self._overran, None, self._stragglers)
+
+    def at_once(self, function: Callable[..., Coroutine[Any, Any, T]], arguments: dict[str, Any], request: Request
+                ) -> T:
+        """Answer `request` with a coroutine function that never waits, in a context of its own as a task has."""
+        coroutine = function(**arguments)
+        started = perf_counter()
+        try:
+            contextvars.copy_context().run(_only_step, coroutine, request)
+        except StopIteration as end:
+            answer: T = end.value
+            return answer
+        except (SystemExit, KeyboardInterrupt) as error:
+            raise exited(error) from error
+        finally:
+            _bill(coroutine, self._stats, self._overran, started)
+        raise RuntimeError(f"{function.__qualname__} waits, although its code has no await")
 
     def generate(
         self, function: Callable[..., AsyncGenerator[Any, None]], arguments: dict[str, Any], before: Callable[[], None]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -88,14 +88,14 @@ class Surroundings:
         """The models of the agent."""
         return self._models
 
-    async def request(
+    def request(
         self, target: str, arguments: dict[str, Any], timeout: float | None, options: CallOptions
-    ) -> Any:
+    ) -> Coroutine[Any, Any, Any]:
         """Call `service.operation` and return its decoded result; raises the error of the call."""
         place, wishes = options.to_host, options.to_wire()
         if self._runner.at_home:
-            return await self._client.request(target, arguments, timeout, to_host=place, options=wishes)
-        return await self._runner.home(
+            return self._client.request(target, arguments, timeout, to_host=place, options=wishes)
+        return self._runner.home(
             lambda: self._client.request(target, arguments, timeout, to_host=place, options=wishes)
         )
 

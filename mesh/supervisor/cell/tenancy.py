@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from mesh.message import Event, Reply, Request
+from mesh.message import Answer, Event, Request
 from mesh.records import GROUP, HEARS
 from mesh.supervisor.cell.stragglers import Stragglers
 
@@ -127,7 +127,10 @@ class Tenancy(Protocol):
     async def check(self) -> str | None:
         """Return why the agent is degraded, None when it is well; raises `AgentExit`."""
 
-    def execute(self, request: Request) -> Awaitable[Reply]:
+    def prompt(self, operation: str) -> bool:
+        """Tell whether an operation never waits, so that `execute` answers it at once unless it fails."""
+
+    def execute(self, request: Request) -> Answer:
         """Run the operation a request names; every error is in the reply."""
 
     def hear(self, event: Event) -> None:

@@ -22,7 +22,7 @@ from mesh.clock import Clock
 from mesh.config import AgentSpec, MeshConfig
 from mesh.errorbus import ErrorDetail, Passed
 from mesh.errors import MeshError, PermissionDenied, StartError
-from mesh.message import Event, Handler, Reply, Request, decode, encode
+from mesh.message import Event, Reply, Request, Responder, decode, encode, replied
 from mesh.supervisor.cell.tenancy import Landlord
 from mesh.supervisor.loop.doubt import Watcher
 from mesh.supervisor.process.papers import Papers
@@ -59,7 +59,7 @@ class Nursery:
     """
 
     def __init__(
-        self, config: MeshConfig, host: str, clock: Clock, *, outgoing: Handler, publish: Callable[[Event], None],
+        self, config: MeshConfig, host: str, clock: Clock, *, outgoing: Responder, publish: Callable[[Event], None],
         calls: dict[str, Calls], spans: SpanRing, watcher: Watcher,
     ) -> None:
         self.host = host
@@ -140,7 +140,7 @@ class Nursery:
         calls = self._calls.setdefault(service, Calls())
         edge = calls.edges.get(request.target) or calls.to(request.target)
         edge.calls += 1
-        reply = await self._outgoing(request)
+        reply = await replied(self._outgoing(request))
         if reply.error is not None:
             edge.failed(reply.error.code)
         return reply

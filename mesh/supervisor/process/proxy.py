@@ -19,7 +19,7 @@ from mesh.client import Client
 from mesh.config import AgentSpec
 from mesh.errorbus import ErrorDetail, Passed
 from mesh.errors import ConfigError, MeshError, Unavailable, Unreachable
-from mesh.message import Event, Reply, Request, decode
+from mesh.message import Event, Reply, Request, decode, replied
 from mesh.policy.measure import CallStats
 from mesh.supervisor.cell.runner import AgentExit
 from mesh.supervisor.cell.tenancy import Landlord, Offer
@@ -182,12 +182,16 @@ class Proxy:
 
     # -- calls and events
 
+    def prompt(self, operation: str) -> bool:
+        """Tell that every operation is waited for: its process is another."""
+        return False
+
     async def execute(self, request: Request) -> Reply:
         """Pass a request on and its reply back, neither of them decoded."""
         session = self._session
         if session is None:
             return Reply(error=Unavailable(f"{self.name} is not running", retry_after=1.0))
-        reply = await session.exchange(request)
+        reply = await replied(session.exchange(request))
         return reply if reply.error is None or session.ended is None else await self._cut_short(request, reply)
 
     async def _cut_short(self, request: Request, reply: Reply) -> Reply:

@@ -16,7 +16,7 @@ from mesh.clock import Clock
 from mesh.config import MeshConfig
 from mesh.connections import Connections
 from mesh.errors import DeadlineExceeded, InvalidArgument
-from mesh.message import Event, Reply, Request, decode, encode
+from mesh.message import Answer, Event, Reply, Request, decode, encode
 from mesh.metrics import Traffic
 from mesh.models import Shelf
 from mesh.policy.measure import CallStats
@@ -95,12 +95,14 @@ class Tenant:
         await self._connections.close()
         self._context.term()
 
-    def handle(self, request: Request) -> Coroutine[Any, Any, Reply]:
+    def handle(self, request: Request) -> Answer:
         """Answer the host: the agent's operations, and what the cell asks of its tenancy."""
         if request.service != self._service:
             return self._answer(request)
         if request.deadline <= self._clock.monotonic():  # this loop stood still after the call had arrived
-            return _too_late(request)
+            return Reply(error=DeadlineExceeded(
+                f"{request.target} was not begun: its deadline had passed when its process came to it", began="no"
+            ))
         return self._resident.execute(request)
 
     async def _answer(self, request: Request) -> Reply:
@@ -156,9 +158,3 @@ class Tenant:
         if not up:
             log.warning("the connection to %s is lost (%s); this process ends", host, reason)
             self._over(LOST)
-
-
-async def _too_late(request: Request) -> Reply:
-    return Reply(error=DeadlineExceeded(
-        f"{request.target} was not begun: its deadline had passed when its process came to it", began="no"
-    ))

@@ -16,7 +16,7 @@ from mesh.clock import Clock
 from mesh.config import AgentSpec
 from mesh.errorbus import Severity, describe
 from mesh.errors import MeshError
-from mesh.message import Handler
+from mesh.message import Responder
 from mesh.supervisor.cell.runner import AgentExit
 from mesh.supervisor.cell.stragglers import Stragglers
 from mesh.supervisor.process.nursery import REPORT, SPANS, SUPERVISOR
@@ -33,7 +33,7 @@ log = logging.getLogger("mesh.process")
 class SpanPost(SpanRing):
     """Spans on their way to the host, which keeps them; posted together 0.1 s after the first, 1,024 at most wait."""
 
-    def __init__(self, host: str, exchange: Handler, clock: Clock, sample: float) -> None:
+    def __init__(self, host: str, exchange: Responder, clock: Clock, sample: float) -> None:
         super().__init__(0, sample=sample)
         self._client = Client(f"{SUPERVISOR}@{host}", exchange, clock)
         self._clock = clock
@@ -61,7 +61,7 @@ class SpanPost(SpanRing):
 class Upstream:
     """What goes wrong in this process, told to the cell it belongs to."""
 
-    def __init__(self, spec: AgentSpec, host: str, exchange: Handler, clock: Clock) -> None:
+    def __init__(self, spec: AgentSpec, host: str, exchange: Responder, clock: Clock) -> None:
         self._service = spec.service
         self._host = host
         self._clock = clock

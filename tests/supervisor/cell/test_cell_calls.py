@@ -24,7 +24,7 @@ from mesh import (
 )
 from mesh.agent.agent import bound
 from mesh.errors import StoreError
-from mesh.message import Request, encode
+from mesh.message import Request, encode, replied
 from mesh.policy.inbox import Inbox
 from mesh.supervisor.cell import cell as cell_module
 from mesh.testing import InMemoryMesh, in_mesh
@@ -128,7 +128,7 @@ async def test_arguments_and_results_are_what_the_signature_says(mesh: InMemoryM
 @in_mesh
 async def test_arguments_that_do_not_decode_are_refused(mesh: InMemoryMesh) -> None:
     cell = await mesh.add("plain", answering())
-    refused = (await cell.handle(asking(mesh, body=b"\xc1"))).error
+    refused = (await replied(cell.handle(asking(mesh, body=b"\xc1")))).error
     assert isinstance(refused, InvalidArgument) and "plain.echo: a body of 1 bytes does not decode" in refused.message
 
 
@@ -283,7 +283,7 @@ async def test_the_deadline_cancels_the_method(mesh: InMemoryMesh) -> None:
 async def test_a_request_that_comes_too_late_is_not_begun(mesh: InMemoryMesh) -> None:
     agent = answering()
     cell = await mesh.add("plain", agent)
-    late = (await cell.handle(asking(mesh, seconds=-1.0, body=encode({}), name="work"))).error
+    late = (await replied(cell.handle(asking(mesh, seconds=-1.0, body=encode({}), name="work")))).error
     assert isinstance(late, DeadlineExceeded) and late.details["began"] == "no" and agent.journal == []
 
 
@@ -325,8 +325,8 @@ async def test_a_span_is_kept_of_each_step_of_a_sampled_call(mesh: InMemoryMesh)
     cell = await mesh.add("plain", answering())
     quiet = asking(mesh, body=encode({"timeout_s": 5.0}), name="left_inside")
     sampled = quiet._replace(trace=Trace.new(sampled=True))
-    await cell.handle(quiet)
-    await cell.handle(sampled)
+    await replied(cell.handle(quiet))
+    await replied(cell.handle(sampled))
     assert mesh.spans.of(quiet.trace.trace_id.hex()) == []
     spans = {span.operation: span for span in mesh.spans.of(sampled.trace.trace_id.hex())}
     assert spans.keys() == {"left_inside", "left"} and spans["left"].parent_id == spans["left_inside"].span_id
@@ -353,7 +353,7 @@ async def test_a_call_while_it_starts_is_answered_when_it_is_up(mesh: InMemoryMe
     adding = asyncio.create_task(mesh.add("plain", gated))
     await eventually(lambda: gated.begun)
     here = asyncio.create_task(mesh.request("plain.echo", text="a"))
-    from_elsewhere = asyncio.ensure_future(mesh.cell("plain").handle(asking(mesh)))
+    from_elsewhere = asyncio.ensure_future(replied(mesh.cell("plain").handle(asking(mesh))))
     await settle()
     assert not here.done() and not from_elsewhere.done()
     gated.gate.set()
@@ -371,7 +371,7 @@ async def test_a_call_while_it_starts_again_waits_as_well(mesh: InMemoryMesh) ->
         await mesh.request("plain.leave")
     await mesh.clock.advance(SOON)
     await eventually(lambda: gated.begun == 2)
-    waiting = asyncio.ensure_future(cell.handle(asking(mesh)))
+    waiting = asyncio.ensure_future(replied(cell.handle(asking(mesh))))
     await settle()
     assert not waiting.done()
     gated.gate.set()
@@ -394,7 +394,7 @@ async def test_no_call_waits_for_a_start_longer_than_two_seconds(
         await waiting
     monkeypatch.setattr(cell_module, "START_PATIENCE", 0.02)
     for seconds in (30.0, 0.01):  # its deadline may come first
-        refused = await mesh.cell("plain").handle(asking(mesh, seconds))
+        refused = await replied(mesh.cell("plain").handle(asking(mesh, seconds)))
         assert isinstance(refused.error, Unavailable) and "plain on mainpc is starting" in refused.error.message
         assert refused.error.details["retry_after"] == 1.0
     gated.gate.set()
@@ -413,7 +413,7 @@ async def test_a_start_that_fails_ends_the_waiting_at_once(mesh: InMemoryMesh) -
 
     adding = asyncio.create_task(mesh.add("plain", Doomed))
     await eventually(lambda: Doomed.begun)
-    waiting = asyncio.ensure_future(mesh.cell("plain").handle(asking(mesh)))
+    waiting = asyncio.ensure_future(replied(mesh.cell("plain").handle(asking(mesh))))
     await settle()
     gated.gate.set()
     refused = (await waiting).error
