@@ -59,9 +59,12 @@ MINUTES ?= 10
 SOAK = $(shell expr $(HOURS) '*' 60 '|' $(MINUTES))
 
 soak: install
+	@echo "1 of 3: the fault matrix with seed after seed, for $(SOAK) minutes; a matrix that was begun is finished"
 	@$(BIN)/python -m benchmarks.faults --minutes $(SOAK) --seed "$$(date +%s)"
+	@echo "2 of 3: an agent is restarted over and over"
 	@$(BIN)/python -m benchmarks.soak --restarts $$(expr $(SOAK) '*' 20)
-	@MESH_HYPOTHESIS=explore $(BIN)/python -m pytest -n 2 --dist loadfile -m hypothesis
+	@echo "3 of 3: property tests with examples that no run has tried before"
+	@MESH_HYPOTHESIS=$(SOAK) $(BIN)/python -m pytest -q -n 2 --dist loadfile -m hypothesis
 
 docs: install
 	@$(BIN)/python tools/settings_reference.py --write

@@ -30,6 +30,7 @@ PROCESS = {"caller": "caller", "callee": "callee", "supervisor of caller": "main
 SECONDS = 0.8
 FROZEN = 1.2
 LOOK_BACK = 1.0
+INTERRUPTED = 130
 QUIET = 0.4
 DURING = ("before", "during", "after")
 
@@ -220,14 +221,21 @@ def main() -> None:
     faults = [fault for fault in FAULTS
               if (not chosen.short or f"{fault.name} {fault.place}" in SHORT)
               and (not chosen.only or chosen.only in f"{fault.name} {fault.place}")]
-    until = time.monotonic() + chosen.minutes * 60
-    seed, failed = chosen.seed, False
-    while True:
-        failed |= not _run(faults, seed)
+    try:
+        kept = _go_on(faults, chosen.seed, time.monotonic() + chosen.minutes * 60)
+    except KeyboardInterrupt:
+        print("ended by Ctrl-C, with all its processes; this seed is not judged", file=sys.stderr)
+        sys.exit(INTERRUPTED)
+    sys.exit(not kept)
+
+
+def _go_on(faults: list[Fault], seed: int, until: float) -> bool:
+    """Run the matrix, with seed after seed until a moment has passed; returns whether every promise was kept."""
+    kept = _run(faults, seed)
+    while time.monotonic() < until:
         seed += 1
-        if time.monotonic() > until:
-            break
-    sys.exit(failed)
+        kept = _run(faults, seed) and kept
+    return kept
 
 
 def _run(faults: list[Fault], seed: int) -> bool:

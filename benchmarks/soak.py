@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -21,6 +22,8 @@ from mesh.cli.operator import Operator
 from mesh.config import load
 
 LOOKS = 10
+GROWTH_MB = 8.0
+INTERRUPTED = 130
 SERVICE = "bench_echo"
 
 
@@ -77,17 +80,31 @@ async def soak(folder: Path, restarts: int) -> tuple[Stand, Stand]:
         operator.close()
 
 
+def grown(early: Stand, late: Stand) -> list[str]:
+    """Return what a host holds more of at the end than it may; a count moves by one or two while something ends."""
+    more = {"descriptors": late.descriptors - early.descriptors - 2, "threads": late.threads - early.threads - 1,
+            "children": late.children - early.children, "memory": late.memory_mb - early.memory_mb - GROWTH_MB}
+    return [name for name, over in more.items() if over > 0]
+
+
 def main() -> None:
-    """Restart and print."""
+    """Restart, print, and judge."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.soak", description=__doc__)
     parser.add_argument("--restarts", type=int, default=1000)
     parser.add_argument("--isolation", choices=("coroutine", "thread", "process"), default="process")
     chosen = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="mesh-soak-") as name, \
             calls.running(Path(name), security="curve", isolation=chosen.isolation, echo_host="mainpc") as folder:
-        early, late = asyncio.run(soak(folder, chosen.restarts))
+        try:
+            early, late = asyncio.run(soak(folder, chosen.restarts))
+        except KeyboardInterrupt:
+            print("ended by Ctrl-C before it was through", file=sys.stderr)
+            sys.exit(INTERRUPTED)
     print(f"{chosen.isolation}, after {chosen.restarts // 10}: {early}")
     print(f"{chosen.isolation}, after {chosen.restarts}: {late}")
+    more = grown(early, late)
+    print(f"grown: {', '.join(more) or 'nothing'}")
+    sys.exit(bool(more))
 
 
 if __name__ == "__main__":

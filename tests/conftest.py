@@ -25,9 +25,13 @@ ALLOWED_SKIPS = (
 
 # How fast examples are made says something of the machine, nothing of the code.
 settings.register_profile("mesh", suppress_health_check=[HealthCheck.too_slow], deadline=None, derandomize=True)
-# `make test` tries the same examples each time: it fails for a change, never by chance. `make soak` explores.
-settings.register_profile("explore", settings.get_profile("mesh"), derandomize=False, max_examples=2000)
-settings.load_profile(os.environ.get("MESH_HYPOTHESIS", "mesh"))
+# `make test` tries the same examples each time: it fails for a change, never by chance. `make soak` explores, with 200
+# examples of each for every minute that it is given.
+_minutes = os.environ.get("MESH_HYPOTHESIS", "")
+if _minutes:
+    settings.register_profile("explore", settings.get_profile("mesh"), derandomize=False,
+                              max_examples=min(20_000, 200 * int(_minutes)))
+settings.load_profile("explore" if _minutes else "mesh")
 
 _skipped: list[str] = []
 
