@@ -19,6 +19,8 @@ FAMILIES: Mapping[str, tuple[str, str]] = {
     "curve": ("benchmarks.curve", "calls with CURVE, against calls without"),
     "tracing": ("benchmarks.tracing", "calls of which 1 % are sampled for traces, and all, against none"),
     "policies": ("benchmarks.idlepolicy", "what each policy costs that has nothing to do"),
+    "outstanding": ("benchmarks.outstanding", "calls per second against calls outstanding, for the plot"),
+    "load": ("benchmarks.load", "latency against calls offered per second, for the plot"),
     "streams": ("benchmarks.streams", "a stream of small items, and a call beside many streams"),
     "instances": ("benchmarks.instances", "two instances of a service against one, scaled under load"),
     "events": ("benchmarks.events", "events to 1, 10 and 50 hosts, and to as many agents of the publisher's host"),

@@ -386,6 +386,24 @@ def blame(scope: Scope, host: Host = None) -> None:
     run(scope, host)
 
 
+@command(app, "bench", timeout=None)
+def bench(
+    scope: Scope,
+    origin: Annotated[str | None, typer.Option("--from", metavar="HOST", help="The host that calls.",
+                                               show_default="the one that answers here")] = None,
+    to: Annotated[str | None, typer.Option("--to", metavar="HOST", help="The other host that is called.",
+                                           show_default="the first there is")] = None,
+    seconds: Annotated[float, typer.Option("--seconds", min=0.3, max=30.0, help="How long in all.")] = 12.0,
+) -> None:
+    """Calls per second and how long one takes.
+
+    Between two hosts and inside one, against pyzmq alone on this machine. An agent that echoes runs on both meanwhile;
+    both are busy."""
+    from mesh.cli.bench import bench as run
+
+    run(scope, origin, to, seconds)
+
+
 @command(app, "graph")
 def graph(
     scope: Scope,

@@ -74,6 +74,17 @@ class Cells:
         """Stop an agent that does not belong to this host any more, and let go of it."""
         await self._let_go(self.roster.of(service), "it is not configured here any more")
 
+    def lodge(self, spec: AgentSpec) -> list[Cell]:
+        """Make and start the cells of an agent that no file tells of, until `dislodge` lets go of it."""
+        self._config = self._config.model_copy(update={"agents": {**self._config.agents, spec.service: spec}})
+        return self.add(spec.service)
+
+    async def dislodge(self, service: str) -> None:
+        """Stop an agent that no file tells of, and let go of it."""
+        await self.remove(service)
+        agents = {name: spec for name, spec in self._config.agents.items() if name != service}
+        self._config = self._config.model_copy(update={"agents": agents})
+
     async def scale(self, spec: AgentSpec) -> list[Cell]:
         """Bring the number of a service's cells to what `spec` says of this host; returns those that are new.
 

@@ -47,6 +47,7 @@ from mesh.supervisor.adjusting.liveconfig import LiveConfig
 from mesh.supervisor.adjusting.reload import Reload
 from mesh.supervisor.adjusting.versions import Versions
 from mesh.supervisor.bell import Bell
+from mesh.supervisor.bench.bench import Bench
 from mesh.supervisor.bus import EventBus
 from mesh.supervisor.cell.cell import Cell
 from mesh.supervisor.cell.house import House
@@ -209,6 +210,8 @@ class Supervisor:
                                   blamed=self._auto.held)
         self.editions = Editions(name, config.root / "agents", self.report, self.publish)
         self.versions = Versions(name, self._cells, self.editions)
+        self.bench = Bench(name, self._cells, Client(f"bench@{name}", self.outgoing, self.clock), self.clock,
+                           folder=self._folder, spawn=self._spawn)
         self._reload = Reload(config, name, self._cells, clock=self.clock, report=self.report,
                               tell=tell) if watch else None
         self._control = Control(self)

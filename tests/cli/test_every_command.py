@@ -14,7 +14,8 @@ from tests.project import Project
 CALLS: Mapping[str, Sequence[str]] = {
     "status": (), "agents": (), "describe": ("lamp",), "call": ("lamp.shine", "name=x"), "publish": ("lamp.switched",),
     "ask": ("hello",), "check": (), "graph": (), "plan": (), "stubs": ("lamp", "--offline"), "doctor": (),
-    "why": ("lamp",), "blame": (), "trace": (), "logs": ("--limit", "20"), "top": ("--once",),
+    "why": ("lamp",), "blame": (), "bench": ("--seconds", "0.3"), "trace": (), "logs": ("--limit", "20"),
+    "top": ("--once",),
     "stream": ("lamp.shine", "name=x"), "errors": (), "errors show": ("nothing-1",), "errors ack": ("--all",),
     "errors mute": ("nothing",), "errors unmute": ("nothing",), "errors unack": ("nothing",), "config get": ("lamp",),
     "config diff": (), "config set": ("lamp", "colour", "red"), "config unset": ("lamp", "colour"),

@@ -9,6 +9,7 @@ from mesh.address import nearest
 from mesh.agent.schema import Operation, compile_operations
 from mesh.errors import InvalidArgument, MeshError, ProtocolError, RemoteFailure, UnknownOperation
 from mesh.message import Reply, Request, decode
+from mesh.supervisor.control.benched import Benched
 from mesh.supervisor.control.caching import Caching
 from mesh.supervisor.control.config import Config
 from mesh.supervisor.control.errors import Errors
@@ -19,7 +20,7 @@ from mesh.supervisor.control.logs import Logs
 from mesh.supervisor.control.looking import Looking
 from mesh.supervisor.control.ruled import Family, Ruled
 
-FAMILIES: tuple[type[Family], ...] = (Caching, Looking, Life, Config, Errors, Events, Examined, Logs)
+FAMILIES: tuple[type[Family], ...] = (Benched, Caching, Looking, Life, Config, Errors, Events, Examined, Logs)
 
 
 def operations() -> dict[str, tuple[type[Family], Operation]]:

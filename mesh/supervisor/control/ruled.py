@@ -12,6 +12,7 @@ from mesh.policy.cache import HostCache
 from mesh.supervisor.adjusting.editions import Editions
 from mesh.supervisor.adjusting.liveconfig import LiveConfig
 from mesh.supervisor.adjusting.versions import Versions
+from mesh.supervisor.bench.bench import Bench
 from mesh.supervisor.cell.cell import Cell
 from mesh.supervisor.errors.errorlog import ErrorLog
 from mesh.supervisor.roster import Roster
@@ -50,6 +51,7 @@ class Ruled(Protocol):
     editions: Editions
     versions: Versions
     cache: HostCache
+    bench: Bench
 
     @property
     def wishes(self) -> Wished:
