@@ -10,17 +10,20 @@ its fate is known from the answer:
   in doubt and told on the error bus.
 
 So each event is handled once at most. It waits here for a member while all are full or about to be ready, for 30 s at
-most, 10,000 events of a group at most; what is over that is lost, counted and told.
+most, 10,000 events of a group at most; what is over that is lost, counted and told. Each event that ends lets two of
+those that wait try, so that they take what room there is and nobody is asked in vain again and again (as TCP's slow
+start does); while none ends, one of them looks each 50 ms.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextvars import Context
 from dataclasses import dataclass, field
 
-from mesh.clock import Clock
+from mesh.clock import Clock, Timer
 from mesh.directory import Directory
 from mesh.errors import MeshError
 from mesh.message import Answer, Event, Request, replied
@@ -33,6 +36,7 @@ from mesh.tracing import Trace
 
 PATIENCE = 30.0
 LOOK = 0.05
+LET_TRY = 2
 MOST = 10_000
 HANDLED_WITHIN = 3600.0
 """Seconds after which a handler that does not end is no longer waited for; it is not cancelled."""
@@ -51,9 +55,15 @@ Key = tuple[str, str, int]
 
 @dataclass(slots=True)
 class Fate:
-    """What became of the events of one group; `open` are those not answered yet."""
+    """What became of the events of one group; `open` are those not answered yet.
+
+    `waiting` are those of them that no member has taken, with the moment until which each waits; `look` is when the
+    first of them tries of its own accord.
+    """
 
     turns: Turns = field(default_factory=Turns)
+    waiting: deque[tuple[float, asyncio.Future[None]]] = field(default_factory=deque)
+    look: Timer | None = None
     counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(OUTCOMES, 0))
     again: int = 0
     open: int = 0
@@ -105,18 +115,23 @@ class Groups:
                                     "not have been handled")
         for task in self._tasks:
             task.cancel()
+        for fate in self.fates.values():
+            if fate.look is not None:
+                fate.look.cancel()
 
     async def _give(self, group: str, fate: Fate, event: Event) -> None:
         try:
             until, body, found = self._clock.monotonic() + PATIENCE, body_of(event), "it has no member now"
             asked: set[Key] = set()
+            waited = False
             while True:
                 row = self._next(group, fate, event.topic, asked)
                 if row is None:
                     if self._clock.monotonic() >= until or not self._directory.groups(event.topic).get(group):
                         return self._lost(group, fate, event, found)
                     asked.clear()
-                    await self._clock.sleep(LOOK)
+                    await self._wait(fate, until, first=waited)
+                    waited = True
                     continue
                 error = (await replied(self._carry(self._call(group, row, event, body), row.host))).error
                 if error is None or not may_repeat(error, False):
@@ -126,6 +141,28 @@ class Groups:
                 found = error.message
         finally:
             fate.open -= 1
+            self._let_try(fate, LET_TRY)
+
+    async def _wait(self, fate: Fate, until: float, *, first: bool) -> None:
+        """Wait to be let try; who has waited before is `first` again."""
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        (fate.waiting.appendleft if first else fate.waiting.append)((until, turn))
+        if fate.look is None:
+            fate.look = self._clock.call_later(LOOK, lambda: self._look(fate))
+        await turn
+
+    def _look(self, fate: Fate) -> None:
+        """Let the first of those who wait try, and all whose time is over find that out."""
+        now = self._clock.monotonic()
+        self._let_try(fate, max(1, sum(until <= now for until, _ in fate.waiting)))
+        fate.look = self._clock.call_later(LOOK, lambda: self._look(fate)) if fate.waiting else None
+
+    def _let_try(self, fate: Fate, count: int) -> None:
+        while count > 0 and fate.waiting:
+            _, turn = fate.waiting.popleft()
+            if not turn.done():
+                turn.set_result(None)
+                count -= 1
 
     def _next(self, group: str, fate: Fate, topic: str, asked: set[Key]) -> InstanceRecord | None:
         """Return the member whose turn it is among those not asked yet, None if there is none."""

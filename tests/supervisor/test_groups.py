@@ -179,6 +179,37 @@ async def test_a_member_that_is_full_is_passed_over(mesh: InMemoryMesh) -> None:
 
 
 @in_mesh
+async def test_events_that_wait_for_room_go_when_there_is_some_and_ask_in_vain_but_seldom(mesh: InMemoryMesh) -> None:
+    await mesh.add("one", Worker, limits={"concurrency": 2, "inbox": 1})
+    worker(mesh, "one").gate.clear()
+    for number in range(100):
+        await mesh.publish("orders.new", number)
+    found = mesh._host("mainpc").groups.fates["workers"]
+    for _ in range(20):
+        await mesh.clock.advance(0.05)
+    assert found.open == 100 and found.again <= 97 + 25, "one of them has looked each 50 ms"
+    worker(mesh, "one").gate.set()
+    await eventually(lambda: not found.open)  # without a moment of this clock passing
+    assert sorted(worker(mesh, "one").orders) == list(range(100))
+    assert fate(mesh) == {"handled": 100} and found.again < 500 and not found.waiting
+
+
+@in_mesh
+async def test_events_that_wait_are_all_lost_when_nobody_is_left(mesh: InMemoryMesh) -> None:
+    cell = await mesh.add("one", Worker, limits={"concurrency": 1, "inbox": 1, "stop_s": 0.5})
+    worker(mesh, "one").gate.clear()
+    for number in range(20):
+        await mesh.publish("orders.new", number)
+    stopping = asyncio.create_task(cell.stop("stopped by an operator"))
+    for _ in range(30):
+        await mesh.clock.advance(0.1)
+    await stopping
+    await settle()
+    assert sum(fate(mesh).values()) == 20 and fate(mesh)["lost"] >= 18
+    assert mesh._host("mainpc").groups.open == 0
+
+
+@in_mesh
 async def test_a_host_that_stops_tells_of_events_without_an_answer(mesh: InMemoryMesh) -> None:
     await mesh.add("two", Worker, host="pc2")
     worker(mesh, "two").gate.clear()
