@@ -96,7 +96,8 @@ class Directory:
         self._members: dict[str, dict[str, Classes]] = {}
         hosts = known_names if isinstance(known_names, Mapping) else dict.fromkeys(known_names, ())
         self._configured: dict[str, frozenset[str]] = {name: frozenset(hosts[name]) for name in hosts}
-        self._served: dict[str, set[str]] = {name: set() for name in hosts}
+        self._served: dict[str, frozenset[str]] = dict.fromkeys(hosts, frozenset())
+        self._only: dict[str, frozenset[str]] = {}
 
     @property
     def view(self) -> View:
@@ -240,7 +241,7 @@ class Directory:
             self._own_instances.pop(service, None)
             return
         self._own_instances[service] = fresh
-        self._served.setdefault(service, set()).add(self._own_name)
+        self._serves(service, self._own_name)
         for row in fresh:
             self._note_groups(row)
 
@@ -274,7 +275,7 @@ class Directory:
     def _remember(self, before: InstanceRecord | None, after: InstanceRecord | None) -> None:
         """Keep who serves a name; one whose host went away still does, one that its host dropped does not."""
         if after is not None:
-            self._served.setdefault(after.service, set()).add(after.host)
+            self._serves(after.service, after.host)
             self._classes.pop(after.service, None)
             self._note_groups(after)
         elif before is not None:
@@ -282,7 +283,15 @@ class Directory:
             self._members.clear()
             host = self._view.hosts.get(before.host)
             if host is not None and host.state in LISTED_STATES:
-                self._served[before.service].discard(before.host)
+                self._served[before.service] -= {before.host}
+
+    def _serves(self, service: str, host: str) -> None:
+        """Note that a host serves a name; the services of one host alone, which most are, share its set."""
+        known = self._served.get(service)
+        if not known:
+            self._served[service] = self._only.setdefault(host, frozenset((host,)))
+        elif host not in known:
+            self._served[service] = known | {host}
 
     def _classify(self, service: str) -> Classes:
         """Derive the classes of a service from its rows; kept for as long as the rows stand."""

@@ -10,6 +10,8 @@ import hashlib
 import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
+from sys import intern
 from typing import Any, Literal, cast, get_args
 
 import msgpack
@@ -114,8 +116,8 @@ class InstanceRecord:
                 and type(number) is int and number > 0 and type(version) is str and type(traits) is dict
                 and all(type(name) is str and type(trait) is dict for name, trait in traits.items())
             ):
-                return InstanceRecord(service, host, incarnation, state, reason, tuple(operations), number, version,
-                                      traits)
+                return InstanceRecord(service, intern(host), incarnation, cast(CellState, intern(state)), reason,
+                                      _shared(tuple(operations)), number, intern(version), traits or _PLAIN)
         values = _values(row, "instance", _INSTANCE_FIELDS)
         _one_of(values, "state", CELL_STATES, "instance")
         _numbered(values["number"])
@@ -132,6 +134,9 @@ _INSTANCE_FIELDS: Mapping[str, tuple[type, ...]] = {
     "service": (str,), "host": (str,), "incarnation": (int,), "state": (str,), "reason": (str,), "operations": (list,),
     "number": (int,), "version": (str,), "traits": (dict,),
 }
+_PLAIN: Mapping[str, Mapping[str, Any]] = {}
+"""The traits of most instances; one map for all of them, as hosts, versions and operations are shared in memory."""
+
 InstanceKey = tuple[str, str, int]
 """Service, host and number: what tells instances apart."""
 
@@ -141,6 +146,12 @@ def instance_key(row: Any) -> InstanceKey:
     number = checked(row, "number", (int,), "instance")
     _numbered(number)
     return checked(row, "service", (str,), "instance"), checked(row, "host", (str,), "instance"), number
+
+
+@lru_cache(maxsize=4096)
+def _shared(operations: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the same tuple for the same names: a thousand services of one class hold it once."""
+    return tuple(map(intern, operations))
 
 
 def split_place(place: str) -> tuple[str, int | None]:

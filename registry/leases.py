@@ -232,14 +232,18 @@ class Leases:
 
     # judgement
 
-    def tick(self, now: float, wall: float) -> list[Change]:
-        """Judge every lease at `now` and return what changed in the table, hosts before their instances."""
+    def tick(self, now: float, wall: float, only: str | None = None) -> list[Change]:
+        """Judge every lease, or `only` that of one host, at `now`.
+
+        Returns what changed in the table, hosts before their instances.
+        """
         self._forgive(now)
         changes: list[Change] = []
         if not self._settled and now >= self._settle_at:
             self._settled = True
             changes.append(Settled())
-        for name, lease in list(self._leases.items()):
+        for name in list(self._leases) if only is None else self._leases.keys() & {only}:
+            lease = self._leases[name]
             self._judge(name, lease, now, wall)
             if lease.stale:
                 changes += _publish(name, lease)

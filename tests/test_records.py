@@ -81,3 +81,12 @@ def test_a_snapshot_that_is_damaged_cut_off_or_a_bomb_is_refused(monkeypatch: py
     monkeypatch.setattr(records, "MAX_SNAPSHOT", 1000)
     with pytest.raises(ProtocolError, match="more than 1000"):
         unpack_snapshot(packed)
+
+
+def test_rows_of_one_kind_share_what_is_the_same_in_memory() -> None:
+    names = ("ask", "tell")
+    snapshot = {"rows": [InstanceRecord(f"service{number}", "pc2", 1, "ready", "", names, 1, "v1").to_wire()
+                         for number in range(2)]}
+    one, two = (InstanceRecord.from_wire(row) for row in unpack_snapshot(pack_snapshot(snapshot))["rows"])
+    assert one.host is two.host and one.operations is two.operations and one.version is two.version
+    assert one.state is two.state and one.traits is two.traits

@@ -378,3 +378,16 @@ def test_time_in_which_the_registry_was_stopped_counts_for_nobody() -> None:
     assert watch.state() == "ok" and watch.state("pc3") == "suspect"
     watch.passes(1.5, "pc2")
     assert watch.state() == "ok" and watch.state("pc3") == "dead"
+
+
+def test_a_lease_judged_alone_leaves_the_others_as_they_were_told() -> None:
+    watch = Watch()
+    watch.joins("pc2")
+    watch.joins("pc3")
+    late = watch.now + BUSY_LIMIT / 2
+    for _ in range(int(BUSY_LIMIT)):  # so that no pause of the registry is forgiven
+        watch.now = min(late, watch.now + 0.5)
+        told = watch.leases.tick(watch.now, 1.0, only="pc2")
+        assert {change.name for change in told if isinstance(change, HostChange)} <= {"pc2"}
+    assert [change.name for change in watch.leases.tick(late, 1.0) if isinstance(change, HostChange)] == ["pc3"]
+    assert watch.leases.tick(late, 1.0, only="a host that never was here") == []
