@@ -71,8 +71,8 @@ class Peer:
     def _tell(self) -> None:
         self._calls += 1
         body = encode({"reader": self.name, "count": self.received})
-        self._send(wire.call(self._calls, Request("bench_publisher", "took", body, time.monotonic() + 30, Trace.new(),
-                                                  self.name)))
+        request = Request("bench_publisher", "took", body, time.monotonic() + 30, Trace.new(), self.name)
+        self._send(bytes(wire.call(self._calls, request)))
 
     def _send(self, envelope: bytes) -> None:
         self.socket.send(wire.frame(int(time.monotonic() * 1000), 0, [envelope]))

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sized
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sized
 from datetime import date, datetime, time, timedelta
 from enum import Enum
 from pathlib import PurePath
@@ -28,6 +28,7 @@ MAX_DEPTH = 32
 MAX_ITEMS = 1_000_000
 MAX_BODY = 256 * 1024 * 1024
 ARRAY_EXTENSION = 1
+BIG = 64 * 1024
 _DTYPE = re.compile(r"[<>|=][biufcmMSUV][0-9]{1,9}(\[[0-9]{0,9}[a-zA-Z]{1,2}\])?\Z")
 
 
@@ -174,6 +175,8 @@ def encode(value: Any, *, name: str = "value") -> bytes:
     plain = value if _is_flat(value) else _plain(value, name, 1)
     try:
         packed: bytes = _local.pack(plain)
+    except TypeError:  # bytes or an array over 64 KiB, which are copied once only: out of where they lie
+        packed = b"".join(_pieces(plain, name))
     except (OverflowError, ValueError) as error:  # numbers over 64 bit, and text that is no Unicode
         raise _refused(_culprit(plain, name), f"a value that cannot be encoded ({error})") from None
     return packed
@@ -221,21 +224,64 @@ class _Local(threading.local):
 _local = _Local()
 
 
+class _Raw:
+    """Bytes over 64 KiB on their way into a body: what msgpack says before them, and where they lie."""
+
+    __slots__ = ("data", "head")
+
+    def __init__(self, head: bytes, data: bytes | memoryview) -> None:
+        self.head = head
+        self.data = data
+
+
+def _pieces(value: Any, name: str) -> Iterator[bytes | memoryview]:
+    """Yield plain values as msgpack, in pieces."""
+    if type(value) is _Raw:
+        yield value.head
+        yield value.data
+        return
+    try:
+        yield _local.pack(value)
+        return
+    except TypeError:
+        pass
+    except (OverflowError, ValueError) as error:
+        raise _refused(_culprit(value, name), f"a value that cannot be encoded ({error})") from None
+    if type(value) is dict:
+        yield _header(0x80, b"\xde", b"\xdf", len(value))
+        for key, item in value.items():
+            yield from _pieces(key, name)
+            yield from _pieces(item, f"{name}.{key}")
+    else:
+        yield _header(0x90, b"\xdc", b"\xdd", len(value))
+        for index, item in enumerate(value):
+            yield from _pieces(item, f"{name}[{index}]")
+
+
+def _header(short: int, medium: bytes, long: bytes, count: int) -> bytes:
+    """Return how a map or list of `count` items begins."""
+    if count < 16:
+        return bytes((short | count,))
+    return medium + count.to_bytes(2, "big") if count < 1 << 16 else long + count.to_bytes(4, "big")
+
+
 def _is_flat(value: Any) -> bool:
-    """Tell whether `value` is a scalar or a map of scalars, which needs no copy."""
+    """Tell whether `value` is a scalar or a map of scalars, which needs no copy; big ones are none."""
     if type(value) is dict and len(value) <= MAX_ITEMS:
-        for key, item in value.items():  # noqa: SIM110 - a generator would cost twice as much
+        for key, item in value.items():
             if type(key) is not str or type(item) not in _SCALARS:
                 return False
+            if type(item) is bytes and len(item) > BIG:
+                return False
         return True
-    return type(value) in _SCALARS
+    return type(value) in _SCALARS and (type(value) is not bytes or len(value) <= BIG)
 
 
 def _plain(value: Any, name: str, depth: int) -> Any:
     """Return `value` built of what msgpack knows, as a copy."""
     kind = type(value)
     if kind in _SCALARS:
-        return value
+        return _bin(value, name) if kind is bytes and len(value) > BIG else value
     if depth > MAX_DEPTH:
         raise _refused(name, f"more than {MAX_DEPTH} levels")
     if isinstance(value, BaseModel):
@@ -260,7 +306,7 @@ def _plain(value: Any, name: str, depth: int) -> Any:
     if isinstance(value, (PurePath, UUID)):
         return str(value)
     if isinstance(value, (bytes, bytearray, memoryview)):
-        return bytes(value)
+        return _bin(value, name)
     if isinstance(value, str):  # subclasses travel as what they are, whatever they say of themselves
         return str.__str__(value)
     if isinstance(value, int):
@@ -271,6 +317,23 @@ def _plain(value: Any, name: str, depth: int) -> Any:
         return _array(value, name)
     raise _refused(name, f"{kind.__module__}.{kind.__qualname__}, which may not travel; "
                    "send plain values, bytes, arrays or pydantic models")
+
+
+def _bin(value: bytes | bytearray | memoryview, name: str) -> bytes | _Raw:
+    """Return bytes as they are packed: small ones as a copy, big ones where they lie."""
+    data = memoryview(value)
+    if data.nbytes <= BIG:
+        return bytes(value)
+    if not data.c_contiguous:
+        data = memoryview(bytes(value))
+    return _Raw(b"\xc6" + _announced(data.nbytes, name), data.cast("B"))
+
+
+def _announced(size: int, name: str) -> bytes:
+    """Return how msgpack says that `size` bytes follow."""
+    if size >= 1 << 32:
+        raise _refused(name, f"{size} bytes; no more than {MAX_BODY} may travel")
+    return size.to_bytes(4, "big")
 
 
 def _count(value: Sized, name: str) -> None:
@@ -294,16 +357,23 @@ def _array(value: Any, name: str) -> Any:
         if type(plain) not in _SCALARS:
             raise _refused(name, f"numpy.{type(value).__name__}, which may not travel")
         return plain
-    head = [value.dtype.str, list(value.shape)]
-    return msgpack.ExtType(ARRAY_EXTENSION, msgpack.packb(head) + value.tobytes())
+    head = msgpack.packb([value.dtype.str, list(value.shape)])
+    if value.nbytes <= BIG:
+        return msgpack.ExtType(ARRAY_EXTENSION, head + value.tobytes())
+    data = memoryview(value.reshape(-1).view("u1") if value.flags.c_contiguous else value.tobytes())
+    return _Raw(b"\xc9" + _announced(len(head) + value.nbytes, name) + bytes((ARRAY_EXTENSION,)) + head, data)
 
 
 def _extension(code: int, data: bytes) -> Any:
     if code != ARRAY_EXTENSION:
         raise ValueError(f"extension type {code} is not known")
-    import numpy  # only those who send arrays pay for numpy
-
-    unpacker = msgpack.Unpacker(max_array_len=64, max_str_len=64, max_bin_len=0, max_map_len=0, max_ext_len=0)
+    try:
+        import numpy  # only those who send arrays pay for numpy
+    except ImportError:
+        raise ValueError("it holds an array, and numpy is not installed here; pip install numpy") from None
+    unpacker = msgpack.Unpacker(
+        max_buffer_size=1024, max_array_len=64, max_str_len=64, max_bin_len=0, max_map_len=0, max_ext_len=0
+    )
     unpacker.feed(data[:1024])
     dtype, shape = unpacker.unpack()
     if type(dtype) is not str or not _DTYPE.match(dtype):

@@ -27,8 +27,10 @@ from mesh.tracing import Trace
 VERSION = 1
 
 CHUNK = 64 * 1024
+MAX_PART = 256 * 1024
 MAX_ENVELOPES = 256
 MAX_HEADER = 2 * 1024
+MAX_BEGIN = 8 * 1024
 MAX_FRAME = 1024 * 1024
 MAX_BODY = 256 * 1024 * 1024
 MAX_HOPS = 16
@@ -75,6 +77,32 @@ CHUNK_OF, ACK, INTEREST, HEARTBEAT, ECHO = (int(kind) for kind in list(Kind)[10:
 OPEN, OPENED, ITEM, CREDIT, END = (int(kind) for kind in list(Kind)[15:])
 
 
+class BigEnvelope:
+    """An encoded envelope over `CHUNK` bytes whose body, the last of it, is not copied before it leaves."""
+
+    __slots__ = ("_body", "_head")
+
+    def __init__(self, head: bytes, body: bytes) -> None:
+        self._head = head
+        self._body = body
+
+    def __len__(self) -> int:
+        return len(self._head) + len(self._body)
+
+    def __bytes__(self) -> bytes:
+        return self._head + self._body
+
+    def between(self, begin: int, end: int) -> Pieces:
+        """Return the bytes from `begin` up to `end`, where they lie."""
+        before = len(self._head)
+        body = memoryview(self._body)[max(0, begin - before):max(0, end - before)]
+        return (memoryview(self._head)[begin:end], body) if begin < before else (body,)
+
+
+Packed = bytes | BigEnvelope
+Pieces = tuple[bytes | memoryview, ...]
+
+
 class Frame(NamedTuple):
     """One decoded frame; `stamp` is in milliseconds of the sender's monotonic clock."""
 
@@ -102,18 +130,23 @@ class Hello:
 # --- frames ---------------------------------------------------------------------------------------------------------
 
 
-def frame(stamp: int, lost: int, envelopes: Sequence[bytes], count: int | None = None) -> bytes:
-    """Return the frame that carries already encoded envelopes; there are `count` where some are joined already."""
+def frame(stamp: int, lost: int, envelopes: Sequence[bytes | Pieces], count: int | None = None) -> bytes:
+    """Return the frame that carries already encoded envelopes; there are `count` where some are joined already.
+
+    One in pieces is alone in its frame.
+    """
     items = (len(envelopes) if count is None else count) + 2
     head = bytes((0x90 | items,)) if items < 16 else b"\xdc" + items.to_bytes(2, "big")
-    return head + _pack(stamp) + _pack(lost) + b"".join(envelopes)
+    if items == 3 and type(envelopes[0]) is tuple:
+        return b"".join((head, _pack(stamp), _pack(lost), *envelopes[0]))
+    return head + _pack(stamp) + _pack(lost) + b"".join(envelopes)  # type: ignore[arg-type]
 
 
 def decode_frame(data: bytes) -> Frame:
     """Return the frame in `data`; raises `ProtocolError` if any part of it is not as the protocol says."""
     try:
         items = msgpack.unpackb(
-            data, max_str_len=MAX_HEADER, max_bin_len=CHUNK, max_array_len=MAX_ENVELOPES + 2, max_map_len=0,
+            data, max_str_len=MAX_HEADER, max_bin_len=MAX_PART, max_array_len=MAX_ENVELOPES + 2, max_map_len=0,
             max_ext_len=0,
         )
     except Exception as error:  # ValueError, ExtraData, StackError, unicode errors: the bytes are no frame
@@ -126,23 +159,43 @@ def decode_frame(data: bytes) -> Frame:
     del items[:2]
     for envelope in items:
         _check(envelope)
+    if len(data) > CHUNK:
+        _check_sizes(items)
     return Frame(stamp, lost, items)
 
 
-def decode_envelope(data: bytes | bytearray) -> Envelope:
-    """Return an envelope that was put together from chunks; raises `ProtocolError`."""
+def _check_sizes(envelopes: list[Envelope]) -> None:
+    """Raise `ProtocolError` if an envelope that is no part of a big one should have travelled in parts."""
+    for envelope in envelopes:
+        if envelope[0] != CHUNK_OF and any(type(value) is bytes and len(value) > CHUNK for value in envelope):
+            raise ProtocolError(f"an envelope of kind {Kind(envelope[0]).name} over {CHUNK} bytes travels in parts")
+
+
+def begun_envelope(part: bytes, total: int) -> tuple[Envelope, int]:
+    """Return the envelope of `total` bytes that begins with `part`, without its body, and where in it that begins.
+
+    Raises `ProtocolError` if it is none, or none that may travel in parts.
+    """
+    unpacker = msgpack.Unpacker(
+        max_buffer_size=MAX_BEGIN, max_str_len=MAX_HEADER, max_bin_len=MAX_HEADER, max_array_len=MAX_HOPS + 16,
+        max_map_len=0, max_ext_len=0,
+    )
     try:
-        envelope = msgpack.unpackb(
-            data, max_str_len=MAX_HEADER, max_bin_len=MAX_BODY, max_array_len=MAX_HOPS + 16, max_map_len=0,
-            max_ext_len=0,
-        )
+        unpacker.feed(part[:MAX_BEGIN])
+        envelope = [unpacker.unpack() for _ in range(unpacker.read_array_header() - 1)]
+        begin = unpacker.tell()
+        width = _BIN_WIDTHS[part[begin]]
     except Exception as error:
-        raise ProtocolError(f"{len(data)} chunked bytes are no envelope: {type(error).__name__}: {error}") from None
+        raise ProtocolError(f"{len(part)} bytes begin no envelope: {type(error).__name__}: {error}") from None
+    size = int.from_bytes(part[begin + 1:begin + 1 + width], "big")
+    begin += 1 + width
+    if begin > len(part) or begin + size != total or size > MAX_BODY:
+        raise ProtocolError(f"an envelope of {total} bytes cannot have a body of {size}")
+    envelope.append(b"")
     _check(envelope)
     if envelope[0] not in (CALL, REPLY, ERROR, EVENT, OPEN, ITEM, END):
         raise ProtocolError(f"an envelope of kind {envelope[0]} may not travel in chunks")
-    checked: Envelope = envelope
-    return checked
+    return envelope, begin
 
 
 # --- connection -----------------------------------------------------------------------------------------------------
@@ -244,8 +297,10 @@ def echo(sequence: int) -> bytes:
 # --- calls ----------------------------------------------------------------------------------------------------------
 
 
-def call(number: int, request: Request) -> bytes:
+def call(number: int, request: Request) -> Packed:
     """Return the envelope of a request, OPEN for a stream; raises `MessageTooLarge` for a header over 2 KiB."""
+    if len(request.body) > CHUNK:
+        return _enlarged(call(number, request._replace(body=b"")), request.body)
     packed = _open(number, request) if request.credit else _pack(
         (CALL, number, int(request.deadline * 1000), request.service, request.operation, request.to_host,
          request.caller, request.path, _trace(request.trace), request.options, request.body)
@@ -283,10 +338,12 @@ def read_open(envelope: Envelope, shift: float, via: str) -> tuple[int, Request]
     return number, request._replace(credit=min(credit, MAX_CREDIT))
 
 
-def reply(number: int, answer: Reply) -> bytes:
+def reply(number: int, answer: Reply) -> Packed:
     """Return the envelope of a reply, REPLY for a value and ERROR for an error or a value over 256 MiB."""
     error = answer.error
     if error is None:
+        if CHUNK < len(answer.body) <= MAX_BODY:
+            return _enlarged(reply(number, answer._replace(body=b"")), answer.body)
         if len(answer.body) <= MAX_BODY:
             return _pack((REPLY, number, answer.host, answer.attempts, answer.fallback or None, answer.body))
         error = MessageTooLarge(f"the result is {len(answer.body)} bytes, the limit is {MAX_BODY}",
@@ -343,8 +400,10 @@ def opened(number: int, host: str) -> bytes:
     return _pack((OPENED, number, host, b""))
 
 
-def item(number: int, index: int, body: bytes) -> bytes:
+def item(number: int, index: int, body: bytes) -> Packed:
     """Return the envelope of a stream's item; the first has index 0."""
+    if len(body) > CHUNK:
+        return _enlarged(item(number, index, b""), body)
     return _pack((ITEM, number, index, body))
 
 
@@ -384,9 +443,25 @@ def read_event(envelope: Envelope) -> Event:
 # --- chunks ---------------------------------------------------------------------------------------------------------
 
 
-def chunk(transfer: int, total: int, offset: int, part: bytes | memoryview) -> bytes:
+def chunk(transfer: int, total: int, offset: int, part: bytes) -> bytes:
     """Return one part of an encoded envelope of `total` bytes; `total` 0 means the transfer is given up."""
     return _pack_once((CHUNK_OF, transfer, total, offset, part))
+
+
+def part(transfer: int, envelope: BigEnvelope, begin: int, end: int) -> Pieces:
+    """Return the part of an envelope from `begin` up to `end` as `chunk` does, in pieces."""
+    return (_announced(chunk(transfer, len(envelope), begin, b""), end - begin), *envelope.between(begin, end))
+
+
+def _enlarged(empty: Packed, body: bytes) -> BigEnvelope:
+    """Return an envelope that was packed without its body, with it."""
+    assert isinstance(empty, bytes)
+    return BigEnvelope(_announced(empty, len(body)), body)
+
+
+def _announced(empty: bytes, size: int) -> bytes:
+    """Return an envelope that was packed with an empty body up to where `size` bytes of body follow."""
+    return empty[:-2] + b"\xc6" + size.to_bytes(4, "big")
 
 
 def ack(transfer: int, received: int) -> bytes:
@@ -409,6 +484,7 @@ def _read_trace(packed: bytes) -> Trace:
     return Trace(packed[:16], packed[16:24], packed[32] == 1, packed[24:32])
 
 
+_BIN_WIDTHS: Mapping[int, int] = {0xc4: 1, 0xc5: 2, 0xc6: 4}
 _NUMBER, _TEXT, _BIN, _NAME_OR_NIL, _PATH, _TRACE, _TRACE_OR_NIL, _REAL, _BODY = range(9)
 _FIELDS: Mapping[int, tuple[int, ...]] = {
     HELLO: (_NUMBER, _BODY),

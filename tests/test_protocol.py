@@ -16,7 +16,7 @@ from mesh import errorbus, records, wire
 from mesh.errors import WIRE_ERRORS, Overloaded
 from mesh.message import MAX_DEPTH, MAX_ITEMS, Event, Reply, Request, decode, encode
 from mesh.supervisor.control.control import operations
-from mesh.transport import outbox, outside, subscriptions
+from mesh.transport import outbox, outside, subscriptions, window
 from registry.service import RegistryService
 from tests.eventually import eventually
 from tests.protocol_client import CallFailed, Client, Refused
@@ -148,10 +148,12 @@ def test_the_limits_are_those_of_the_code() -> None:
     expected: Mapping[str, object] = {
         "frame": f"{wire.MAX_FRAME:,}", "envelopes in a frame": wire.MAX_ENVELOPES,
         "str in an envelope's header": f"{wire.MAX_HEADER:,}",
-        "header of a CALL (everything but the body)": f"{wire.MAX_HEADER:,}", "bin in a frame": f"{wire.CHUNK:,}",
+        "header of a CALL (everything but the body)": f"{wire.MAX_HEADER:,}",
+        "bin in a frame": f"{wire.CHUNK:,} bytes; the part of a CHUNK {wire.MAX_PART:,}",
         "body": f"{wire.MAX_BODY:,}", "path": wire.MAX_HOPS, "interest": f"{wire.MAX_PATTERNS:,}",
         "depth of a body": MAX_DEPTH, "items of one array or map in a body": f"{MAX_ITEMS:,}",
-        "unacknowledged parts": outbox.WINDOW, "calls that wait for one peer": f"{outbox.CALL_BYTES >> 20} MiB",
+        "unacknowledged parts of big envelopes": f"{window.MOST:,} bytes, {window.FIRST:,} at first",
+        "calls that wait for one peer": f"{outbox.CALL_BYTES >> 20} MiB",
         "credit of a stream": f"{wire.MAX_CREDIT:,}", "items of a stream not taken": f"{wire.STREAM_BYTES:,}",
     }
     for what, limit in expected.items():
@@ -164,7 +166,7 @@ def test_the_frame_shown_in_hexadecimal_is_what_the_code_makes() -> None:
     data = bytes.fromhex("".join(line.partition("#")[0] for line in shown[1].splitlines()))
     trace = wire._read_trace(b"\x01" * 16 + b"\x02" * 8 + bytes(8) + b"\x00")
     request = Request("kb", "echo", encode({"a": 1}), 35.0, trace, "me")
-    assert data == wire.frame(5000, 0, [wire.call(1, request)])
+    assert data == wire.frame(5000, 0, [bytes(wire.call(1, request))])
     number, again = wire.read_call(wire.decode_frame(data).envelopes[0], 0.0, "")
     assert (number, again) == (1, request)
 

@@ -32,9 +32,9 @@ ENVELOPES: dict[str, bytes] = {
     "refused": wire.refused(errors.PermissionDenied("two supervisors may not share a host name")),
     "reset": wire.reset(),
     "leaving": wire.leaving(),
-    "call": wire.call(7, CALL),
-    "reply": wire.reply(7, Reply(encode(["June 3", None, 0.5, True, b"\xff", -1]), host="mainpc")),
-    "error": wire.reply(7, Reply(error=Unavailable("it starts", retry_after=1.5), host="mainpc")),
+    "call": bytes(wire.call(7, CALL)),
+    "reply": bytes(wire.reply(7, Reply(encode(["June 3", None, 0.5, True, b"\xff", -1]), host="mainpc"))),
+    "error": bytes(wire.reply(7, Reply(error=Unavailable("it starts", retry_after=1.5), host="mainpc"))),
     "cancel": wire.cancel(7),
     "event": wire.event(Event("memory.added", encode({"id": 2**40}), "memory@pc2", 1717400000.25, TRACE)),
     "chunk": wire.chunk(3, 200_000, 131_072, b"part"),
@@ -42,9 +42,9 @@ ENVELOPES: dict[str, bytes] = {
     "interest": wire.interest(["memory.*", "errors.#"]),
     "heartbeat": wire.heartbeat(9, 12, bytes(range(16))),
     "echo": wire.echo(9),
-    "open": wire.call(7, CALL._replace(credit=256)),
+    "open": bytes(wire.call(7, CALL._replace(credit=256))),
     "opened": wire.opened(7, "mainpc"),
-    "item": wire.item(7, 300, encode({"text": "once"})),
+    "item": bytes(wire.item(7, 300, encode({"text": "once"}))),
     "credit": wire.credit(7, 64),
     "end": wire.end(7, 301, Unavailable("it stops", retry_after=1.5)),
 }
@@ -125,8 +125,8 @@ NUMBERS = st.integers(0, 2**62 - 1)
 BODIES = st.binary(max_size=300)
 
 
-def through(envelope: bytes) -> wire.Envelope:
-    return wire.decode_frame(wire.frame(1, 0, [envelope])).envelopes[0]
+def through(envelope: wire.Packed) -> wire.Envelope:
+    return wire.decode_frame(wire.frame(1, 0, [bytes(envelope)])).envelopes[0]
 
 
 @given(NUMBERS, st.builds(Request, NAMES, NAMES, BODIES, st.integers(0, 2**40).map(float), TRACES, NAMES,
@@ -324,12 +324,18 @@ def read_all(data: bytes) -> None:
             wire.read_interest(envelope)
 
 
+def from_parts(data: bytes) -> list[Any]:
+    """Return the envelope that came in parts, put together."""
+    envelope, begin = wire.begun_envelope(data, len(data))
+    return [*envelope[:-1], data[begin:]]
+
+
 @given(st.binary(max_size=300))
 @example(b"\x92\xcf" + b"\xff" * 8 + b"\x00")
 @settings(deadline=None, max_examples=1000)
 def test_any_bytes_give_a_frame_or_a_protocol_error(data: bytes) -> None:
     settled(read_all, data)
-    settled(wire.decode_envelope, data)
+    settled(from_parts, data)
 
 
 @given(st.integers(0, 10_000), st.integers(0, 255), st.booleans(), st.sampled_from(sorted(ENVELOPES)))
@@ -339,7 +345,7 @@ def test_damaged_frames_give_a_frame_or_a_protocol_error(place: int, byte: int, 
     place %= len(data)
     data[place] = byte
     settled(read_all, bytes(data[:place] if cut else data))
-    settled(wire.decode_envelope, bytes(data[3:]))
+    settled(from_parts, bytes(data[3:]))
 
 
 @given(st.lists(VALUES, max_size=5), st.integers(-1, 22), st.lists(VALUES, max_size=10))
@@ -347,7 +353,7 @@ def test_damaged_frames_give_a_frame_or_a_protocol_error(place: int, byte: int, 
 def test_any_values_give_a_frame_or_a_protocol_error(around: list[Any], kind: int, fields: list[Any]) -> None:
     settled(read_all, msgpack.packb([1, 0, [kind, *fields], *around]))
     settled(read_all, msgpack.packb(around))
-    settled(wire.decode_envelope, msgpack.packb([kind, *fields]))
+    settled(from_parts, msgpack.packb([kind, *fields]))
 
 
 @given(st.sampled_from([wire.HELLO, wire.WELCOME, wire.REFUSED, wire.INTEREST]), VALUES, st.dictionaries(
@@ -398,19 +404,42 @@ def test_what_is_no_frame_is_refused(items: Any) -> None:
     [7, 1, "x" * 2049, 1, None, b""], [7, 1, "x", 1, None, bytes(65_537)], [10, "a", "b", 1.0, None, bytes(65_537)],
 ])
 def test_what_is_too_long_for_a_frame_is_refused(envelope: list[Any]) -> None:
-    with pytest.raises(ProtocolError, match="exceeds max_"):
+    with pytest.raises(ProtocolError, match=r"exceeds max_|travels in parts"):
         wire.decode_frame(msgpack.packb([1, 0, envelope]))
+
+
+def test_an_envelope_over_64_kib_is_no_part_of_a_frame_unless_it_is_a_part() -> None:
+    data = bytes(wire.CHUNK + 1)
+    assert wire.decode_frame(wire.frame(1, 0, [wire.chunk(1, 10**6, 0, data)])).envelopes[0][-1] == data
+    for envelope in (msgpack.packb([wire.ITEM, 1, 2, data]), msgpack.packb([wire.HEARTBEAT, 1, 2, data, b""])):
+        with pytest.raises(ProtocolError, match="travels in parts"):
+            wire.decode_frame(wire.frame(1, 0, [envelope]))
+    with pytest.raises(ProtocolError, match="exceeds max_"):
+        wire.decode_frame(wire.frame(1, 0, [wire.chunk(1, 10**6, 0, bytes(wire.MAX_PART + 1))]))
+
+
+def test_an_envelope_in_pieces_is_the_same_frame() -> None:
+    big = wire.item(7, 3, bytes(range(256)) * 1000)
+    assert isinstance(big, wire.BigEnvelope)
+    data = bytes(big)
+    assert msgpack.unpackb(data) == [wire.ITEM, 7, 3, bytes(range(256)) * 1000]
+    for begin, end in ((0, 5), (0, 70_000), (3, 70_000), (70_000, len(big))):
+        assert b"".join(big.between(begin, end)) == data[begin:end]
+        pieces = wire.part(9, big, begin, end)
+        frame = wire.decode_frame(wire.frame(5, 1, [pieces]))
+        assert frame == wire.Frame(5, 1, [[wire.CHUNK_OF, 9, len(big), begin, data[begin:end]]])
 
 
 def test_only_what_has_a_body_of_somebodys_travels_in_chunks() -> None:
     for name, envelope in ENVELOPES.items():
         if name in ("call", "reply", "error", "event", "open", "item", "end"):
-            assert wire.decode_envelope(envelope) == msgpack.unpackb(envelope)
+            assert from_parts(envelope) == msgpack.unpackb(envelope)
         else:
             with pytest.raises(ProtocolError, match="may not travel in chunks"):
-                wire.decode_envelope(envelope)
+                from_parts(envelope)
     big = wire.reply(1, Reply(bytes(1_000_000)))
-    assert len(wire.decode_envelope(bytearray(big))[-1]) == 1_000_000
+    assert isinstance(big, wire.BigEnvelope)
+    assert len(from_parts(bytes(big))[-1]) == 1_000_000
 
 
 def test_another_version_is_named_in_the_refusal() -> None:
@@ -465,7 +494,7 @@ def test_a_bomb_costs_neither_time_nor_memory(name: str) -> None:
     begun = time.process_time()
     try:
         assert isinstance(settled(wire.decode_frame, BOMBS[name]), ProtocolError)
-        assert isinstance(settled(wire.decode_envelope, BOMBS[name][3:]), ProtocolError)
+        assert isinstance(settled(from_parts, BOMBS[name][3:]), ProtocolError)
         assert time.process_time() - begun < 0.25
         assert tracemalloc.get_traced_memory()[1] < 10_000_000
     finally:

@@ -15,12 +15,12 @@ from mesh import wire
 from mesh.clock import Clock, Timer
 from mesh.errors import ProtocolError
 from mesh.metrics import Traffic
+from mesh.transport.arrivals import Arrivals
 from mesh.transport.outbox import Outbox
 from mesh.wire import Envelope
 
 AGE_WINDOW = 60.0
 AGE_SLOTS = 6
-MAX_UNFINISHED = 2 * wire.MAX_BODY
 OLD = 1.0
 GRACE = 0.05
 BAD_FRAMES = 3
@@ -69,8 +69,7 @@ class Channel(ABC):
         self._traffic = traffic
         self._age = FrameAge()
         self._lost = 0
-        self._parts: dict[int, bytearray] = {}
-        self._part_bytes = 0
+        self._arrivals = Arrivals()
         self._held: list[tuple[list[Envelope], float]] = []
         self._holding: Timer | None = None
         self._bad: deque[float] = deque(maxlen=BAD_FRAMES)
@@ -117,7 +116,12 @@ class Channel(ABC):
         if self._fresh >= EAGER:
             self._fresh = 0
             self.flush()
-        elif not self._scheduled and not self._reading:
+        elif not self._reading:
+            self._flush_soon()
+
+    def _flush_soon(self) -> None:
+        """Have the outbox leave at the end of this turn of the loop."""
+        if not self._scheduled:
             self._scheduled = True
             if self._loop is None:  # kept, because to ask for it costs a system call before Python 3.12
                 self._loop = asyncio.get_running_loop()
@@ -238,34 +242,19 @@ class Channel(ABC):
     def _take_part(self, envelope: Envelope, shift: float) -> None:
         _, name, total, offset, part = envelope
         if total == 0:
-            self._drop_parts(name)
+            self._arrivals.drop(name)
             return
-        parts = self._parts.get(name)
-        if parts is None:
-            parts = self._parts[name] = bytearray()
-        if offset != len(parts) or not part or offset + len(part) > total or total > wire.MAX_BODY + wire.MAX_HEADER:
-            self._drop_parts(name)
-            raise ProtocolError(f"part {offset}+{len(part)} of {total} bytes does not follow what has arrived")
-        if self._part_bytes + len(part) > MAX_UNFINISHED:
-            self._drop_parts(name)
-            raise ProtocolError("more than 512 MiB of unfinished big bodies on one connection")
-        parts += part
-        self._part_bytes += len(part)
-        self.outbox.put_control(wire.ack(name, len(parts)))
-        self.dirty()
-        if len(parts) == total:
-            self._drop_parts(name)
-            self.handle(wire.decode_envelope(parts), shift)
-
-    def _drop_parts(self, name: int) -> None:
-        self._part_bytes -= len(self._parts.pop(name, b""))
+        received, whole = self._arrivals.take(name, total, offset, part)
+        self.outbox.put_ack(name, received)
+        self._flush_soon()  # one word for all parts of a turn
+        if whole is not None:
+            self.handle(whole, shift)
 
     def forget(self) -> None:
         """Drop what waits and what is half received: the connection is gone."""
         self._traffic.events_dropped += self.outbox.lost_events + self.outbox.waiting_events
         self.outbox = Outbox()
-        self._parts.clear()
-        self._part_bytes = 0
+        self._arrivals.clear()
         self._held.clear()
         if self._holding is not None:
             self._holding.cancel()

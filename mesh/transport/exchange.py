@@ -103,7 +103,7 @@ class Exchange(Channel):
         """Take note that the peer has answered a call, or will never see it."""
         self.owed_bytes -= self._owed.pop(number, 0)
 
-    def send_call(self, waiter: Waiter, envelope: bytes) -> None:
+    def send_call(self, waiter: Waiter, envelope: wire.Packed) -> None:
         """Queue a call; raises `Overloaded` when too many wait, `Unreachable` when the peer is gone."""
         self.outbox.put_call(waiter.number, waiter.request.caller, envelope)
         self.dirty()

@@ -179,7 +179,7 @@ class Link(Exchange):
 
     # -- calls
 
-    def send_call(self, waiter: Waiter, envelope: bytes) -> None:
+    def send_call(self, waiter: Waiter, envelope: wire.Packed) -> None:
         """Queue a call; while there is no connection it waits at most 2 s. Raises `Overloaded`."""
         self.outbox.put_call(waiter.number, waiter.request.caller, envelope)
         if self.state == "up":

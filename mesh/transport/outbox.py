@@ -2,8 +2,7 @@
 
 Order of lanes: control; calls and replies, round robin over the services they belong to; items of streams, a few of
 each in turn, for which a quarter of each frame is kept; events; parts of big envelopes. Small envelopes of one turn
-share a frame, up to 64 KiB of bodies or 256 of them. A big envelope goes in chunks, at most four unacknowledged on the
-connection, taking turns with the other big ones, so a small call waits behind four chunks at the most.
+share a frame, up to 64 KiB of bodies or 256 of them. Big envelopes go in parts, see `transfers`, each alone in a frame.
 
 Full means: a call is refused, the oldest event is lost and counted, a reply always finds room (its caller waits), and
 so does an item, whose stream asks before it makes one (`crowded`). No clock and no socket in here.
@@ -12,10 +11,11 @@ so does an item, whose stream asks before it makes one (`crowded`). No clock and
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 from mesh import wire
 from mesh.errors import Overloaded
+from mesh.transport.transfers import Transfers
 
 CALL_BYTES = 16 * 1024 * 1024
 BULK_BYTES = 256 * 1024 * 1024
@@ -25,20 +25,6 @@ ITEM_BYTES = 4 * 1024 * 1024
 ITEM_ROOM = 16 * 1024
 ITEM_PLACES = 64
 ITEMS_IN_TURN = 8
-WINDOW = 4
-ACK_TARGET = 0.020
-
-
-@dataclass(slots=True)
-class _Transfer:
-    """One big envelope on its way out."""
-
-    name: int
-    data: bytes
-    number: int | None
-    sent: int = 0
-    acknowledged: int = 0
-    started: float = 0.0
 
 
 class Outbox:
@@ -46,7 +32,6 @@ class Outbox:
 
     def __init__(self) -> None:
         self.call_bytes = 0
-        self.bulk_bytes = 0
         self.lost_events = 0
         self._control: deque[bytes] = deque()
         self._calls: dict[str, OrderedDict[int, bytes]] = {}
@@ -58,16 +43,17 @@ class Outbox:
         self._event_bytes = 0
         self.waiting_events = 0
         self.joined = 0
-        self._transfers: deque[_Transfer] = deque()
-        self._unfinished: dict[int, _Transfer] = {}
-        self._begun_bytes = 0
-        self._in_flight: deque[tuple[int, int, float]] = deque()
-        self._window = WINDOW
-        self._next_transfer = 0
+        self._acks: dict[int, int] = {}
+        self._transfers = Transfers()
 
     def __bool__(self) -> bool:
         """Tell whether a frame could leave now."""
-        return bool(self._control or self._calls or self._items or self._events or self._may_send_chunk())
+        return bool(self._control or self._acks or self._calls or self._items or self._events or self._transfers)
+
+    @property
+    def bulk_bytes(self) -> int:
+        """How much waits in big envelopes, those included that have left in part."""
+        return self._transfers.size
 
     @property
     def waiting_bytes(self) -> int:
@@ -80,16 +66,20 @@ class Outbox:
         """Queue an envelope that goes before everything else."""
         self._control.append(envelope)
 
-    def put_call(self, number: int, service: str, envelope: bytes) -> None:
+    def put_ack(self, transfer: int, received: int) -> None:
+        """Queue the word that so much of a transfer has come; it stands for the ones that still wait."""
+        self._acks[transfer] = received
+
+    def put_call(self, number: int, service: str, envelope: wire.Packed) -> None:
         """Queue a request; raises `Overloaded` when 16 MiB of calls (256 MiB of big ones) already wait."""
         size = len(envelope)
-        if size > wire.CHUNK:
+        if isinstance(envelope, wire.BigEnvelope) or size > wire.CHUNK:
             if self.bulk_bytes and self.bulk_bytes + size > BULK_BYTES:
                 raise Overloaded(
                     f"{self.bulk_bytes >> 20} MiB of big bodies already wait for this peer; try again later",
                     retry_after=1.0,
                 )
-            self._put_transfer(number, envelope)
+            self._transfers.put(envelope, number)
             return
         if self.call_bytes + size > CALL_BYTES:
             raise Overloaded(
@@ -97,18 +87,18 @@ class Outbox:
             )
         self._put(number, service, envelope)
 
-    def put_reply(self, number: int, service: str, envelope: bytes) -> None:
+    def put_reply(self, number: int, service: str, envelope: wire.Packed) -> None:
         """Queue the answer to the peer's call of that number; it is never refused."""
-        if len(envelope) > wire.CHUNK:
-            self._put_transfer(None, envelope)
+        if isinstance(envelope, wire.BigEnvelope) or len(envelope) > wire.CHUNK:
+            self._transfers.put(envelope)
         else:
             self._put(~number, service, envelope)  # below zero, for the peer's numbers are not this end's
 
-    def put_item(self, number: int, envelope: bytes) -> None:
+    def put_item(self, number: int, envelope: wire.Packed) -> None:
         """Queue an envelope of the peer's stream of that number, behind the ones it has."""
         size = len(envelope)
-        if size > wire.CHUNK:
-            self._put_transfer(None, envelope)
+        if isinstance(envelope, wire.BigEnvelope) or size > wire.CHUNK:
+            self._transfers.put(envelope)
             return
         waiting = self._items.get(number)
         if waiting is None:
@@ -132,7 +122,7 @@ class Outbox:
             if self.bulk_bytes and self.bulk_bytes + len(envelope) > BULK_BYTES:
                 self.lost_events += 1
             else:
-                self._put_transfer(None, envelope)
+                self._transfers.put(envelope)
             return
         self._events.append((envelope, count))
         self._event_bytes += len(envelope)
@@ -151,13 +141,6 @@ class Outbox:
         self._lane_of[number] = service
         self.call_bytes += len(envelope)
 
-    def _put_transfer(self, number: int | None, envelope: bytes) -> None:
-        self._next_transfer += 1
-        transfer = _Transfer(self._next_transfer, envelope, number)
-        self._transfers.append(transfer)
-        self._unfinished[transfer.name] = transfer
-        self.bulk_bytes += len(envelope)
-
     def withdraw(self, number: int) -> bool:
         """Take back a request; returns True if nothing of it has left."""
         service = self._lane_of.pop(number, None)
@@ -167,24 +150,19 @@ class Outbox:
             if not lane:
                 del self._calls[service]
             return True
-        for transfer in self._transfers:
-            if transfer.number == number:
-                self._drop(transfer)
-                if transfer.sent:
-                    self.put_control(wire.chunk(transfer.name, 0, 0, b""))
-                return not transfer.sent
-        return False
+        untouched, begun = self._transfers.withdraw(number)
+        if begun is not None:
+            self.put_control(wire.chunk(begun, 0, 0, b""))
+        return untouched
 
     def holds(self, number: int) -> bool:
         """Tell whether nothing of this request has left yet."""
-        return number in self._lane_of or any(
-            transfer.number == number and not transfer.sent for transfer in self._transfers
-        )
+        return number in self._lane_of or self._transfers.holds(number)
 
     # -- leaving
 
-    def take(self, now: float) -> list[bytes]:
-        """Return the envelopes of the next frame, an empty list if there is none to send; `now` in seconds.
+    def take(self, now: float) -> Sequence[bytes | wire.Pieces]:
+        """Return the envelopes of the next frame, none if there is none to send; `now` in seconds.
 
         Entries that hold several count as one; `joined` is then how many envelopes there are beyond that.
         """
@@ -193,6 +171,8 @@ class Outbox:
         room = wire.CHUNK
         while self._control and len(envelopes) < wire.MAX_ENVELOPES:
             envelopes.append(self._control.popleft())
+        while self._acks and len(envelopes) < wire.MAX_ENVELOPES:
+            envelopes.append(wire.ack(*self._acks.popitem()))
         if self._items:
             if self._owed:
                 room = self._take_items(envelopes, room)
@@ -211,11 +191,10 @@ class Outbox:
             self.joined += count - 1
             room -= size
             envelopes.append(data)
-        if not envelopes and self._may_send_chunk():
-            transfer = self._next_to_send()
-            if transfer is not None:
-                envelopes.append(self._take_chunk(transfer, now))
-        return envelopes
+        if envelopes:
+            return envelopes
+        part = self._transfers.take(now)
+        return () if part is None else (part,)
 
     def _take_calls(self, envelopes: list[bytes], room: int, most: int) -> int:
         """Move calls into `envelopes`, one of each service in turn; returns the room left, 0 if one did not fit."""
@@ -258,49 +237,6 @@ class Outbox:
                 self._items[number] = waiting
         return room
 
-    def _may_send_chunk(self) -> bool:
-        return bool(self._transfers) and len(self._in_flight) < self._window
-
-    def _next_to_send(self) -> _Transfer | None:
-        """Take the transfer whose turn it is; one more is begun only if 256 MiB hold all that are under way."""
-        for _ in range(len(self._transfers)):
-            transfer = self._transfers.popleft()
-            size = len(transfer.data)
-            if transfer.sent or not self._begun_bytes or self._begun_bytes + size <= BULK_BYTES:
-                if not transfer.sent:
-                    self._begun_bytes += size
-                return transfer
-            self._transfers.append(transfer)
-        return None
-
-    def _take_chunk(self, transfer: _Transfer, now: float) -> bytes:
-        end = min(transfer.sent + wire.CHUNK, len(transfer.data))
-        part = memoryview(transfer.data)[transfer.sent : end]
-        packed = wire.chunk(transfer.name, len(transfer.data), transfer.sent, part)
-        transfer.sent = end
-        self._in_flight.append((transfer.name, end, now))
-        if end < len(transfer.data):
-            self._transfers.append(transfer)
-        return packed
-
-    def acknowledge(self, name: int, received: int, now: float) -> None:
-        """Note that the peer has the first `received` bytes of a transfer; a slow answer narrows the window."""
-        for index, (sent_name, end, sent_at) in enumerate(self._in_flight):
-            if sent_name == name and end == received:
-                del self._in_flight[index]
-                slow = now - sent_at > ACK_TARGET
-                self._window = max(1, self._window - 1) if slow else min(WINDOW, self._window + 1)
-                break
-        transfer = self._unfinished.get(name)
-        if transfer is not None and received >= len(transfer.data):
-            self._drop(transfer)
-
-    def _drop(self, transfer: _Transfer) -> None:
-        if self._unfinished.pop(transfer.name, None) is None:
-            return
-        self.bulk_bytes -= len(transfer.data)
-        if transfer.sent:
-            self._begun_bytes -= len(transfer.data)
-        if transfer in self._transfers:
-            self._transfers.remove(transfer)
-        self._in_flight = deque(entry for entry in self._in_flight if entry[0] != transfer.name)
+    def acknowledge(self, transfer: int, received: int, now: float) -> None:
+        """Note that the peer has the first `received` bytes of a transfer."""
+        self._transfers.acknowledge(transfer, received, now)

@@ -57,7 +57,7 @@ class Session(Exchange):
         """Tell whether the peer is there."""
         return self.ended is None
 
-    def send_call(self, waiter: Waiter, envelope: bytes) -> None:
+    def send_call(self, waiter: Waiter, envelope: wire.Packed) -> None:
         """Queue a call; raises `Overloaded`, or `Unreachable` when the peer is gone."""
         if self.ended is not None:
             raise Unreachable(f"{waiter.request.target}: {self.peer} is gone ({self.ended}); the call had not left",

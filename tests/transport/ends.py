@@ -231,10 +231,10 @@ class RawDealer:
         self.frames: list[wire.Frame] = []
         self.socket.connect(to.endpoint)
 
-    async def send(self, *envelopes: bytes, stamp: int | None = None) -> None:
+    async def send(self, *envelopes: wire.Packed, stamp: int | None = None) -> None:
         """Send one frame as soon as the connection takes it."""
         stamp = int(Clock().monotonic() * 1000) if stamp is None else stamp
-        await self.send_bytes(wire.frame(stamp, 0, envelopes))
+        await self.send_bytes(wire.frame(stamp, 0, list(map(bytes, envelopes))))
 
     async def send_bytes(self, *parts: bytes) -> None:
         """Send any bytes as one message."""
@@ -330,9 +330,9 @@ class RawRouter:
         """Return every envelope of one kind that has come."""
         return [envelope for _, envelope in self.read() if envelope[0] == kind]
 
-    def tell(self, routing_id: bytes, *envelopes: bytes, lost: int = 0) -> None:
+    def tell(self, routing_id: bytes, *envelopes: wire.Packed, lost: int = 0) -> None:
         """Send one frame to a connection."""
-        self.tell_bytes(routing_id, wire.frame(int(Clock().monotonic() * 1000), lost, envelopes))
+        self.tell_bytes(routing_id, wire.frame(int(Clock().monotonic() * 1000), lost, list(map(bytes, envelopes))))
 
     def tell_bytes(self, routing_id: bytes, *parts: bytes) -> None:
         """Send any bytes to a connection."""

@@ -197,7 +197,8 @@ async def test_an_error_whose_body_is_garbage_still_ends_its_call() -> None:
         call = outcome(caller, ask())
         await eventually(lambda: listener.of_kind(wire.CALL))
         number = listener.of_kind(wire.CALL)[0][1]
-        listener.tell(routing_id, wire.reply(number, Reply(error=Unreachable("x"))).replace(b"\xa1x", b"\xc1\xc1"))
+        answer = bytes(wire.reply(number, Reply(error=Unreachable("x"))))
+        listener.tell(routing_id, answer.replace(b"\xa1x", b"\xc1\xc1"))
         error = (await call).error
         assert error is not None
         assert error.code == "protocol_error"

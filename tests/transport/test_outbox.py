@@ -13,18 +13,25 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from mesh import wire
 from mesh.errors import Overloaded
 from mesh.transport import outbox as module
-from mesh.transport.outbox import ACK_TARGET, EVENTS, WINDOW, Outbox
+from mesh.transport import transfers
+from mesh.transport.outbox import EVENTS, Outbox
 
 MIB = 1024 * 1024
 CHUNK = wire.CHUNK
+FIRST_PARTS = 4
 
 
 def frames(outbox: Outbox, now: float = 0.0) -> list[list[bytes]]:
     """Take everything that may leave now."""
     taken = []
-    while envelopes := outbox.take(now):
+    while envelopes := joined(outbox, now):
         taken.append(envelopes)
     return taken
+
+
+def joined(outbox: Outbox, now: float = 0.0) -> list[bytes]:
+    """Take the next frame's envelopes, one in pieces as a whole."""
+    return [each if isinstance(each, bytes) else b"".join(each) for each in outbox.take(now)]
 
 
 def flat(outbox: Outbox) -> list[bytes]:
@@ -41,7 +48,7 @@ def parts(outbox: Outbox, now: float = 0.0) -> list[list[Any]]:
 
 def test_an_empty_outbox_has_nothing_to_send() -> None:
     outbox = Outbox()
-    assert (bool(outbox), outbox.take(0.0)) == (False, [])
+    assert (bool(outbox), joined(outbox)) == (False, [])
 
 
 def test_control_goes_first_then_calls_then_events_then_parts() -> None:
@@ -217,23 +224,22 @@ def test_a_big_call_that_has_left_in_part_is_given_up_and_the_peer_told() -> Non
     assert [msgpack.unpackb(envelope) for envelope in flat(outbox)] == [[11, transfer, 0, 0, b""]]
     assert (bool(outbox), outbox.bulk_bytes) == (False, 0)
     outbox.put_call(2, "a", bytes(2 * MIB))
-    assert len(parts(outbox)) == WINDOW
+    assert len(parts(outbox)) == FIRST_PARTS
 
 
 # --- big envelopes ----------------------------------------------------------------------------------------------------
 
 
-def test_a_big_envelope_leaves_in_parts_four_at_a_time() -> None:
+def test_a_big_envelope_leaves_in_parts_that_make_it_up_again() -> None:
     outbox = Outbox()
     envelope = bytes(range(256)) * 4096
     outbox.put_reply(1, "kb", envelope)
     arrived = b""
     while sent := parts(outbox):
-        assert len(sent) <= WINDOW
-        for name, total, offset, part in sent:
+        for _, total, offset, part in sent:
             assert (total, offset) == (len(envelope), len(arrived))
             arrived += part
-            outbox.acknowledge(name, len(arrived), 0.0)
+        outbox.acknowledge(sent[-1][0], len(arrived), 0.0)
     assert arrived == envelope
     assert outbox.bulk_bytes == 0
 
@@ -241,7 +247,7 @@ def test_a_big_envelope_leaves_in_parts_four_at_a_time() -> None:
 def test_without_acknowledgement_four_parts_leave_and_no_more() -> None:
     outbox = Outbox()
     outbox.put_call(1, "a", bytes(10 * CHUNK))
-    assert len(parts(outbox)) == WINDOW
+    assert len(parts(outbox)) == FIRST_PARTS
     assert (bool(outbox), parts(outbox)) == (False, [])
     outbox.put_call(2, "a", b"small")
     assert flat(outbox) == [b"small"]
@@ -256,19 +262,16 @@ def test_big_envelopes_take_turns_and_share_the_window() -> None:
     assert [name for name, *_ in parts(outbox)] == [1, 2, 3, 1]
 
 
-def test_a_slow_acknowledgement_narrows_the_window_and_quick_ones_widen_it() -> None:
+def test_acknowledgements_go_in_one_word_for_each_transfer() -> None:
     outbox = Outbox()
-    outbox.put_call(1, "a", bytes(100 * CHUNK))
-    sent = [offset + len(part) for _, _, offset, part in parts(outbox, now=0.0)]
-    now = ACK_TARGET * 2
-    for end in sent:
-        outbox.acknowledge(1, end, now)
-    sent = [offset + len(part) for _, _, offset, part in parts(outbox, now)]
-    assert len(sent) == 1
-    for expected in (2, 3, 4, 4):
-        outbox.acknowledge(1, sent[0], now)
-        sent = sent[1:] + [offset + len(part) for _, _, offset, part in parts(outbox, now)]
-        assert len(sent) == expected
+    for received in (10, 20, 30):
+        outbox.put_ack(1, received)
+    outbox.put_ack(2, 5)
+    outbox.put_call(1, "a", b"call")
+    assert bool(outbox)
+    (frame,) = frames(outbox)
+    assert sorted(frame[:2]) == sorted([wire.ack(1, 30), wire.ack(2, 5)])
+    assert frame[2:] == [b"call"]
 
 
 def test_acknowledgements_of_strangers_change_nothing() -> None:
@@ -281,7 +284,7 @@ def test_acknowledgements_of_strangers_change_nothing() -> None:
 
 
 def test_no_more_is_begun_than_the_other_end_will_hold(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "BULK_BYTES", 10 * CHUNK)
+    monkeypatch.setattr(transfers, "BEGUN_BYTES", 10 * CHUNK)
     outbox = Outbox()
     for number in (1, 2, 3):
         outbox.put_reply(number, "kb", bytes(6 * CHUNK))
@@ -289,11 +292,13 @@ def test_no_more_is_begun_than_the_other_end_will_hold(monkeypatch: pytest.Monke
     arrived = dict.fromkeys((1, 2, 3), 0)
     while sent := parts(outbox):
         for name, _, offset, part in sent:
-            begun.append(name)
+            if not offset:
+                begun.append(name)
+                assert sum(arrived[one] < 6 * CHUNK for one in begun) == 1, "the one before has come"
             arrived[name] = offset + len(part)
             outbox.acknowledge(name, arrived[name], 0.0)
-    assert begun == [1] * 6 + [2] * 6 + [3] * 6
-    assert (outbox.bulk_bytes, outbox._begun_bytes) == (0, 0)
+    assert begun == [1, 2, 3]
+    assert (outbox.bulk_bytes, outbox._transfers._begun) == (0, 0)
 
 
 # --- everything at once -----------------------------------------------------------------------------------------------
@@ -334,7 +339,7 @@ class Bookkeeping(RuleBasedStateMachine):
 
     @rule()
     def send(self) -> None:
-        envelopes = self.outbox.take(0.0)
+        envelopes = joined(self.outbox)
         assert len(envelopes) <= 256
         assert len(envelopes) == 1 or sum(map(len, envelopes)) <= CHUNK
         for envelope in envelopes:
@@ -359,8 +364,9 @@ class Bookkeeping(RuleBasedStateMachine):
     @invariant()
     def books_are_right(self) -> None:
         assert self.outbox.call_bytes == sum(size for _, size in self.waiting.values())
-        assert len(self.unacknowledged) <= WINDOW
-        assert 0 <= self.outbox._begun_bytes <= self.outbox.bulk_bytes
+        window = self.outbox._transfers.window
+        assert 0 <= window._under_way <= window.room
+        assert 0 <= self.outbox._transfers._begun <= self.outbox.bulk_bytes
 
     def teardown(self) -> None:
         while self.unacknowledged or self.outbox:
@@ -393,7 +399,7 @@ def test_calls_leave_before_items_and_neither_shuts_the_other_out() -> None:
     for number in range(1000):
         outbox.put_item(1, bytes(500))
         outbox.put_call(number, "a", b"c" * 500)
-    frame = outbox.take(0.0)
+    frame = joined(outbox)
     calls = [one for one in frame if one[:1] == b"c"]
     assert frame[:len(calls)] == calls
     assert module.ITEM_ROOM - 500 <= 500 * (len(frame) - len(calls)) <= module.ITEM_ROOM + 500
@@ -401,7 +407,7 @@ def test_calls_leave_before_items_and_neither_shuts_the_other_out() -> None:
     lone = Outbox()
     for _ in range(1000):
         lone.put_item(1, bytes(500))
-    assert 500 * len(lone.take(0.0)) >= CHUNK - 500, "alone they have the whole frame"
+    assert 500 * len(joined(lone)) >= CHUNK - 500, "alone they have the whole frame"
 
 
 def test_an_item_that_does_not_fit_any_more_is_the_first_of_the_next_frame() -> None:
@@ -417,7 +423,7 @@ def test_a_big_item_gets_its_frame_however_many_calls_wait() -> None:
     outbox.put_item(1, b"x" * 60_000)
     for number in range(1000):
         outbox.put_call(number, "a", bytes(500))
-    taken = [outbox.take(0.0) for _ in range(3)]
+    taken = [joined(outbox) for _ in range(3)]
     assert any(one[:1] == b"x" for frame in taken[:2] for one in frame)
     assert max(sum(map(len, frame)) for frame in taken) <= CHUNK
 
@@ -428,7 +434,7 @@ def test_a_big_call_gets_its_frame_however_many_items_and_control_envelopes_wait
     for _ in range(1000):
         outbox.put_control(b"c")
         outbox.put_item(1, bytes(500))
-    sent = [one for _ in range(6) for one in outbox.take(0.0)]
+    sent = [one for _ in range(6) for one in joined(outbox)]
     assert any(one[:1] == b"x" for one in sent)
 
 
