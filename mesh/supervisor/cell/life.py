@@ -15,7 +15,7 @@ from mesh.supervisor.cell.house import House
 from mesh.supervisor.cell.lifecycle import Lifecycle, State
 from mesh.supervisor.cell.runner import AgentExit
 from mesh.supervisor.cell.stagger import GAP, PROCESS_GAP
-from mesh.supervisor.cell.tenure import Tenure, ending
+from mesh.supervisor.cell.tenure import Tenure
 
 CHECK_SECONDS = 5.0
 NEWS_SECONDS = 0.2
@@ -187,7 +187,7 @@ class Life:
             self._desired = False
             self._tenure.task(self.stop(self._ended_by_itself(error)))
             return self._tell_of_end(error)
-        self._tenure.guard.cancel_all(ending(str(error)))
+        self._tenure.crashed(error)
         delay, error_id = self._failed(error)
         self._course = self._tenure.task(self._recover(delay))
         self._house.crashed(self._name)

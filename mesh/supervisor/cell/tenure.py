@@ -65,6 +65,7 @@ class Tenure:
         self.runs_as: Rung | None = None
         self.own_reason: str | None = None
         self.endings: set[asyncio.Task[Any]] = set()
+        self._dismissing: list[Batch] = []
         self._number = number
         self._house = house
         self._landlord = landlord
@@ -253,12 +254,19 @@ class Tenure:
         return self._ends(self.task(self._dismissed(tenancy, self.guard.running())))
 
     async def _dismissed(self, tenancy: Tenancy, batch: Batch) -> int:
+        self._dismissing.append(batch)
         await self._outlast(lambda: self.guard.left_of(batch) > 0, tenancy)
+        self._dismissing.remove(batch)
         cut = self.guard.left_of(batch)
         self.guard.cancel_all(self._succeeded(), batch)
         await self._clean_up(lambda: self.guard.left_of(batch) > 0)
         await tenancy.close()
         return cut
+
+    def crashed(self, error: Exception) -> None:
+        """End the calls of the agent that serves, which is gone; one that was dismissed still ends its own."""
+        others = Batch().union(*self._dismissing)
+        self.guard.cancel_all(ending(str(error)), self.guard.running() - others)
 
     def _succeeded(self) -> Callable[[Request], MeshError]:
         return ending(f"{self.service} is replaced by a new one")

@@ -106,6 +106,30 @@ async def test_calls_go_to_the_old_until_the_new_is_set_up_and_none_waits(mesh: 
 
 
 @in_mesh
+async def test_if_the_new_crashes_while_the_old_drains_the_calls_of_the_old_end_well(mesh: InMemoryMesh) -> None:
+    old = teller()
+    cell = await mesh.add("teller", old)
+    held = asyncio.create_task(mesh.request("teller.hold", seconds=2.0))
+    await settle()
+    renewal = asyncio.create_task(cell.renew(cell.spec, edition=edition(teller("new", old))))
+    await switched(cell, "new", mesh)
+    fresh_call = asyncio.create_task(mesh.request("teller.hold", seconds=2.0))
+    await settle()
+    with pytest.raises(RemoteFailure, match="SystemExit"):
+        await mesh.request("teller.leave")
+    with pytest.raises(Unreachable):
+        await fresh_call
+    assert cell.state == "backoff" and not held.done()
+    for _ in range(30):
+        await mesh.clock.advance(0.1)
+    assert await held == "old"
+    await renewal
+    assert renewal.result().cut == 0
+    await eventually(lambda: cell.state == "ready")
+    assert await mesh.request("teller.tell") == "new"
+
+
+@in_mesh
 async def test_what_the_old_has_begun_it_ends_calls_and_streams(mesh: InMemoryMesh) -> None:
     old = teller()
     cell = await mesh.add("teller", old)
