@@ -388,10 +388,12 @@ def _check_inside(value: Any, depth: int) -> None:
     if depth > MAX_DEPTH:
         raise ProtocolError(f"a body is nested deeper than {MAX_DEPTH} levels")
     if type(value) is dict:
-        for key in value:
+        for key, item in value.items():
             if type(key) is not str:
                 raise ProtocolError(f"a body has a map key of type {type(key).__name__}; keys are text")
-        value = value.values()
+            if type(item) is dict or type(item) is list:
+                _check_inside(item, depth + 1)
+        return
     for item in value:
         if type(item) is dict or type(item) is list:
             _check_inside(item, depth + 1)

@@ -69,12 +69,13 @@ class Kind(IntEnum):
     ITEM = 18
     CREDIT = 19
     END = 20
+    ITEMS = 21
 
 
 HELLO, WELCOME, REFUSED, RESET, LEAVING = (int(kind) for kind in list(Kind)[:5])
 CALL, REPLY, ERROR, CANCEL, EVENT = (int(kind) for kind in list(Kind)[5:10])
 CHUNK_OF, ACK, INTEREST, HEARTBEAT, ECHO = (int(kind) for kind in list(Kind)[10:15])
-OPEN, OPENED, ITEM, CREDIT, END = (int(kind) for kind in list(Kind)[15:])
+OPEN, OPENED, ITEM, CREDIT, END, ITEMS = (int(kind) for kind in list(Kind)[15:])
 
 
 class BigEnvelope:
@@ -407,6 +408,11 @@ def item(number: int, index: int, body: bytes) -> Packed:
     return _pack((ITEM, number, index, body))
 
 
+def items(number: int, first: int, bodies: list[bytes]) -> bytes:
+    """Return the envelope of items that follow on each other, the first of which has that index."""
+    return _pack((ITEMS, number, first, bodies))
+
+
 def credit(number: int, taken: int) -> bytes:
     """Return the word that the reader of a stream has taken so many items in all."""
     return _pack((CREDIT, number, taken, b""))
@@ -485,7 +491,7 @@ def _read_trace(packed: bytes) -> Trace:
 
 
 _BIN_WIDTHS: Mapping[int, int] = {0xc4: 1, 0xc5: 2, 0xc6: 4}
-_NUMBER, _TEXT, _BIN, _NAME_OR_NIL, _PATH, _TRACE, _TRACE_OR_NIL, _REAL, _BODY = range(9)
+_NUMBER, _TEXT, _BIN, _NAME_OR_NIL, _PATH, _TRACE, _TRACE_OR_NIL, _REAL, _BODY, _BODIES = range(10)
 _FIELDS: Mapping[int, tuple[int, ...]] = {
     HELLO: (_NUMBER, _BODY),
     WELCOME: (_NUMBER, _BODY),
@@ -507,6 +513,7 @@ _FIELDS: Mapping[int, tuple[int, ...]] = {
     ITEM: (_NUMBER, _NUMBER, _BODY),
     CREDIT: (_NUMBER, _NUMBER, _BODY),
     END: (_NUMBER, _NUMBER, _NAME_OR_NIL, _BODY),
+    ITEMS: (_NUMBER, _NUMBER, _BODIES),
 }
 
 
@@ -573,6 +580,8 @@ def _fits(field: int, value: Any) -> bool:
             return type(value) is bytes and len(value) == TRACE
         case 6:
             return value is None or (type(value) is bytes and len(value) == TRACE)
+        case 9:
+            return type(value) is list and set(map(type, value)) == {bytes}
         case _:
             return type(value) in (int, float) and value == value and abs(value) < 1e15
 

@@ -13,7 +13,7 @@ import zmq
 
 VERSION = 1
 HELLO, WELCOME, REFUSED, RESET, LEAVING, CALL, REPLY, ERROR, CANCEL, EVENT, CHUNK, ACK, INTEREST = range(1, 14)
-OPEN, OPENED, ITEM, CREDIT, END = range(16, 21)
+OPEN, OPENED, ITEM, CREDIT, END, ITEMS = range(16, 22)
 PART = 65_536
 WINDOW = 4
 
@@ -173,6 +173,8 @@ class Client:
             self._answers[fields[0]] = CallFailed(fields[2], msgpack.unpackb(fields[4]))
         elif kind == ITEM and fields[0] in self._items:
             self._items[fields[0]][fields[1]] = msgpack.unpackb(fields[2])
+        elif kind == ITEMS and fields[0] in self._items:
+            self._items[fields[0]].update(enumerate(map(msgpack.unpackb, fields[2]), fields[1]))
         elif kind == END:
             self._ends[fields[0]] = fields[1]
             if fields[2] is not None:
@@ -183,7 +185,7 @@ class Client:
             self._acknowledged[fields[0]] = fields[1]
         elif kind == CHUNK:
             self._part(*fields)
-        elif kind not in (OPENED, ITEM):
+        elif kind not in (OPENED, ITEM, ITEMS):
             raise Refused(kind)
 
     def _part(self, transfer: int, total: int, offset: int, part: bytes) -> None:

@@ -66,7 +66,7 @@ def test_every_heading_is_listed_at_the_top() -> None:
 
 FIELD_TYPES = {
     "uint": wire._NUMBER, "text": wire._TEXT, "text?": wire._NAME_OR_NIL, "path": wire._PATH, "trace": wire._TRACE,
-    "trace?": wire._TRACE_OR_NIL, "real": wire._REAL,
+    "trace?": wire._TRACE_OR_NIL, "real": wire._REAL, "bins": wire._BODIES,
 }
 
 

@@ -46,6 +46,7 @@ ENVELOPES: dict[str, bytes] = {
     "opened": wire.opened(7, "mainpc"),
     "item": bytes(wire.item(7, 300, encode({"text": "once"}))),
     "credit": wire.credit(7, 64),
+    "items": wire.items(7, 300, [encode({"text": "once"}), encode(None)]),
     "end": wire.end(7, 301, Unavailable("it stops", retry_after=1.5)),
 }
 
@@ -370,6 +371,7 @@ WRONG: dict[int, list[Any]] = {
     wire._TEXT: [None, 1, b"x", ["x"]],
     wire._BIN: [None, "x", 1],
     wire._BODY: [None, "x", 1, []],
+    wire._BODIES: [None, b"x", [], [1], [b"x", "x"], [b"x", None]],
     wire._NAME_OR_NIL: [1, b"x", False],
     wire._PATH: [None, "x", ["x", 1], [b"x"], ["x"] * 18, {}],
     wire._TRACE: [None, "x" * 33, bytes(32), bytes(34)],
@@ -393,7 +395,7 @@ def test_each_field_must_be_of_its_type(name: str) -> None:
 
 @pytest.mark.parametrize("items", [
     [], [1], [1, "0"], ["1", 0], [1.0, 0], [True, 0], [-1, 0], [0, -1], [2**62, 0], [0, 2**62], {"a": 1}, 7, None, "x",
-    [1, 0, 5], [1, 0, []], [1, 0, ["6"]], [1, 0, [None]], [1, 0, [True, b""]], [1, 0, [0, b""]], [1, 0, [21, b""]],
+    [1, 0, 5], [1, 0, []], [1, 0, ["6"]], [1, 0, [None]], [1, 0, [True, b""]], [1, 0, [0, b""]], [1, 0, [22, b""]],
     [1, 0, [-6, b""]], [1, 0, [2**63, b""]], [1, 0, *[[9, 1, b""]] * 257], [1, 0, [9, 1, b""], 3],
 ])
 def test_what_is_no_frame_is_refused(items: Any) -> None:

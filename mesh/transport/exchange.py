@@ -20,7 +20,7 @@ from mesh.transport.outbox import CALL_BYTES
 from mesh.transport.outflow import Pace
 from mesh.transport.pending import Pending, Waiter
 from mesh.transport.running import Running
-from mesh.wire import EVENT, ITEM, Envelope
+from mesh.wire import EVENT, ITEM, ITEMS, Envelope
 
 REMEMBERED = 65_536
 OWED_BYTES = 32 * 1024 * 1024
@@ -177,9 +177,10 @@ class Exchange(Channel):
         """Say that a stream of this end is open."""
         self._put_item(number, wire.opened(number, host))
 
-    def send_item(self, number: int, index: int, body: bytes) -> None:
-        """Send an item of a stream."""
-        self.outbox.put_item(number, wire.item(number, index, body))
+    def send_items(self, number: int, first: int, bodies: list[bytes]) -> None:
+        """Send items of a stream."""
+        self.outbox.put_item(number, wire.item(number, first, bodies[0]) if len(bodies) == 1
+                             else wire.items(number, first, bodies))
         if not self._scheduled:  # a stream makes a few in one step: they share a frame
             self.dirty()
 
@@ -212,6 +213,10 @@ class Exchange(Channel):
             inflow = self.inflows.get(envelope[1])
             if inflow is not None:  # else nobody reads it any more
                 inflow.put(envelope[2], envelope[3])
+        elif kind == ITEMS and self._pending is not None:
+            inflow = self.inflows.get(envelope[1])
+            if inflow is not None:
+                inflow.put_all(envelope[2], envelope[3])
         elif kind == EVENT:
             self.take(envelope)
         elif kind == wire.CALL and self._running is not None:

@@ -82,6 +82,18 @@ class Inflow(Items):
         elif self._wake is not None and self._bodies:
             self._rouse()
 
+    def put_all(self, first: int, bodies: list[bytes]) -> None:
+        """Take items that follow on each other, the first of which has that index. Raises `ProtocolError`."""
+        after = first + len(bodies)
+        if first == self._arrived and after <= self._limit and self._count is None and not self._early:
+            self._arrived = after
+            self._bodies.extend(bodies)
+            if self._wake is not None:
+                self._rouse()
+            return
+        for index, body in enumerate(bodies, first):
+            self.put(index, body)
+
     def end(self, count: int, error: MeshError | None) -> None:
         """Take the end: `count` items in all, then `error` if there is one."""
         self._count = count

@@ -59,11 +59,11 @@ class Loopback:
         if waiter is not None:
             self.inflows.open(waiter, host)
 
-    def send_item(self, number: int, index: int, body: bytes) -> None:
-        """Hand an item to its reader."""
+    def send_items(self, number: int, first: int, bodies: list[bytes]) -> None:
+        """Hand items to their reader."""
         inflow = self.inflows.get(number)
         if inflow is not None:
-            inflow.put(index, body)
+            inflow.put_all(first, bodies)
 
     def send_end(self, number: int, count: int, error: MeshError | None) -> None:
         """Tell the reader of a stream that it has ended."""

@@ -17,6 +17,8 @@ from mesh.errors import ProtocolError
 from mesh.wire import LEAST_SHARE, STREAM_BYTES
 
 BURST = 256
+TOGETHER = 64
+TOGETHER_BYTES = 8 * 1024
 LEAST_BURST = 32
 ITEMS = 1024
 CROWDED_SECONDS = 0.01
@@ -44,12 +46,21 @@ class Share:
 
 
 class Outflow:
-    """What one stream has sent and its reader has taken."""
+    """What one stream has sent and its reader has taken.
 
-    __slots__ = ("_bytes", "_credit", "_share", "_sizes", "_wake", "sent", "taken")
+    `send` is given the index of the first and the bodies of items that leave together: those of one turn of the loop,
+    64 of them or 8 KiB at most, or one that is bigger.
+    """
 
-    def __init__(self, credit: int, share: Share) -> None:
+    __slots__ = ("_bytes", "_credit", "_due", "_made", "_made_bytes", "_send", "_share", "_sizes", "_wake", "sent",
+                 "taken")
+
+    def __init__(self, credit: int, share: Share, send: Callable[[int, list[bytes]], None]) -> None:
         self.sent = 0
+        self._send = send
+        self._made: list[bytes] = []
+        self._made_bytes = 0
+        self._due = False
         self.taken = 0
         self._credit = credit
         self._share = share
@@ -66,21 +77,47 @@ class Outflow:
     def room(self) -> int:
         """How many items may leave; fewer if they are big."""
         under_way = self.sent - self.taken
-        if under_way and self._bytes >= STREAM_BYTES:
+        if under_way and self._bytes + self._made_bytes >= STREAM_BYTES:
             return 0
         return min(self._credit, self._share.items) - under_way
 
-    def count(self, size: int) -> bool:
-        """Note that an item of `size` bytes leaves; tell whether its bytes leave room for more."""
+    def put(self, body: bytes) -> bool:
+        """Have an item leave, at the end of this turn of the loop; tell whether its bytes leave room for more."""
+        made = self._made
+        size = self._made_bytes + len(body)
+        if size > TOGETHER_BYTES or len(made) == TOGETHER:
+            self.leave()
+            made, size = self._made, len(body)
+        made.append(body)
+        self._made_bytes = size
+        if not self._due:
+            self._due = True
+            asyncio.get_running_loop().call_soon(self._turned)
         self.sent += 1
-        self._sizes.append(size)
-        self._bytes += size
-        return self._bytes < STREAM_BYTES
+        return self._bytes + size < STREAM_BYTES
+
+    def _turned(self) -> None:
+        self._due = False
+        self.leave()
+
+    def leave(self) -> None:
+        """Have those that were made leave now."""
+        made, self._made = self._made, []
+        if made:
+            self._sizes.extend(map(len, made))
+            self._bytes += self._made_bytes
+            self._made_bytes = 0
+            self._send(self.sent - len(made), made)
+
+    def drop(self) -> None:
+        """Forget those that were made and have not left: there is nobody to take them."""
+        self._made, self._made_bytes = [], 0
 
     def grant(self, taken: int) -> None:
         """Note how many items the reader has taken in all; raises `ProtocolError` for more than were sent."""
-        if not self.taken <= taken <= self.sent:
-            raise ProtocolError(f"a reader has taken {taken} items of {self.sent}, and said {self.taken} before")
+        left = self.sent - len(self._made)
+        if not self.taken <= taken <= left:
+            raise ProtocolError(f"a reader has taken {taken} items of {left}, and said {self.taken} before")
         for _ in range(taken - self.taken):
             self._bytes -= self._sizes.popleft()
         self.taken = taken

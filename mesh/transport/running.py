@@ -27,8 +27,8 @@ class Outlet(Protocol):
     def send_opened(self, number: int, host: str) -> None:
         """Say that a stream is open."""
 
-    def send_item(self, number: int, index: int, body: bytes) -> None:
-        """Send one item."""
+    def send_items(self, number: int, first: int, bodies: list[bytes]) -> None:
+        """Send items that follow on each other, the first of which has that index."""
 
     def send_end(self, number: int, count: int, error: MeshError | None) -> None:
         """Say that a stream has ended after `count` items, with an error or without."""
@@ -105,7 +105,7 @@ class Running:
         if not self._has(number, request):
             await items.aclose()
             return
-        flow = self._outflows[number] = Outflow(request.credit, self._share)
+        flow = self._outflows[number] = Outflow(request.credit, self._share, partial(self._outlet.send_items, number))
         self._share.joined()
         self._outlet.send_opened(number, host)
         try:
@@ -116,11 +116,12 @@ class Running:
             self._share.left()
         if self._has(number, request):
             del self._tasks[number], self._outflows[number]
+            flow.leave()
             self._outlet.send_end(number, flow.sent, error)
 
     async def _pour(self, number: int, request: Request, items: Items, flow: Outflow) -> MeshError | None:
         """Send items until there are no more; returns the error that ended them. They are closed in any case."""
-        cancelling, send, count = self._tasks[number][0].cancelling, self._outlet.send_item, flow.count
+        cancelling, put = self._tasks[number][0].cancelling, flow.put
         until = 0
 
         def emit(body: bytes) -> bool:
@@ -130,8 +131,7 @@ class Running:
             if size > MAX_BODY:
                 raise MessageTooLarge(f"item {flow.sent} of {request.target} is {size} bytes, the limit is {MAX_BODY}",
                                       size=size, limit=MAX_BODY)
-            send(number, flow.sent, body)
-            return count(size) and flow.sent < until
+            return put(body) and flow.sent < until
 
         try:
             while not cancelling():
@@ -187,6 +187,8 @@ class Running:
             task.add_done_callback(partial(self._gone, answer))
             task.cancel()
         self._tasks.clear()
+        for flow in self._outflows.values():
+            flow.drop()
         self._outflows.clear()
 
     def _gone(self, answer: Answer, task: asyncio.Task[None]) -> None:

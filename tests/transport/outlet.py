@@ -17,8 +17,8 @@ class Outlet:
     def send_opened(self, number: int, host: str) -> None:
         self.sent.append(("opened", number, host))
 
-    def send_item(self, number: int, index: int, body: bytes) -> None:
-        self.sent.append(("item", number, index, body))
+    def send_items(self, number: int, first: int, bodies: list[bytes]) -> None:
+        self.sent += [("item", number, index, body) for index, body in enumerate(bodies, first)]
 
     def send_end(self, number: int, count: int, error: MeshError | None) -> None:
         self.sent.append(("end", number, count, "" if error is None else error.code))

@@ -191,8 +191,9 @@ async def test_a_stream_that_is_cancelled_is_closed_and_ends_so() -> None:
 
 @on_a_loop
 async def test_more_than_was_sent_cannot_have_been_taken() -> None:
-    flow = Outflow(4, Share())
-    flow.count(10)
+    flow = Outflow(4, Share(), lambda first, bodies: None)
+    flow.put(bytes(10))
+    flow.leave()
     with pytest.raises(ProtocolError, match="taken 2 items of 1"):
         flow.grant(2)
     flow.grant(1)
@@ -203,13 +204,28 @@ async def test_more_than_was_sent_cannot_have_been_taken() -> None:
 def test_streams_share_what_one_connection_may_have_on_its_way() -> None:
     share = Share()
     share.joined()
-    first = Outflow(1024, share)
+    first = Outflow(1024, share, lambda first, bodies: None)
     assert first.room == ITEMS
     share.joined()
-    assert (first.room, Outflow(8, share).room, share.burst) == (ITEMS // 2, 8, BURST // 2)
+    second = Outflow(8, share, lambda first, bodies: None)
+    assert (first.room, second.room, share.burst) == (ITEMS // 2, 8, BURST // 2)
     for _ in range(1000):
         share.joined()
     assert first.room == LEAST_SHARE
     for _ in range(1001):
         share.left()
     assert first.room == ITEMS
+
+
+@on_a_loop
+async def test_items_of_one_turn_leave_together_within_bounds() -> None:
+    left: list[tuple[int, list[int]]] = []
+    flow = Outflow(1024, Share(), lambda first, bodies: left.append((first, [*map(len, bodies)])))
+    for size in (100, 100, 9000, 100, *[1] * 100):
+        flow.put(bytes(size))
+    await settle()
+    assert left == [(0, [100, 100]), (2, [9000]), (3, [100, *[1] * 63]), (67, [1] * 37)]
+    flow.put(b"x")
+    flow.drop()
+    await settle()
+    assert len(left) == 4
