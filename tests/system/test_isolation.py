@@ -115,7 +115,7 @@ async def ready_again(connected: Operator, service: str, restarts: int) -> None:
 
 def latest(of: Project, service: str) -> dict[str, Any]:
     """Return the newest error of an agent, as `mesh errors show` tells it."""
-    group = of.json("errors", "--service", service)[0]
+    group = wait_until(lambda: of.json("errors", "--service", service), 20)[0]
     shown = of.json("errors", "show", group["sample_id"])
     assert isinstance(shown, dict)
     return shown

@@ -15,7 +15,7 @@ from mesh.testing import InMemoryMesh, in_mesh
 from tests.eventually import eventually
 from tests.supervisor.plain import Plain, fresh
 
-FAST = {"start_s": 0.05, "stop_s": 0.05, "cleanup_s": 0.05}
+FAST = {"start_s": 0.5, "stop_s": 0.5, "cleanup_s": 0.05}
 FOLDER = "cell/test_timed.py"
 
 
@@ -77,7 +77,7 @@ def test_a_setup_that_does_not_end_is_a_failed_start_that_names_its_line(
         gate.set()  # whatever follows, its loop can end
         assert cell.state == "backoff"
         assert cell.last_error == (
-            f"Unavailable: setup() of stuck did not end within 0.05 s (limits: start_s); it is in {place}"
+            f"Unavailable: setup() of stuck did not end within 0.5 s (limits: start_s); it is in {place}"
         )
 
     scenario()
@@ -91,7 +91,7 @@ def test_a_teardown_that_does_not_end_keeps_nobody_waiting_and_is_named(gate: th
         gate.set()
         assert cell.at_rest
         told = [row.message for row in mesh.reports if row.operation == "teardown"]
-        assert told[0] == (f"teardown() did not end within 0.05 s (limits: stop_s); it is in cling() at {FOLDER}:"
+        assert told[0] == (f"teardown() did not end within 0.5 s (limits: stop_s); it is in cling() at {FOLDER}:"
                            f"{line(Stuck.cling, 'eventually')}")
 
     scenario()
