@@ -3,7 +3,7 @@
 BIN := .venv/bin
 EXTRAS := fast,http,tracing,nlp,dev
 
-.PHONY: install up down test lint bench profile soak docs screens clean
+.PHONY: install up down test lint bench figures profile soak docs screens clean
 
 install: .venv/.installed
 
@@ -43,6 +43,14 @@ bench: install
 	@$(BIN)/python -m benchmarks.overload
 	@$(BIN)/python -m benchmarks.bodies
 	@$(BIN)/python -m benchmarks.recall
+
+# The table and the plots of docs/performance.md, measured and written anew; with FAMILIES="calls curve" those alone.
+RESULTS := docs/plots/results
+
+figures: install bench-extra
+	@$(BIN)/python -m benchmarks $(FAMILIES) --results $(RESULTS)
+	@$(BIN)/python -m benchmarks.plots $(RESULTS)/*.json
+	@$(BIN)/python -m benchmarks.page $(RESULTS)/*.json
 
 # Flame graphs of a remote call, before and after a change: make profile LABEL=before
 profile: install bench-extra

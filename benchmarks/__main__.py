@@ -24,13 +24,12 @@ def main() -> int:
         print("\n".join(f"{name:<12} {what}" for name, (_, what) in FAMILIES.items()))
         return 0
     effort = Effort(1 if chosen.smoke else chosen.rounds, chosen.smoke)
+    found: list[Row | Curve] = []
     before = results.machine()
-    rows: list[Row] = []
-    curves: list[Curve] = []
-    broken = [name for name in chosen.families or FAMILIES if not _measure(name, effort, rows, curves)]
-    print("\n".join(table.lines(rows)))
+    broken = [name for name in chosen.families or FAMILIES if not _measure(name, effort, found, chosen.results)]
+    print("\n".join(table.lines(one for one in found if isinstance(one, Row))))
     if chosen.json:
-        results.write(chosen.json, results.document(before, effort.rounds, rows, curves))
+        results.write(chosen.json, results.document(before, effort.rounds, found))
     if broken:
         print(f"could not be measured: {', '.join(broken)}", file=sys.stderr)
     return 1 if broken else 0
@@ -43,6 +42,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--smoke", action="store_true", help="only show that the programs run")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the results of every round there")
+    parser.add_argument("--results", type=Path, metavar="DIR", help="the same, in a file for each family")
     chosen = parser.parse_args()
     unknown = [name for name in chosen.families if name not in FAMILIES]
     if unknown:
@@ -50,18 +50,21 @@ def _arguments() -> argparse.Namespace:
     return chosen
 
 
-def _measure(name: str, effort: Effort, rows: list[Row], curves: list[Curve]) -> bool:
+def _measure(name: str, effort: Effort, found: list[Row | Curve], folder: Path | None) -> bool:
     """Measure a family; one that fails takes no other along."""
     effort.say(f"-- {name}: {FAMILIES[name][1]}")
+    own: list[Row | Curve] = []
+    before = results.machine()
     try:
-        for found in measured(name, effort):
-            if isinstance(found, Row):
-                rows.append(found)
-            else:
-                curves.append(found)
+        for one in measured(name, effort):
+            own.append(one)
+            found.append(one)
     except Exception:
         traceback.print_exc()
         return False
+    if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)
+        results.write(folder / f"{name}.json", results.document(before, effort.rounds, own))
     return True
 
 

@@ -22,6 +22,7 @@ DASHED = ", p99"
 TITLES: Mapping[str, str] = {
     "load": "Latency against load, remote calls in an open loop",
     "outstanding": "Calls per second against calls outstanding",
+    "memory": "Memory against agents",
 }
 
 
@@ -54,6 +55,11 @@ def by_plot(curves: Iterable[Curve]) -> dict[str, list[Curve]]:
     return {plot: list(by_name.values()) for plot, by_name in plots.items()}
 
 
+def title_of(name: str) -> str:
+    """Return what a plot shows, in words."""
+    return TITLES.get(name, name[:1].upper() + name[1:])
+
+
 def draw(name: str, curves: Sequence[Curve], file: Path) -> None:
     """Draw one picture; raises `ImportError` without matplotlib."""
     import matplotlib  # an optional extra
@@ -74,7 +80,7 @@ def draw(name: str, curves: Sequence[Curve], file: Path) -> None:
         axes.fill_between(x, [min(y) for _, y in curve.points], [max(y) for _, y in curve.points], color=colour,
                           alpha=0.12, linewidth=0)
     first = curves[0]
-    axes.set(title=TITLES.get(name, name), xlabel=first.x_label, ylabel=first.y_label, xscale=first.x_scale,
+    axes.set(title=title_of(name), xlabel=first.x_label, ylabel=first.y_label, xscale=first.x_scale,
              yscale=first.y_scale)
     if first.y_scale == "linear":
         axes.set_ylim(bottom=0)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import os
 import platform
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, fields
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -27,13 +27,13 @@ def machine() -> dict[str, Any]:
     }
 
 
-def document(before: Mapping[str, Any], rounds: int, rows: Iterable[Row], curves: Iterable[Curve]) -> dict[str, Any]:
+def document(before: Mapping[str, Any], rounds: int, found: Sequence[Row | Curve]) -> dict[str, Any]:
     """Return the results of a run that began when `machine()` was `before`."""
     return {
         "machine": {**before, "load_before": before["load"], "load_after": list(os.getloadavg())}, "rounds": rounds,
         "rows": [{**asdict(row), "median": row.median, "verdict": row.verdict, "aim_reached": row.aim_reached}
-                 for row in rows],
-        "curves": [asdict(curve) for curve in curves],
+                 for row in found if isinstance(row, Row)],
+        "curves": [asdict(curve) for curve in found if isinstance(curve, Curve)],
     }
 
 
@@ -45,6 +45,13 @@ def write(file: Path, results: Mapping[str, Any]) -> None:
 def read_curves(files: Sequence[Path]) -> list[Curve]:
     """Return the curves of several runs."""
     return [Curve(**curve) for file in files for curve in json.loads(file.read_text())["curves"]]
+
+
+def read_rows(file: Path) -> list[Row]:
+    """Return the rows of a run."""
+    known = {one.name for one in fields(Row)}
+    return [Row(**{key: value for key, value in row.items() if key in known})
+            for row in json.loads(file.read_text())["rows"]]
 
 
 def _version(package: str) -> str | None:

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 
 from benchmarks import calls, raw
 from benchmarks.effort import Effort, ratios
-from benchmarks.remote import ALONE
 from benchmarks.row import Row
 
 ITEMS = 300_000
 STREAMS = 20
+ALONE = 1_000
 
 
 def rows(effort: Effort) -> Iterator[Row]:

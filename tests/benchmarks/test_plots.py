@@ -42,6 +42,6 @@ def test_results_without_curves_say_which_families_have_some(tmp_path: Path) -> 
 
 def _draw(folder: Path, curves: list[Curve]) -> subprocess.CompletedProcess[str]:
     file = folder / "results.json"
-    results.write(file, results.document(results.machine(), 1, [], curves))
+    results.write(file, results.document(results.machine(), 1, curves))
     return subprocess.run([sys.executable, "-m", "benchmarks.plots", str(file), "--folder", str(folder)], cwd=ROOT,
                           capture_output=True, text=True, timeout=120, check=False)

@@ -64,7 +64,7 @@ def test_rounds_go_there_and_back_again() -> None:
 def test_results_say_on_which_machine_and_bring_the_curves_back(tmp_path: Path) -> None:
     curve = Curve("load", "raw", "calls/s", "ms", [(1.0, [2.0, 3.0])], x_scale="log")
     file = tmp_path / "results.json"
-    results.write(file, results.document(results.machine(), 3, [Row("share", [0.5], 0.4)], [curve]))
+    results.write(file, results.document(results.machine(), 3, [Row("share", [0.5], 0.4), curve]))
     told = json.loads(file.read_text())
     assert {"cores", "python", "pyzmq", "uvloop", "load_before", "load_after", "date"} <= set(told["machine"])
     assert (told["rows"][0]["median"], told["rows"][0]["verdict"]) == (0.5, "pass")
@@ -88,10 +88,9 @@ def test_a_family_is_measured_between_real_processes(tmp_path: Path) -> None:
 
 
 def test_what_idle_policies_cost_is_measured_in_one_process(tmp_path: Path) -> None:
-    file = tmp_path / "results.json"
-    done = _run("policies", "--smoke", "--json", str(file))
+    done = _run("policies", "--smoke", "--results", str(tmp_path / "results"))
     assert done.returncode == 0, done.stderr
-    told = {row["name"]: row for row in json.loads(file.read_text())["rows"]}
+    told = {row["name"]: row for row in json.loads((tmp_path / "results" / "policies.json").read_text())["rows"]}
     assert {"retry", "breaker", "bulkhead", "pause", "fallback", "rate"} <= {name.partition(",")[0] for name in told}
     assert all(min(row["figures"].get("with", [1.0])) > 0 for row in told.values())
 
