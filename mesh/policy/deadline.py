@@ -75,9 +75,7 @@ class DeadlineGuard:
 
         async def handle(request: Request) -> Reply:
             if request.deadline <= self._clock.monotonic():
-                return Reply(error=DeadlineExceeded(
-                    f"{request.target} was not begun: its deadline had passed when its turn came", began="no"
-                ))
+                return Reply(error=self.too_late(request))
             limit = _Limit(self._task())
             self._running.add(limit)
             bucket = self._deadlines.add(request.deadline, limit)
@@ -103,6 +101,11 @@ class DeadlineGuard:
                     items.at_end(lambda _: self._running.discard(limit))
 
         return handle
+
+    def too_late(self, request: Request) -> DeadlineExceeded:
+        """Return the error of a request whose turn came after its deadline."""
+        return DeadlineExceeded(f"{request.target} was not begun: its deadline had passed when its turn came",
+                                began="no")
 
     def _task(self) -> asyncio.Task[object]:
         if self._loop is None:  # kept, because to ask for it costs a system call before Python 3.12

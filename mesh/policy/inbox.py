@@ -11,10 +11,11 @@ import asyncio
 import math
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
+from typing import Protocol
 
 from mesh.clock import Clock
 from mesh.errors import MeshError, Overloaded
-from mesh.message import Handler, Items, Reply, Request
+from mesh.message import Answer, Handler, Items, Reply, Request, replied
 from mesh.metrics import Latency, Sample, counter, gauge, histogram
 from mesh.policy.origin import identity
 from mesh.policy.shed import SHED, Shed
@@ -33,8 +34,70 @@ WAIT = histogram("mesh_inbox_wait_seconds", "How long calls that had to wait wai
 FULL = counter("mesh_inbox_refused_total", "Calls refused because the inbox, or its caller's part of it, was full.",
                "service")
 
-Place = asyncio.Future[None]
+class Place(Protocol):
+    """What waits for its turn: a task, by the future that it awaits, or a call that needs none."""
+
+    def done(self) -> bool:
+        """Tell whether nobody waits any more."""
+
+    def set_result(self, result: None, /) -> None:
+        """Be given the turn."""
+
+    def set_exception(self, error: MeshError, /) -> None:
+        """Be told that there will be none."""
+
+
+Begin = Callable[[Request, float], Answer]
+"""Answers a call that has its turn, and that arrived at a moment (monotonic seconds)."""
 Patience = Callable[[str], float | None]
+
+
+class Queued:
+    """A call that is over as soon as it has begun: it has no task, only its answer."""
+
+    __slots__ = ("_begin", "_caller", "_inbox", "_joined", "_loop", "_request", "answer")
+
+    def __init__(self, inbox: Inbox, request: Request, begin: Begin) -> None:
+        self._inbox = inbox
+        self._request = request
+        self._begin = begin
+        self._caller = identity(request)
+        self._loop = asyncio.get_running_loop()
+        self.answer: asyncio.Future[Reply] = self._loop.create_future()
+        self.answer.add_done_callback(self._over)
+        self._joined = inbox.join(request, self._caller, self)
+
+    def done(self) -> bool:
+        """Tell whether its caller has given up."""
+        return self.answer.done()
+
+    def set_result(self, result: None, /) -> None:
+        """Be given the turn; it is begun on a stack of its own, however many have theirs one after another."""
+        self._loop.call_soon(self._turn)
+
+    def set_exception(self, error: MeshError, /) -> None:
+        """Be told that there will be none."""
+        self.answer.set_result(Reply(error=error))
+
+    def _turn(self) -> None:
+        now = self._inbox.waited(self._joined)
+        if self.answer.done():
+            self._inbox.end(now)
+            return
+        WAITED.set((self._request.trace.span_id, now - self._joined))
+        answer = self._begin(self._request, self._joined)
+        if isinstance(answer, Reply):
+            self.answer.set_result(answer)
+        else:  # it has failed, which is yet to be told
+            telling = self._loop.create_task(replied(answer))
+            telling.add_done_callback(self._told)
+
+    def _told(self, telling: asyncio.Task[Reply]) -> None:
+        if not self.answer.done():
+            self.answer.set_result(telling.result())
+
+    def _over(self, answer: asyncio.Future[Reply]) -> None:
+        self._inbox.leave(self._caller, self, len(self._request.body))
 
 
 class Inbox:
@@ -122,6 +185,11 @@ class Inbox:
         self.running += 1
         return True
 
+    def queue(self, request: Request, begin: Begin) -> asyncio.Future[Reply]:
+        """Have such a call wait for its turn; returns its answer, which may be cancelled."""
+        self._bytes += len(request.body)
+        return Queued(self, request, begin).answer
+
     def end(self, began: float) -> None:
         """Give that place back; the call had it since `began`."""
         self._begun += 1
@@ -205,9 +273,9 @@ class Inbox:
 
         Those who gave up meanwhile are counted too.
         """
-        place: Place = asyncio.get_running_loop().create_future()
+        place: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         caller = identity(request)
-        began = self._join(request, caller, place)
+        began = self.join(request, caller, place)
         now = began
         try:
             await place
@@ -218,13 +286,19 @@ class Inbox:
                 self._leave(caller, place)
             raise
         finally:
-            now = self._clock.monotonic()
-            if self._waited is None:
-                self._waited = Latency()
-            self._waited.observe(now - began)
+            now = self.waited(began)
         return now - began, now
 
-    def _join(self, request: Request, caller: str, place: Place) -> float:
+    def waited(self, joined: float) -> float:
+        """Note that somebody who joined at a moment waits no longer; returns the moment it is now."""
+        now = self._clock.monotonic()
+        if self._waited is None:
+            self._waited = Latency()
+        self._waited.observe(now - joined)
+        return now
+
+    def join(self, request: Request, caller: str, place: Place) -> float:
+        """Have a place wait behind those of its caller; returns the moment it is now."""
         now = self._clock.monotonic()
         if not self._count:
             self.shed.begins(now, self.running)
@@ -237,6 +311,11 @@ class Inbox:
         if self.turn is not None and not self._held and self.running < self._concurrency:
             self.turn.wait(self)
         return now
+
+    def leave(self, caller: str, place: Place, size: int) -> None:
+        """Take note that a call that was `queue`d is over, also if its turn has not come."""
+        self._bytes -= size
+        self._leave(caller, place)
 
     def _leave(self, caller: str, place: Place) -> None:
         lane = self._lanes.get(caller)

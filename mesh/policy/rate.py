@@ -9,9 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from mesh.clock import Clock
 from mesh.errors import RateLimited
-from mesh.message import Handler, Reply, Request
+from mesh.message import Request
 from mesh.metrics import Sample, counter, gauge
 from mesh.policy.measure import OTHER
 from mesh.policy.origin import identity
@@ -62,6 +61,15 @@ class Buckets:
         self._full_at[caller] = after
         return 0.0
 
+    def refusal(self, request: Request, now: float) -> RateLimited | None:
+        """Take a token for a call; returns its error if it came too early."""
+        wait = self.take(identity(request), now)
+        if not wait:
+            return None
+        calls, per_s = self.rule
+        return RateLimited(f"{identity(request)} may call {request.target} {calls:g} times in {per_s:g} s; "
+                           f"the next time in {wait:.3g} s", retry_after=wait)
+
     def _room_for(self, caller: str, now: float) -> str:
         """Forget callers whose bucket is full again; returns the name under which a new one is kept."""
         if now >= self._none_idle_before:
@@ -102,21 +110,3 @@ class Rates:
     def rows(self) -> dict[str, dict[str, int]]:
         """Return what each does now, for `mesh describe`."""
         return {operation: buckets.row() for operation, buckets in self._of.items()}
-
-
-def rate(buckets: Buckets, clock: Clock, inner: Handler) -> Handler:
-    """Return `inner` for callers that have not used up their share."""
-    take, monotonic = buckets.take, clock.monotonic
-
-    async def handle(request: Request) -> Reply:
-        wait = take(identity(request), monotonic())
-        return await inner(request) if not wait else Reply(error=exceeded(request, buckets, wait))
-
-    return handle
-
-
-def exceeded(request: Request, buckets: Buckets, wait: float) -> RateLimited:
-    """Return the error of a call that came too early."""
-    calls, per_s = buckets.rule
-    return RateLimited(f"{identity(request)} may call {request.target} {calls:g} times in {per_s:g} s; "
-                       f"the next time in {wait:.3g} s", retry_after=wait)

@@ -24,7 +24,7 @@ from mesh.policy.inbox import Inbox
 from mesh.policy.measure import CallStats, measure, observe
 from mesh.policy.passage import Passage
 from mesh.policy.pause import Hold, Pauses
-from mesh.policy.rate import Rates, rate
+from mesh.policy.rate import Buckets, Rates
 from mesh.policy.resolve import CONTROL, Carry, Resolver
 from mesh.policy.retry import Retry
 from mesh.policy.rules import OPERATIONS, RuleBook
@@ -140,49 +140,44 @@ def incoming(
     What is not let in is answered at once, and so is an operation that is `prompt`, that never waits, if there is a
     place for it now. All else is waited for.
     """
-    behind = inbox.in_front_of(guard.in_front_of(method))
-    handlers: dict[str, Handler] = {}
+    waited = measure(stats, spans, host, clock, inbox.in_front_of(guard.in_front_of(method)))
+    limits: dict[str, Buckets | None] = {}
     composed_at = rules.changes
 
-    def of(operation: str) -> Handler:
-        """Return what stands before an operation; `behind` alone where its rules add nothing."""
+    def limit_of(operation: str) -> Buckets | None:
         nonlocal composed_at
         if composed_at != rules.changes:
             composed_at = rules.changes
-            handlers.clear()
-        handler = handlers.get(operation)
-        if handler is None:
-            handler = compose(operation)
-            if len(handlers) < OPERATIONS:
-                handlers[operation] = handler
-        return handler
-
-    def compose(operation: str) -> Handler:
-        """Put the onion together, from the method outward."""
-        limit = rules.of(service, operation).rate
-        if limit is None:
-            return behind
-        return rate(rates.of(operation, limit.calls, limit.per_s), clock, behind)
-
-    waited = measure(stats, spans, host, clock, lambda request: of(request.operation)(request))
+            limits.clear()
+        if operation in limits:
+            return limits[operation]
+        rule = rules.of(service, operation).rate
+        limit = None if rule is None else rates.of(operation, rule.calls, rule.per_s)
+        if len(limits) < OPERATIONS:
+            limits[operation] = limit
+        return limit
 
     def respond(request: Request) -> Answer:
         operation = request.operation
-        if of(operation) is not behind:
-            return waited(request)
-        error = inbox.refusal(request)
+        limit = limit_of(operation)
+        early = None if limit is None else limit.refusal(request, clock.monotonic())
+        error = early or inbox.refusal(request)
         if error is not None:
             stats.refused(operation, error.code)
             return Reply(error=error, host=host)
-        if not prompt(operation) or not inbox.begin():
+        if not prompt(operation):
             return waited(request)
+        return at_once(request, clock.monotonic()) if inbox.begin() else inbox.queue(request, at_once)
+
+    def at_once(request: Request, arrived: float) -> Answer:
+        """Answer a call that has a place and never waits."""
         began = clock.monotonic()
         try:
-            answer = method(request)
+            answer = method(request) if request.deadline > began else Reply(error=guard.too_late(request))
         finally:
             inbox.end(began)
         if isinstance(answer, Reply):
-            observe(stats, spans, host, clock, request, began, answer)
+            observe(stats, spans, host, clock, request, arrived, answer)
             return answer
         failed = answer  # its error has yet to be told to the error bus
         return measure(stats, spans, host, clock, lambda _: failed)(request)

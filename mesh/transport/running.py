@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine
 from functools import partial
-from typing import Protocol
+from typing import Any, Protocol
 
 from mesh.errors import Cancelled, MeshError, MessageTooLarge, RemoteFailure
 from mesh.message import MAX_BODY, Answer, Items, Reply, Request, Responder
@@ -46,8 +46,8 @@ class Running:
         self._outlet = outlet
         self._outflows: dict[int, Outflow] = {}
         self._share = Share()
-        self._tasks: dict[int, tuple[asyncio.Task[None], Request, Answer]] = {}
-        self._abandoned: set[asyncio.Task[None]] = set()
+        self._tasks: dict[int, tuple[asyncio.Future[Any], Request, Answer]] = {}
+        self._abandoned: set[asyncio.Future[Any]] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def __len__(self) -> int:
@@ -77,10 +77,18 @@ class Running:
             return _let_through(request, error)
 
     def go_on(self, number: int, request: Request, answer: Answer) -> None:
-        """Wait in a task for an answer that was begun, and take it then."""
+        """Wait for an answer that was begun, in a task unless it is a future, and take it then."""
+        if isinstance(answer, asyncio.Future):
+            self._tasks[number] = answer, request, answer
+            answer.add_done_callback(partial(self._settled, number, request))
+            return
         if self._loop is None:  # kept, because to ask for it costs a system call before Python 3.12
             self._loop = asyncio.get_running_loop()
         self._tasks[number] = self._loop.create_task(self._run(number, request, answer)), request, answer
+
+    def _settled(self, number: int, request: Request, answer: asyncio.Future[Reply]) -> None:
+        reply = Reply(error=_cancelled(request)) if answer.cancelled() else answer.result()
+        self._finish(number, request, reply)
 
     async def _run(self, number: int, request: Request, answer: Answer) -> None:
         try:
@@ -121,7 +129,9 @@ class Running:
 
     async def _pour(self, number: int, request: Request, items: Items, flow: Outflow) -> MeshError | None:
         """Send items until there are no more; returns the error that ended them. They are closed in any case."""
-        cancelling, put = self._tasks[number][0].cancelling, flow.put
+        task = self._tasks[number][0]
+        assert isinstance(task, asyncio.Task)  # this one
+        cancelling, put = task.cancelling, flow.put
         until = 0
 
         def emit(body: bytes) -> bool:
@@ -191,7 +201,7 @@ class Running:
             flow.drop()
         self._outflows.clear()
 
-    def _gone(self, answer: Answer, task: asyncio.Task[None]) -> None:
+    def _gone(self, answer: Answer, task: asyncio.Future[Any]) -> None:
         self._abandoned.discard(task)
         _close(answer)
 

@@ -8,12 +8,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from mesh.errors import RateLimited
-from mesh.message import Reply, Request
 from mesh.policy.origin import LIMITS, identity, origin
-from mesh.policy.rate import OTHERS, Buckets, rate
-from mesh.testing import FakeClock
+from mesh.policy.rate import OTHERS, Buckets
 from tests.figures import read
-from tests.policy.calls import ask, code, on_a_loop
+from tests.policy.calls import ask
 
 
 @pytest.mark.parametrize(
@@ -70,24 +68,14 @@ def test_with_too_many_active_callers_those_who_come_on_top_share_one_bucket_and
     assert len(buckets) == 1, "all the others have been idle"
 
 
-@on_a_loop
-async def test_a_call_too_many_is_told_who_may_how_often_and_when() -> None:
-    clock, answered = FakeClock(), []
-
-    async def inner(request: Request) -> Reply:
-        answered.append(request)
-        return Reply(b"\xc0")
-
+def test_a_call_too_many_is_told_who_may_how_often_and_when() -> None:
     buckets = Buckets(1, 60.0)
-    limited = rate(buckets, clock, inner)
-    assert code(await limited(ask(1))) == ""
-    await clock.advance(20.0)
-    error = (await limited(ask(2))).error
-    assert isinstance(error, RateLimited) and len(answered) == 1
+    assert buckets.refusal(ask(1), 1000.0) is None
+    error = buckets.refusal(ask(2), 1020.0)
+    assert isinstance(error, RateLimited)
     assert error.details["retry_after"] == pytest.approx(40.0)
     assert error.message == "nlu@pc2 may call kb.find 1 times in 60 s; the next time in 40 s"
-    await clock.advance(40.0)
-    assert code(await limited(ask(3))) == ""
+    assert buckets.refusal(ask(3), 1060.0) is None
     shown = read(buckets.samples("kb", "find"))
     assert (shown["mesh_rate_limited_total", "kb", "find"], shown["mesh_rate_callers", "kb", "find"]) == (1, 1)
     assert buckets.row() == {"callers": 1, "refused": 1}
