@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ import psutil
 
 ROOT = Path(__file__).resolve().parent.parent
 START_SECONDS = 30.0
+STOP_SECONDS = 120.0
 RATE = 10**9
 PORTS = 30_000, 32_700
 """Calls a second of the rate rule: it refuses nothing, but costs what it costs."""
@@ -92,7 +93,7 @@ def started(folder: Path, loop: str = "") -> Iterator[None]:
         yield
     finally:
         up.terminate()
-        up.wait(30)
+        up.wait(STOP_SECONDS)
         log.close()
         if up.stdout is not None:
             up.stdout.close()
@@ -153,13 +154,14 @@ def _mesh(folder: Path, *words: str) -> Any:
 
 
 def write_project(
-    folder: Path, security: str, isolation: str = "coroutine", echo_host: str = "pc2", sample: float = 0.01
+    folder: Path, security: str, isolation: str = "coroutine", echo_host: str = "pc2", sample: float = 0.01,
+    names: Sequence[str] = ("mainpc", "pc2"), idle: int = 0,
 ) -> None:
-    """Write a project of two hosts on free ports with the benchmark's agents."""
-    ports = iter(free_ports(8))
+    """Write a project of hosts on free ports with the benchmark's agents, and `idle` more on the two that call."""
+    ports = iter(free_ports(2 + 3 * len(names)))
     hosts = "\n".join(
         f"  {name}: {{address: 127.0.0.1, port: {next(ports)}, events_port: {next(ports)}, "
-        f"metrics_port: {next(ports)}}}" for name in ("mainpc", "pc2")
+        f"metrics_port: {next(ports)}}}" for name in names
     )
     (folder / "config" / "agents").mkdir(parents=True)
     (folder / "config" / "hosts.yaml").write_text(
@@ -176,6 +178,9 @@ def write_project(
             f"class: {service}.py:{class_name}\nhosts: [{host}]\nisolation: {place}\n"
             f"policies: {{rate: {{calls: {RATE}, per_s: 1}}}}\n"
         )
+    for number in range(idle):
+        (folder / "config" / "agents" / f"bench_idle{number}.yaml").write_text(
+            f"class: bench_echo.py:Echo\nhosts: [{('mainpc', 'pc2')[number % 2]}]\n")
 
 
 def free_ports(count: int) -> list[int]:

@@ -24,6 +24,8 @@ FAMILIES: Mapping[str, tuple[str, str]] = {
     "streams": ("benchmarks.streams", "a stream of small items, and a call beside many streams"),
     "instances": ("benchmarks.instances", "two instances of a service against one, scaled under load"),
     "events": ("benchmarks.events", "events to 1, 10 and 50 hosts, and to as many agents of the publisher's host"),
+    "growth": ("benchmarks.growth", "calls with up to 1,000 services and 50 hosts; what hosts cost the registry"),
+    "directory": ("benchmarks.directory", "a directory of 100,000 services: resolving, memory, joining, a change"),
     "footprint": ("benchmarks.footprint", "start, memory, sockets and processor of a mesh that nobody uses"),
 }
 """By name: the module, and what it measures in a few words."""
