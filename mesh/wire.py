@@ -168,7 +168,8 @@ def decode_frame(data: bytes) -> Frame:
 def _check_sizes(envelopes: list[Envelope]) -> None:
     """Raise `ProtocolError` if an envelope that is no part of a big one should have travelled in parts."""
     for envelope in envelopes:
-        if envelope[0] != CHUNK_OF and any(type(value) is bytes and len(value) > CHUNK for value in envelope):
+        values = envelope[-1] if envelope[0] == ITEMS else envelope
+        if envelope[0] != CHUNK_OF and any(type(value) is bytes and len(value) > CHUNK for value in values):
             raise ProtocolError(f"an envelope of kind {Kind(envelope[0]).name} over {CHUNK} bytes travels in parts")
 
 
