@@ -143,10 +143,13 @@ def frame(stamp: int, lost: int, envelopes: Sequence[bytes | Pieces], count: int
     return head + _pack(stamp) + _pack(lost) + b"".join(envelopes)  # type: ignore[arg-type]
 
 
-def decode_frame(data: bytes) -> Frame:
-    """Return the frame in `data`; raises `ProtocolError` if any part of it is not as the protocol says."""
+def decode_frame(data: bytes | memoryview) -> Frame:
+    """Return the frame in `data`; raises `ProtocolError` if any part of it is not as the protocol says.
+
+    A part of a big envelope that is over 64 KiB is no copy: it is a view of `data`.
+    """
     try:
-        items = msgpack.unpackb(
+        items = (_lone_part(memoryview(data)) if len(data) > CHUNK else None) or msgpack.unpackb(
             data, max_str_len=MAX_HEADER, max_bin_len=MAX_PART, max_array_len=MAX_ENVELOPES + 2, max_map_len=0,
             max_ext_len=0,
         )
@@ -165,6 +168,26 @@ def decode_frame(data: bytes) -> Frame:
     return Frame(stamp, lost, items)
 
 
+def _lone_part(data: memoryview) -> list[Any] | None:
+    """Return what is in a frame of one part of a big envelope; None if it may be anything else."""
+    unpacker = msgpack.Unpacker(max_buffer_size=64)
+    try:
+        unpacker.feed(data[:64])
+        if unpacker.read_array_header() != 3:
+            return None
+        frame = [unpacker.unpack(), unpacker.unpack()]
+        if unpacker.read_array_header() != 5:
+            return None
+        envelope = [unpacker.unpack() for _ in range(4)]
+        begin = unpacker.tell()
+    except Exception:  # whoever decodes all of it will say what is wrong
+        return None
+    size = len(data) - begin - 5
+    if envelope[0] != CHUNK_OF or data[begin:begin + 5] != b"\xc6" + size.to_bytes(4, "big") or size > MAX_PART:
+        return None
+    return [*frame, [*envelope, data[begin + 5:]]]
+
+
 def _check_sizes(envelopes: list[Envelope]) -> None:
     """Raise `ProtocolError` if an envelope that is no part of a big one should have travelled in parts."""
     for envelope in envelopes:
@@ -173,7 +196,7 @@ def _check_sizes(envelopes: list[Envelope]) -> None:
             raise ProtocolError(f"an envelope of kind {Kind(envelope[0]).name} over {CHUNK} bytes travels in parts")
 
 
-def begun_envelope(part: bytes, total: int) -> tuple[Envelope, int]:
+def begun_envelope(part: bytes | memoryview, total: int) -> tuple[Envelope, int]:
     """Return the envelope of `total` bytes that begins with `part`, without its body, and where in it that begins.
 
     Raises `ProtocolError` if it is none, or none that may travel in parts.
@@ -572,7 +595,7 @@ def _fits(field: int, value: Any) -> bool:
         case 1:
             return type(value) is str
         case 2 | 8:
-            return type(value) is bytes
+            return type(value) is bytes or type(value) is memoryview
         case 3:
             return value is None or type(value) is str
         case 4:

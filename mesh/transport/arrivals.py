@@ -35,7 +35,7 @@ class Arrivals:
     def __len__(self) -> int:
         return len(self._unfinished)
 
-    def take(self, name: int, total: int, offset: int, part: bytes) -> tuple[int, Envelope | None]:
+    def take(self, name: int, total: int, offset: int, part: bytes | memoryview) -> tuple[int, Envelope | None]:
         """Take a part; returns how much has come of its envelope, and that once it is whole.
 
         Raises `ProtocolError`, and the transfer is forgotten, for a part that does not follow what has come, for one

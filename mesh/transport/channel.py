@@ -27,6 +27,7 @@ BAD_FRAMES = 3
 BAD_SECONDS = 10.0
 RETRY = 0.05
 EAGER = 16
+COPIED = 32 * 1024
 
 
 class FrameAge:
@@ -61,6 +62,8 @@ class Channel(ABC):
     """
 
     waits_for_news = False
+    copies = True
+    """Whether the next frame is better received as a copy: that is cheaper but for large ones, which come in rows."""
 
     def __init__(self, peer: str, clock: Clock, traffic: Traffic) -> None:
         self.peer = peer
@@ -175,11 +178,13 @@ class Channel(ABC):
         """Learn from a frame that was read elsewhere (the greeting) how long frames of this peer take."""
         self._age.of(stamp / 1000, self._clock.monotonic())
 
-    def receive(self, data: bytes) -> int:
+    def receive(self, data: bytes | memoryview) -> int:
         """Take one frame; returns how many envelopes it held. What does not decode is counted, never raised."""
         arrival = self._clock.monotonic()
         self._traffic.frames_in += 1
-        self._traffic.bytes_in += len(data)
+        size = len(data)
+        self._traffic.bytes_in += size
+        self.copies = size < COPIED
         try:
             frame = wire.decode_frame(data)
         except ProtocolError as error:

@@ -225,7 +225,7 @@ class Link(Exchange):
         while self._socket is not None and budget > 0:
             socket = self._socket.socket
             try:
-                data = socket.recv(zmq.NOBLOCK)
+                data = socket.recv(zmq.NOBLOCK, copy=self.copies)
             except zmq.Again:
                 break
             if socket.get(zmq.RCVMORE):
@@ -233,7 +233,7 @@ class Link(Exchange):
                     socket.recv()
                 self._count_bad(ProtocolError("a frame came in several parts"), now)
                 continue
-            budget -= self.receive(data)
+            budget -= self.receive(data if isinstance(data, bytes) else data.buffer)
             if self._clock.monotonic() > until:
                 budget = 0
         if self._leaving and not self.awaited:

@@ -190,20 +190,20 @@ class Listener:
                 self._greet(routing_id, socket.recv(copy=False))
                 budget -= 1
             else:
-                data = socket.recv()
+                data = socket.recv(copy=session.copies)
                 budget -= self._received(session, data)
             if self._clock.monotonic() > until:
                 budget = 0
         self._retry_blocked()
         return budget <= 0
 
-    def _received(self, session: Session, data: bytes) -> int:
+    def _received(self, session: Session, data: bytes | zmq.Frame) -> int:
         assert self._router is not None
         if self._router.socket.get(zmq.RCVMORE):
             self._skip_parts()
             session.count_bad(ProtocolError("a frame came in several parts"))
             return 1
-        return session.receive(data)
+        return session.receive(data if isinstance(data, bytes) else data.buffer)
 
     def _skip_parts(self) -> None:
         assert self._router is not None

@@ -27,6 +27,7 @@ from typing import Literal, TypeAlias
 
 import zmq
 
+from mesh.transport.heap import keep_heap
 from mesh.transport.keys import KeyPair
 
 Context: TypeAlias = "zmq.Context[zmq.Socket[bytes]]"
@@ -65,6 +66,7 @@ _monitors = itertools.count(1)
 def new_context() -> Context:
     """Return the Context of this process; call it once, in the thread that will open the listener."""
     _seed_random()
+    keep_heap()
     context: Context = MeshContext()
     context.linger = 0
     context.set(zmq.MAX_SOCKETS, MAX_SOCKETS)

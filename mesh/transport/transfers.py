@@ -21,11 +21,8 @@ class _Transfer:
     name: int
     envelope: wire.BigEnvelope
     number: int | None
+    size: int
     sent: int = 0
-
-    @property
-    def size(self) -> int:
-        return len(self.envelope)
 
 
 class Transfers:
@@ -47,19 +44,18 @@ class Transfers:
         """Queue an envelope behind the others; `number` if it is a call that may be taken back."""
         self._last += 1
         big = wire.BigEnvelope(envelope, b"") if isinstance(envelope, bytes) else envelope
-        transfer = _Transfer(self._last, big, number)
+        transfer = _Transfer(self._last, big, number, len(big))
         self._waiting.append(transfer)
         self._unfinished[transfer.name] = transfer
         self.size += transfer.size
 
     def take(self, now: float) -> wire.Pieces | None:
         """Return the next part of the transfer whose turn it is, None if none may leave."""
-        if not self:
-            return None
-        transfer = self._next()
+        most = self.window.part
+        transfer = self._next() if most else None
         if transfer is None:
             return None
-        begin, end = transfer.sent, min(transfer.sent + self.window.part, transfer.size)
+        begin, end = transfer.sent, min(transfer.sent + most, transfer.size)
         transfer.sent = end
         self.window.sent(transfer.name, end, end - begin, now)
         if end < transfer.size:
