@@ -390,7 +390,8 @@ class Directory:
         if row is None:
             if name in self._homes(service):
                 return f"belongs to {name}, which is {host.state} but does not offer it now", RETRY_LATER
-            return f"is not offered by {name}, which is {host.state}", RETRY_OPERATOR
+            well = "" if host.state == "ok" else f", which is {host.state}"
+            return f"is not offered by {name}{well}", RETRY_OPERATOR
         why = f": {row.reason}" if row.reason else ""
         if row.state == "stopped" and self._view.desired.get((service, name)) == "stopped":
             return f"was stopped by an operator on {name}; `mesh agent start {service}` starts it", RETRY_OPERATOR

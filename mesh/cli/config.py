@@ -154,11 +154,17 @@ async def _changed(scope: Scope, service: str, key: str, text: str | None) -> Ro
             if row["how"] in ("live", "restarted"):
                 await spread(operator, service, row["host"])
         now = (await _of(operator, service, told["host"]))["values"]
-    return {**done, "now": next((row for row in now if row["key"] == done["key"]), _as_given(done))}
+    return {**done, "now": next((row for row in now if row["key"] == done["key"]), _as_given(done, now))}
 
 
-def _as_given(done: Row) -> Row:
-    """Return a row for a key inside a value, such as `examples.weather`, that has no row of its own."""
+def _as_given(done: Row, rows: list[Row]) -> Row:
+    """Return a row for a key that has none of its own: one inside a value, such as `examples.weather`, or a section."""
+    inside = [row for row in rows if row["key"].startswith(f"{done['key']}.")]
+    if done["unset"] and inside:
+        origins = {row["origin"] for row in inside}
+        values = {row["key"].removeprefix(f"{done['key']}."): row["value"] for row in inside}
+        return {"key": done["key"], "value": values,
+                "origin": origins.pop() if len(origins) == 1 else "files and defaults"}
     return {"key": done["key"], "value": done["value"], "origin": "file" if done["unset"] else "override"}
 
 

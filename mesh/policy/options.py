@@ -44,7 +44,7 @@ class CallOptions:
             if type(self.key) not in (str, int, float, bytes) or len(encode(self.key)) > KEY_BYTES:
                 raise _refused("key", self.key, f"text, a number or bytes, {KEY_BYTES} bytes at most")
             if self.balance not in (None, HASH):
-                raise _refused("key", self.key, f"given with balance={HASH!r} only, found {self.balance!r}")
+                raise _refused("key", self.key, f"for balance={HASH!r}, or none said, not for {self.balance!r}")
         if type(self.retry) not in (bool, int, type(None)) or (self.retry and not 1 <= self.retry <= MOST_ATTEMPTS):
             raise _refused("retry", self.retry, f"False, or how many attempts there may be, 1 to {MOST_ATTEMPTS}")
 

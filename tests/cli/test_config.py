@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from mesh.cli.config import _as_given
 from tests.cli.runner import run
 from tests.project import Project, project
 
@@ -351,3 +352,17 @@ def test_one_that_does_not_run_keeps_each_change_until_it_does(mesh: Project) ->
     refused = run(mesh.root, "config", "unset", "broken", "word")
     assert refused.code == 1 and "rolled back" in refused.out and call(mesh, "broken.greet") == "servus"
     assert run(mesh.root, "agent", "stop", "broken").code == 0
+
+
+def test_of_a_section_that_was_unset_it_is_told_what_it_is_now() -> None:
+    rows: list[dict[str, Any]] = [
+        {"key": "policies.cache.ttl_s", "value": None, "origin": "default"},
+        {"key": "policies.cache.redis", "value": True, "origin": "default"},
+        {"key": "policies.retry.attempts", "value": 3, "origin": "default"},
+    ]
+    done: dict[str, Any] = {"key": "policies.cache", "value": None, "unset": True}
+    assert _as_given(done, rows) == {"key": "policies.cache", "value": {"ttl_s": None, "redis": True},
+                                     "origin": "default"}
+    rows[0]["origin"] = "config/agents/kb.yaml:4"
+    assert _as_given(done, rows)["origin"] == "files and defaults"
+    assert _as_given({**done, "unset": False, "value": 5}, rows)["value"] == 5

@@ -40,7 +40,7 @@ def test_no_retry_is_one_attempt_and_true_is_as_the_rule_says() -> None:
 
 @pytest.mark.parametrize(("wrong", "path", "words"), [
     ({"balance": "two_choice"}, "balance", "did you mean 'two_choices'"),
-    ({"balance": "random", "key": "x"}, "key", "balance='hash' only"),
+    ({"balance": "random", "key": "x"}, "key", "is for balance='hash'"),
     ({"key": ["a"]}, "key", "text, a number or bytes"),
     ({"key": "x" * 2000}, "key", "1024 bytes at most"),
     ({"retry": -1}, "retry", "1 to 100"), ({"retry": 101}, "retry", "1 to 100"), ({"retry": "no"}, "retry", "1 to 100"),
