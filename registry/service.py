@@ -26,7 +26,7 @@ from mesh.errors import (
 )
 from mesh.message import Reply, Request, encode
 from mesh.metrics import REGISTRY, Sample, gauge
-from mesh.policy.measure import CallStats, measure
+from mesh.policy.measure import CallStats, Measure
 from mesh.tracing import SpanRing
 from registry.arguments import Announce, Arguments, SetDesired, SetOverride, Sync, UnsetOverride, Withdraw, parse
 from registry.changes import UNSET, Change, DesiredChange, HostChange, OverrideChange
@@ -72,7 +72,7 @@ class RegistryService:
         self.metrics: Callable[[], dict[str, str | None]] = dict
         self._stats = CallStats(known=self.OPERATIONS)
         self.feed = Feed(table)
-        self.handle = measure(self._stats, SpanRing(1), around.host, clock, self._answer)
+        self._measure = Measure(self._stats, SpanRing(1), around.host, clock)
         self._desired = desired
         self._overrides = overrides
         self._store = store
@@ -94,8 +94,16 @@ class RegistryService:
         yield from self._stats.samples(SERVICE)
         yield STORE.sample(self._store.problem is None)
 
-    async def _answer(self, request: Request) -> Reply:
+    async def handle(self, request: Request) -> Reply:
         """Answer one request; an error takes the place of the value, never the place of the reply."""
+        began, reply = self._clock.monotonic(), None
+        try:
+            reply = await self._answer(request)
+        finally:
+            ended = self._measure.ended(request, began, reply)
+        return ended
+
+    async def _answer(self, request: Request) -> Reply:
         try:
             operation = self.OPERATIONS.get(request.operation)
             if operation is None:

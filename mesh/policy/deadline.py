@@ -7,19 +7,20 @@ from collections.abc import Callable
 
 from mesh.clock import Clock
 from mesh.errors import DeadlineExceeded, MeshError
-from mesh.message import Handler, Items, Reply, Request, Responder
+from mesh.message import Items, Reply, Request
 from mesh.transport.deadlines import Deadlines
 
 
-class _Limit:
+class Limit:
     """One running request: cancels its task at the deadline."""
 
-    __slots__ = ("end", "passed", "stream", "task")
+    __slots__ = ("bucket", "end", "passed", "stream", "task")
 
     def __init__(self, task: asyncio.Task[object]) -> None:
         self.task = task
         self.stream: tuple[Request, Items] | None = None
         self.passed = False
+        self.bucket = 0
         self.end: Callable[[Request], MeshError] | None = None
 
     def expire(self) -> None:
@@ -28,7 +29,7 @@ class _Limit:
         self.task.cancel()
 
 
-Batch = frozenset[_Limit]
+Batch = frozenset[Limit]
 """The requests that ran at one moment."""
 
 
@@ -38,7 +39,7 @@ class DeadlineGuard:
     def __init__(self, deadlines: Deadlines, clock: Clock) -> None:
         self._deadlines = deadlines
         self._clock = clock
-        self._running: set[_Limit] = set()
+        self._running: set[Limit] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def __len__(self) -> int:
@@ -70,37 +71,30 @@ class DeadlineGuard:
                     items.verdict = end(request)
                 limit.task.cancel()
 
-    def in_front_of(self, inner: Responder) -> Handler:
-        """Return `inner` bound by each request's deadline."""
+    def begin(self, request: Request) -> Limit:
+        """Have the running task, which answers a request, cancelled at its deadline; `end` follows in any case."""
+        limit = Limit(self._task())
+        self._running.add(limit)
+        limit.bucket = self._deadlines.add(request.deadline, limit)
+        return limit
 
-        async def handle(request: Request) -> Reply:
-            if request.deadline <= self._clock.monotonic():
-                return Reply(error=self.too_late(request))
-            limit = _Limit(self._task())
-            self._running.add(limit)
-            bucket = self._deadlines.add(request.deadline, limit)
-            items: Items | None = None
-            try:
-                answer = inner(request)
-                reply = answer if isinstance(answer, Reply) else await answer
-                items = reply.items
-                return reply
-            except asyncio.CancelledError:
-                if limit.end is None and not limit.passed:
-                    raise
-                limit.task.uncancel()
-                if limit.end is not None:
-                    return Reply(error=limit.end(request))
-                return Reply(error=DeadlineExceeded(f"{request.target} was stopped at its deadline", began="yes"))
-            finally:
-                self._deadlines.discard(bucket, limit)
-                if items is None:
-                    self._running.discard(limit)
-                else:  # its task goes on to send them
-                    limit.stream = request, items
-                    items.at_end(lambda _: self._running.discard(limit))
+    def verdict(self, limit: Limit, request: Request) -> MeshError | None:
+        """Return the error of a request whose task was cancelled from here, None if somebody else has done that."""
+        if limit.end is None and not limit.passed:
+            return None
+        limit.task.uncancel()
+        if limit.end is not None:
+            return limit.end(request)
+        return DeadlineExceeded(f"{request.target} was stopped at its deadline", began="yes")
 
-        return handle
+    def end(self, limit: Limit, request: Request, reply: Reply | None) -> None:
+        """Let go of a request that has ended; a stream's counts until its last item."""
+        self._deadlines.discard(limit.bucket, limit)
+        if reply is None or reply.items is None:
+            self._running.discard(limit)
+        else:  # its task goes on to send them
+            limit.stream = request, reply.items
+            reply.items.at_end(lambda _: self._running.discard(limit))
 
     def too_late(self, request: Request) -> DeadlineExceeded:
         """Return the error of a request whose turn came after its deadline."""

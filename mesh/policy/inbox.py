@@ -15,7 +15,7 @@ from typing import Protocol
 
 from mesh.clock import Clock
 from mesh.errors import MeshError, Overloaded
-from mesh.message import Answer, Handler, Items, Reply, Request, replied
+from mesh.message import Answer, Items, Reply, Request, replied
 from mesh.metrics import Latency, Sample, counter, gauge, histogram
 from mesh.policy.origin import identity
 from mesh.policy.shed import SHED, Shed
@@ -144,58 +144,36 @@ class Inbox:
         if self._waited is not None:
             yield WAIT.spread(self._waited, service)
 
-    def in_front_of(self, inner: Handler) -> Handler:
-        """Return `inner` behind this inbox."""
+    # -- a call, from its arrival to its end
 
-        async def handle(request: Request) -> Reply:
-            size = len(request.body)
-            refusal = self.refusal(request)
-            if refusal is not None:
-                return Reply(error=refusal)
-            self._bytes += size
-            try:
-                if self._may_begin():
-                    self.running += 1
-                    took = self._sampled()
-                else:
-                    try:
-                        waited, took = await self._wait_for_turn(request)
-                    except MeshError as error:
-                        return Reply(error=error)
-                    WAITED.set((request.trace.span_id, waited))
-                try:
-                    reply = await inner(request)
-                    if reply.items is not None:
-                        self._opened(reply.items)
-                    return reply
-                finally:
-                    if took is not None:
-                        self.shed.ended(self._clock.monotonic() - took)
-                    if not self._given_back or not self._has_given_back():
-                        self._release()
-            finally:
-                self._bytes -= size
+    def take(self, request: Request) -> None:
+        """Count the arguments of a call that was let in."""
+        self._bytes += len(request.body)
 
-        return handle
+    def give(self, request: Request) -> None:
+        """Count them no longer: the call has ended."""
+        self._bytes -= len(request.body)
 
     def begin(self) -> bool:
-        """Take a place for a call that is over before anything else happens; returns False if it has to wait."""
+        """Take a place for a call; returns False if it has to wait for one."""
         if not self._may_begin():
             return False
         self.running += 1
         return True
 
     def queue(self, request: Request, begin: Begin) -> asyncio.Future[Reply]:
-        """Have such a call wait for its turn; returns its answer, which may be cancelled."""
-        self._bytes += len(request.body)
+        """Have a call wait for its turn that never waits afterwards; returns its answer, which may be cancelled."""
+        self.take(request)
         return Queued(self, request, begin).answer
 
     def end(self, began: float) -> None:
-        """Give that place back; the call had it since `began`."""
+        """Give a place back; the call had it since `began`. Of the first ones, then of each sixteenth, the time counts.
+        """
         self._begun += 1
         if self._begun < EACH or not self._begun % EACH:
             self.shed.ended(self._clock.monotonic() - began)
-        self._release()
+        if not self._given_back or not self._has_given_back():
+            self._release()
 
     def give_back(self, task: asyncio.Task[object]) -> None:
         """Free the place of a call that was cancelled and does not end; `task` answers it."""
@@ -210,7 +188,7 @@ class Inbox:
         self._given_back.discard(task)
         return True
 
-    def _opened(self, items: Items) -> None:
+    def opened(self, items: Items) -> None:
         """Count a stream until it ends; it is in nobody's way meanwhile."""
         self.streams += 1
         items.at_end(self._closed)
@@ -255,11 +233,6 @@ class Inbox:
         return Overloaded(f"{request.service} takes no more calls now: {found}; try again later",
                           retry_after=retry_after)
 
-    def _sampled(self) -> float | None:
-        """Return when a call began whose time is to be taken: the first ones, then each sixteenth."""
-        self._begun += 1
-        return self._clock.monotonic() if self._begun < EACH or not self._begun % EACH else None
-
     def _may_begin(self) -> bool:
         """Tell whether a call that has just come need not wait."""
         if self.running >= self._concurrency or self._count or self._held:
@@ -268,10 +241,10 @@ class Inbox:
 
     # -- those who wait
 
-    async def _wait_for_turn(self, request: Request) -> tuple[float, float]:
-        """Return, when there is a place, after how many seconds and when.
+    async def turn_of(self, request: Request) -> float:
+        """Return, when there is a place, the moment it is then; raises what those are told who will have none.
 
-        Those who gave up meanwhile are counted too.
+        How long they waited is counted of those who gave up, too.
         """
         place: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         caller = identity(request)
@@ -287,7 +260,7 @@ class Inbox:
             raise
         finally:
             now = self.waited(began)
-        return now - began, now
+        return now
 
     def waited(self, joined: float) -> float:
         """Note that somebody who joined at a moment waits no longer; returns the moment it is now."""

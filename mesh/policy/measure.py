@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from mesh.clock import Clock
 from mesh.errors import MeshError, RemoteFailure
-from mesh.message import Handler, Items, Reply, Request
+from mesh.message import Items, Reply, Request
 from mesh.metrics import BOTH, Latency, Sample, counter, gauge, histogram
 from mesh.tracing import WAITED, Span, SpanRing
 
@@ -90,45 +90,39 @@ class CallStats:
                 yield ITEMS.sample(one.items, service, name)
 
 
-def observe(
-    stats: CallStats, spans: SpanRing, host: str, clock: Clock, request: Request, began: float, reply: Reply
-) -> None:
-    """Count a call that was answered at once."""
-    duration = clock.monotonic() - began
-    outcomes = stats.operations.get(request.operation) or stats.of(request.operation)
-    outcomes.latency.observe(duration)
-    error = reply.error
-    if error is not None:
-        outcomes.errors[error.code] = outcomes.errors.get(error.code, 0) + 1
-    if error is not None or request.trace.sampled:
-        spans.add(_span(request, host, clock.time() - duration, duration, None if error is None else error.code))
+class Measure:
+    """Counts every outcome of a cell in `stats`, and keeps the spans of its calls in `spans`."""
 
+    def __init__(self, stats: CallStats, spans: SpanRing, host: str, clock: Clock) -> None:
+        self._stats = stats
+        self._operations = stats.operations
+        self._spans = spans
+        self._host = host
+        self._clock = clock
 
-def measure(stats: CallStats, spans: SpanRing, host: str, clock: Clock, inner: Handler) -> Handler:
-    """Return `inner` with every outcome counted."""
-    operations = stats.operations
+    def refused(self, request: Request, error: MeshError) -> Reply:
+        """Return the reply to a call that was refused at the door, in no time; its caller keeps a span of it."""
+        self._stats.refused(request.operation, error.code)
+        return Reply(error=error, host=self._host)
 
-    async def handle(request: Request) -> Reply:
-        started = clock.monotonic()
-        error: str | None = "cancelled"
-        items: Items | None = None
-        try:
-            reply = await inner(request)
+    def ended(self, request: Request, began: float, reply: Reply | None) -> Reply:
+        """Count a call that has ended, and return its reply with this host's name; None says it was cancelled."""
+        duration = self._clock.monotonic() - began
+        outcomes = self._operations.get(request.operation) or self._stats.of(request.operation)
+        outcomes.latency.observe(duration)
+        if reply is None:
+            error: str | None = "cancelled"
+        else:
             error = None if reply.error is None else reply.error.code
-            items = reply.items
-            return reply if reply.host else reply._replace(host=host)
-        finally:
-            duration = clock.monotonic() - started
-            outcomes = operations.get(request.operation) or stats.of(request.operation)
-            outcomes.latency.observe(duration)
-            if error is not None:
-                outcomes.errors[error] = outcomes.errors.get(error, 0) + 1
-            if items is not None:
-                _follow(outcomes, items, request, host, started, spans, clock)
-            elif error is not None or request.trace.sampled:
-                spans.add(_span(request, host, clock.time() - duration, duration, error))
-
-    return handle
+        if error is not None:
+            outcomes.errors[error] = outcomes.errors.get(error, 0) + 1
+        if reply is not None and reply.items is not None:
+            _follow(outcomes, reply.items, request, self._host, began, self._spans, self._clock)
+        elif error is not None or request.trace.sampled:
+            self._spans.add(_span(request, self._host, self._clock.time() - duration, duration, error))
+        if reply is None:
+            return Reply(host=self._host)
+        return reply if reply.host else reply._replace(host=self._host)
 
 
 def _follow(

@@ -11,8 +11,10 @@ from random import Random
 
 from mesh.clock import Clock
 from mesh.config import RetryRule, Rules
-from mesh.message import Answer, Handler, Reply, Request, Responder
+from mesh.errors import RateLimited
+from mesh.message import Answer, Handler, Request, Responder
 from mesh.metrics import Sample
+from mesh.policy.answering import Answering
 from mesh.policy.breakers import Breakers
 from mesh.policy.budget import Budgets
 from mesh.policy.bulkhead import Bulkheads
@@ -21,7 +23,7 @@ from mesh.policy.deadline import DeadlineGuard
 from mesh.policy.fallback import Fallbacks, fallback
 from mesh.policy.hops import hops
 from mesh.policy.inbox import Inbox
-from mesh.policy.measure import CallStats, measure, observe
+from mesh.policy.measure import CallStats, Measure
 from mesh.policy.passage import Passage
 from mesh.policy.pause import Hold, Pauses
 from mesh.policy.rate import Buckets, Rates
@@ -135,51 +137,25 @@ def incoming(
     method: Responder, *, service: str, rules: RuleBook, stats: CallStats, spans: SpanRing, host: str, inbox: Inbox,
     guard: DeadlineGuard, clock: Clock, rates: Rates, prompt: Callable[[str], bool] = lambda operation: False,
 ) -> Responder:
-    """Return what a request passes on its way to a cell's method.
-
-    What is not let in is answered at once, and so is an operation that is `prompt`, that never waits, if there is a
-    place for it now. All else is waited for.
-    """
-    waited = measure(stats, spans, host, clock, inbox.in_front_of(guard.in_front_of(method)))
+    """Return what a request passes on its way to a cell's method; `prompt` tells of operations that never wait."""
     limits: dict[str, Buckets | None] = {}
     composed_at = rules.changes
 
-    def limit_of(operation: str) -> Buckets | None:
+    def early(request: Request) -> RateLimited | None:
         nonlocal composed_at
         if composed_at != rules.changes:
             composed_at = rules.changes
             limits.clear()
-        if operation in limits:
-            return limits[operation]
+        operation = request.operation
+        limit = limits[operation] if operation in limits else limit_of(operation)
+        return None if limit is None else limit.refusal(request, clock.monotonic())
+
+    def limit_of(operation: str) -> Buckets | None:
         rule = rules.of(service, operation).rate
         limit = None if rule is None else rates.of(operation, rule.calls, rule.per_s)
         if len(limits) < OPERATIONS:
             limits[operation] = limit
         return limit
 
-    def respond(request: Request) -> Answer:
-        operation = request.operation
-        limit = limit_of(operation)
-        early = None if limit is None else limit.refusal(request, clock.monotonic())
-        error = early or inbox.refusal(request)
-        if error is not None:
-            stats.refused(operation, error.code)
-            return Reply(error=error, host=host)
-        if not prompt(operation):
-            return waited(request)
-        return at_once(request, clock.monotonic()) if inbox.begin() else inbox.queue(request, at_once)
-
-    def at_once(request: Request, arrived: float) -> Answer:
-        """Answer a call that has a place and never waits."""
-        began = clock.monotonic()
-        try:
-            answer = method(request) if request.deadline > began else Reply(error=guard.too_late(request))
-        finally:
-            inbox.end(began)
-        if isinstance(answer, Reply):
-            observe(stats, spans, host, clock, request, arrived, answer)
-            return answer
-        failed = answer  # its error has yet to be told to the error bus
-        return measure(stats, spans, host, clock, lambda _: failed)(request)
-
-    return respond
+    return Answering(method, inbox=inbox, guard=guard, measure=Measure(stats, spans, host, clock), clock=clock,
+                     prompt=prompt, early=early)

@@ -1,4 +1,4 @@
-"""Calls through a passage that has only the policies a test is about."""
+"""Calls on their way out and in, through only those policies that a test is about."""
 
 from __future__ import annotations
 
@@ -7,11 +7,17 @@ from typing import Any, cast
 
 from mesh.clock import Clock
 from mesh.errors import MeshError
-from mesh.message import Handler, Reply, Request
+from mesh.message import Handler, Reply, Request, Responder, replied
+from mesh.policy.answering import Answering
 from mesh.policy.balance import Load
+from mesh.policy.deadline import DeadlineGuard
+from mesh.policy.inbox import Inbox
+from mesh.policy.measure import CallStats, Measure
 from mesh.policy.passage import Passage
 from mesh.policy.resolve import Found, Route
 from mesh.records import InstanceRecord
+from mesh.tracing import SpanRing
+from mesh.transport.deadlines import Deadlines
 
 Send = Callable[[Request, InstanceRecord], Awaitable[Reply]]
 
@@ -46,3 +52,16 @@ def over(inner: Handler, clock: Clock, **policies: Any) -> Handler:
     """Return `inner` behind `policies`, for calls to one instance."""
     row = InstanceRecord("kb", "pc2", 1, "ready")
     return Passage(cast(Route, Fixed(row)), lambda request, _: inner(request), clock, **policies)
+
+
+def behind(
+    method: Responder, clock: Clock, *, inbox: Inbox | None = None, guard: DeadlineGuard | None = None,
+    stats: CallStats | None = None, spans: SpanRing | None = None,
+) -> Handler:
+    """Return what stands in front of a method that waits, roomy where a test says nothing of it."""
+    answering = Answering(
+        method, inbox=Inbox(waiting=1000, concurrency=1000, clock=clock) if inbox is None else inbox, clock=clock,
+        guard=DeadlineGuard(Deadlines(clock), clock) if guard is None else guard,
+        measure=Measure(stats or CallStats(), SpanRing() if spans is None else spans, "pc2", clock),
+    )
+    return lambda request: replied(answering(request))

@@ -13,6 +13,7 @@ from mesh.testing import FakeClock
 from mesh.testing.clock import settle
 from mesh.transport.deadlines import BUCKET, Deadlines
 from tests.policy.calls import Callee, ask, code, on_a_loop
+from tests.policy.passages import behind
 
 
 class Guarded:
@@ -22,7 +23,7 @@ class Guarded:
         self.clock = FakeClock()
         self.callee = Callee()
         self.guard = DeadlineGuard(Deadlines(self.clock), self.clock)
-        self.handle = self.guard.in_front_of(self.callee)
+        self.handle = behind(self.callee, self.clock, guard=self.guard)
 
     def call(self, request: Request) -> asyncio.Task[Reply]:
         async def made() -> Reply:
@@ -82,7 +83,7 @@ async def test_a_callee_that_answers_in_spite_of_its_cancellation_is_heard() -> 
             return Reply(encode("saved"))
         raise AssertionError("never set")
 
-    it.handle = it.guard.in_front_of(stubborn)
+    it.handle = behind(stubborn, it.clock, guard=it.guard)
     call = it.call(ask(1, deadline=1001.0))
     await settle()
     await it.clock.advance(2)
@@ -155,7 +156,7 @@ async def test_all_but_the_asking_request_can_be_cancelled() -> None:
         await settle()
         return Reply(encode("done"))
 
-    it.handle = it.guard.in_front_of(cancelling)
+    it.handle = behind(cancelling, it.clock, guard=it.guard)
     assert (await it.call(ask(3))).value() == "done"
     assert set(it.callee.cancelled) == {1, 2}
     assert all(call.cancelled() for call in calls)

@@ -17,6 +17,7 @@ from mesh.testing import FakeClock
 from mesh.testing.clock import settle
 from tests.figures import read
 from tests.policy.calls import Callee, ask, code, on_a_loop
+from tests.policy.passages import behind
 
 
 class Queue:
@@ -26,7 +27,7 @@ class Queue:
         self.callee = Callee()
         self.clock = FakeClock()
         self.inbox = Inbox(waiting=waiting, concurrency=concurrency, clock=self.clock)
-        self._handle = self.inbox.in_front_of(self.callee)
+        self._handle = behind(self.callee, self.clock, inbox=self.inbox)
         self.calls: dict[object, asyncio.Task[Reply]] = {}
 
     async def call(self, *names: object, caller: str = "nlu@pc2") -> None:

@@ -9,12 +9,13 @@ import pytest
 from mesh.errors import Unavailable, UnknownOperation
 from mesh.message import Handler, Items, Reply, Request, encode
 from mesh.policy.inbox import Inbox
-from mesh.policy.measure import CallStats, measure
+from mesh.policy.measure import CallStats
 from mesh.testing import FakeClock
 from mesh.testing.clock import settle
 from mesh.tracing import Span, SpanRing, Trace
 from tests.figures import read
 from tests.policy.calls import Callee, ask, on_a_loop
+from tests.policy.passages import behind
 
 
 class Measured:
@@ -25,7 +26,7 @@ class Measured:
         self.callee = Callee()
         self.stats = CallStats()
         self.spans = SpanRing()
-        self._handle = measure(self.stats, self.spans, "pc2", self.clock, self.callee)
+        self._handle = behind(self.callee, self.clock, stats=self.stats, spans=self.spans)
 
     async def begin(self, name: object, trace: Trace | None = None) -> asyncio.Task[Reply]:
         async def made() -> Reply:
@@ -100,7 +101,7 @@ async def test_a_request_that_fails_leaves_a_span_though_it_is_not_sampled() -> 
 async def test_a_span_tells_how_long_its_request_waited_and_no_other() -> None:
     clock, callee, spans = FakeClock(), Callee(), SpanRing()
     inbox = Inbox(waiting=5, concurrency=1, clock=clock)
-    handle = measure(CallStats(), spans, "pc2", clock, inbox.in_front_of(callee))
+    handle = behind(callee, clock, spans=spans, inbox=inbox)
     traces = [Trace.new(sampled=True) for _ in range(3)]
 
     async def nested() -> None:

@@ -14,6 +14,7 @@ from mesh.policy.turn import SECONDS, Turn
 from mesh.testing import FakeClock
 from mesh.testing.clock import settle
 from tests.policy.calls import ask, code, on_a_loop
+from tests.policy.passages import behind
 
 
 class Busy:
@@ -27,7 +28,7 @@ class Busy:
         self.inboxes = {
             name: Inbox(waiting=waiting, concurrency=64, clock=self.clock, turn=self.turn) for name in services
         }
-        self._handlers = {name: inbox.in_front_of(self._compute) for name, inbox in self.inboxes.items()}
+        self._handlers = {name: behind(self._compute, self.clock, inbox=inbox) for name, inbox in self.inboxes.items()}
         self.calls: list[asyncio.Task[Reply]] = []
         self.seconds: Callable[[str], float] = lambda service: 0.0
 
