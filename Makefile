@@ -41,7 +41,6 @@ bench: install
 	@$(BIN)/python -m benchmarks.death
 	@$(BIN)/python -m benchmarks.rolling
 	@$(BIN)/python -m benchmarks.overload
-	@$(BIN)/python -m benchmarks.bodies
 	@$(BIN)/python -m benchmarks.recall
 
 # The table and the plots of docs/performance.md, measured and written anew; with FAMILIES="calls curve" those alone.

@@ -1,22 +1,20 @@
-"""`python -m benchmarks.bodies`: big bodies there and back, against pyzmq alone, and small calls beside them on a link.
+"""The family `bodies`: big bodies there and back, against pyzmq alone, and small calls beside them on a link.
 
 `raw` is a blocking DEALER and a ROUTER in two processes over TCP loopback, without CURVE, the same bytes packed and
-unpacked by msgpack at each end. Raw and mesh are measured in turn. Five minutes with the defaults.
+unpacked by msgpack at each end. Raw and mesh are measured in turn. Four minutes with the defaults.
 """
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import json
 import os
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +23,12 @@ import psutil
 import zmq
 
 from benchmarks import cable, calls
+from benchmarks.effort import Effort, number_of
+from benchmarks.row import Curve, Row
 
 KIB, MIB = 1024, 1024 * 1024
 SIZES = (10 * KIB, 64 * KIB, 256 * KIB, MIB, 16 * MIB, 64 * MIB)
+AMOUNT = 64 * MIB
 BULK = 200 * 1_000_000
 LINK_CALLS = 300
 
@@ -41,14 +42,15 @@ class Layout:
     isolation: str
     host: str
     promise: float | None = None
+    sizes: tuple[int, ...] = (MIB,)
 
 
 LAYOUTS = (
-    Layout("plain", "none", "coroutine", "pc2", 0.70),
-    Layout("CURVE", "curve", "coroutine", "pc2", 0.35),
+    Layout("plain", "none", "coroutine", "pc2", 0.70, SIZES),
+    Layout("CURVE", "curve", "coroutine", "pc2", 0.35, SIZES),
     Layout("inside one host", "none", "coroutine", "mainpc"),
     Layout("to a process, one host", "none", "process", "mainpc"),
-    Layout("to a process, remote", "none", "process", "pc2"),
+    Layout("to a process, other host", "none", "process", "pc2"),
 )
 
 
@@ -60,78 +62,60 @@ class Passage:
     spent: dict[str, float]
 
 
-@dataclass
-class Rounds:
-    """What the rounds of one layout, size and number of outstanding calls found."""
-
-    raw: list[Passage] = field(default_factory=list)
-    mesh: list[Passage] = field(default_factory=list)
-
-    @property
-    def shares(self) -> list[float]:
-        """The share of raw of each round."""
-        return [mesh.rate / raw.rate for mesh, raw in zip(self.mesh, self.raw, strict=True)]
-
-    @property
-    def processor_shares(self) -> list[float]:
-        """What raw's busier process spends on a body over what the mesh's busiest does: the share on idle cores."""
-        return [max(raw.spent.values()) / max(mesh.spent.values())
-                for mesh, raw in zip(self.mesh, self.raw, strict=True)]
+Rounds = list[tuple[Passage, Passage]]
+"""What raw and the mesh did in each round."""
 
 
-def main() -> None:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.bodies", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--megabytes", type=int, default=128, help="how much a measurement sends each way")
-    parser.add_argument("--only", nargs="*", help=", ".join(one.name for one in LAYOUTS) + ", link")
-    parser.add_argument("--sizes", type=int, nargs="*", default=SIZES)
-    parser.add_argument("--smoke", action="store_true", help="only show that the programs run")
-    chosen = parser.parse_args()
-    if chosen.smoke:
-        chosen.rounds, chosen.megabytes, chosen.sizes, chosen.only = 1, 1, (MIB,), ["plain", "link"]
-    for layout in LAYOUTS:
-        if chosen.only is None or layout.name in chosen.only:
-            _tell(layout, measured(layout, chosen.rounds, chosen.megabytes * MIB, chosen.sizes))
-    if chosen.only is None or "link" in chosen.only:
-        print(_link(*((2 * MIB, 20) if chosen.smoke else (BULK, LINK_CALLS))))
+def rows(effort: Effort) -> Iterator[Row | Curve]:
+    """Yield the rows of each layout, its curve, and the rows of the link."""
+    for layout in LAYOUTS[:1] if effort.smoke else LAYOUTS:
+        found = _measured(layout, effort)
+        for outstanding in (1, 4):
+            yield from _rows_of(layout, outstanding, found[MIB, outstanding])
+        if len(layout.sizes) > 1:
+            yield from _curves(layout, found)
+    yield from _link(effort)
 
 
-def measured(
-    layout: Layout, rounds: int, amount: int, sizes: tuple[int, ...]
-) -> dict[tuple[int, int], Rounds]:
+def _measured(layout: Layout, effort: Effort) -> dict[tuple[int, int], Rounds]:
     """Measure a layout against raw, in turn; returns what was found by size and number of outstanding calls."""
     found: dict[tuple[int, int], Rounds] = {}
     with tempfile.TemporaryDirectory(prefix="mesh-bodies-") as name, raw() as dealer:
         folder = Path(name)
         write_project(folder, layout)
         with calls.started(folder):
-            for _ in range(rounds):
-                for size in sizes:
-                    for outstanding in (1, 4):
-                        count = max(1, min(2000, amount // size // outstanding)) * outstanding
-                        one = found.setdefault((size, outstanding), Rounds())
-                        one.raw.append(_raw_passage(dealer, size, count, outstanding))
-                        one.mesh.append(_mesh_passage(folder, size, count, outstanding))
+            for _ in range(effort.rounds):
+                for size in (MIB,) if effort.smoke else layout.sizes:
+                    for outstanding in (1, 4) if size == MIB else (4,):
+                        most = effort.of(AMOUNT, MIB) // size // outstanding
+                        count = max(1, min(500, most)) * outstanding
+                        one = (_raw_passage(dealer, size, count, outstanding),
+                               _mesh_passage(folder, size, count, outstanding))
+                        found.setdefault((size, outstanding), []).append(one)
+                        effort.say(f"{layout.name}, {size // KIB} KiB, {outstanding} outstanding: " + "; ".join(
+                            f"{number_of(each.rate * size / 1e6)} MB/s" for each in one) + " (raw; mesh)")
     return found
 
 
-def _tell(layout: Layout, found: dict[tuple[int, int], Rounds]) -> None:
-    print(f"\n{layout.name}\n| size, KiB | outstanding | raw MB/s | mesh MB/s | share of raw | least | most | by "
-          "processor time | µs per MB, by process | promise |\n|---|---|---|---|---|---|---|---|---|---|")
-    for (size, outstanding), one in found.items():
-        raw_rate, rate = (statistics.median(each.rate for each in some) * size / 1e6 for some in (one.raw, one.mesh))
-        share = statistics.median(one.shares)
-        promised = ""
-        if size == MIB and layout.promise is not None:
-            promised = f"{layout.promise:.2f}, {'pass' if share >= layout.promise else 'short'}"
-        spent = "; ".join(
-            f"{name} {statistics.median(each.spent[name] for each in some):.0f}"
-            for some in (one.mesh, one.raw) for name in some[0].spent
-        )
-        print(f"| {size // KIB} | {outstanding} | {raw_rate:.0f} | {rate:.0f} | {share:.2f} | {min(one.shares):.2f} | "
-              f"{max(one.shares):.2f} | {statistics.median(one.processor_shares):.2f} | {spent} | {promised} |",
-              flush=True)
+def _rows_of(layout: Layout, outstanding: int, found: Rounds) -> Iterator[Row]:
+    figures = {
+        "raw, bodies/s": [one.rate for one, _ in found], "mesh, bodies/s": [one.rate for _, one in found],
+        **{f"{name}, µs per MB": [one.spent.get(name, 0.0) for pair in found for one in pair if name in one.spent]
+           for one in found[0] for name in one.spent},
+    }
+    name = f"1 MB there and back, {layout.name}, {outstanding} outstanding"
+    yield Row(f"{name}, share of raw", [mesh.rate / base.rate for base, mesh in found], layout.promise, figures=figures)
+    yield Row(f"{name}, processor, times raw",  # of the busiest process
+              [max(mesh.spent.values()) / max(base.spent.values()) for base, mesh in found],
+              higher_is_better=False, figures=figures)
+
+
+def _curves(layout: Layout, found: dict[tuple[int, int], Rounds]) -> Iterator[Curve]:
+    """Yield MB per second against size, of a layout and of raw in the same rounds."""
+    for index, name in ((1, layout.name), (0, f"raw beside {layout.name}")):
+        points = [(size / 1e6, [pair[index].rate * size / 1e6 for pair in some])
+                  for (size, outstanding), some in found.items() if outstanding == 4]
+        yield Curve("bodies there and back", name, "MB of a body", "MB/s each way", points, "log", "log")
 
 
 # --- raw --------------------------------------------------------------------------------------------------------------
@@ -148,7 +132,7 @@ class Dealer:
 @contextlib.contextmanager
 def raw() -> Iterator[Dealer]:
     """Run the baseline's answering process."""
-    server = subprocess.Popen([sys.executable, "-m", "benchmarks.raw", "serve"], stdin=subprocess.PIPE,
+    server = subprocess.Popen([sys.executable, "-m", "mesh.cli.baseline"], stdin=subprocess.PIPE,
                               stdout=subprocess.PIPE, text=True, cwd=calls.ROOT)
     assert server.stdout is not None and server.stdin is not None
     context = zmq.Context()
@@ -243,34 +227,33 @@ def _told(folder: Path, operation: str, prefix: list[str] | None = None, **argum
 # --- beside each other on one link ------------------------------------------------------------------------------------
 
 
-def _link(size: int, small: int) -> str:
-    """Return a paragraph: small calls on a link of 1 Gbit/s that is idle, and while `size` bytes pass."""
+def _link(effort: Effort) -> Iterator[Row]:
+    """Yield the rows of a link of 1 Gbit/s: small calls while a lot passes, and how much does."""
     reason = cable.missing()
     if reason:
-        return f"\nsmall calls beside bulk on a link of 1 Gbit/s: not measured, {reason}"
+        effort.say(f"small calls beside bulk on a link of 1 Gbit/s: not measured, {reason}")
+        return
+    size, found = effort.of(BULK, 2 * MIB), dict[str, list[float]]()
     with tempfile.TemporaryDirectory(prefix="mesh-bodies-") as name, cable.plugged() as ends:
         folder = Path(name)
         write_project(folder, Layout("link", "none", "coroutine", "pc2"), (ends[0].address, ends[1].address))
-        most = cable.rate(ends, size)
         with cable.hosts(folder, ends) as here:
-            idle = _told(folder, "small", here.command(), calls=small)
-            _told(folder, "bulk", here.command(), size=2 * MIB)
-            bulk = _told(folder, "bulk", here.command(), size=size)
-    share = (size // (16 * MIB) * 16 * MIB or 16 * MIB) / bulk["seconds"] / most
-    calm, busy = (_late(one["latencies"]) for one in (idle, bulk))
-    return (
-        f"\na link of 1 Gbit/s: one TCP connection brings {most / 1e6:.0f} MB/s\n"
-        "| | measured | promise | |\n|---|---|---|---|\n"
-        f"| small call, link idle, p99 | {calm * 1e3:.2f} ms | | |\n"
-        f"| small call while {size // 10**6} MB pass, p99 | {busy * 1e3:.2f} ms | 5 ms | "
-        f"{'pass' if busy <= 0.005 else 'short'} |\n"
-        f"| bulk, share of the link | {share:.2f} | 0.90 | {'pass' if share >= 0.9 else 'short'} |"
-    )
+            for _ in range(effort.rounds):
+                idle = _told(folder, "small", here.command(), calls=effort.of(LINK_CALLS, 20))
+                bulk = _told(folder, "bulk", here.command(), size=size)
+                for what, value in (
+                    ("one TCP connection, MB/s", cable.rate(ends, size) / 1e6),
+                    ("bulk, MB/s", bulk["bytes"] / bulk["seconds"] / 1e6),
+                    ("link idle, p99, ms", _late(idle["latencies"]) * 1e3),
+                    ("link busy, p99, ms", _late(bulk["latencies"]) * 1e3),
+                ):
+                    found.setdefault(what, []).append(value)
+                effort.say("; ".join(f"{what} {number_of(values[-1])}" for what, values in found.items()))
+    shares = [bulk / most for bulk, most in zip(found["bulk, MB/s"], found["one TCP connection, MB/s"], strict=True)]
+    yield Row("small call beside bulk on 1 Gbit/s, p99", found["link busy, p99, ms"], 5.0, higher_is_better=False,
+              unit="ms", figures=found)
+    yield Row("bulk on 1 Gbit/s beside small calls, share of the link", shares, 0.90, figures=found)
 
 
 def _late(latencies: list[float]) -> float:
     return sorted(latencies)[len(latencies) * 99 // 100]
-
-
-if __name__ == "__main__":
-    main()

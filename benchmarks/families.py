@@ -23,6 +23,7 @@ FAMILIES: Mapping[str, tuple[str, str]] = {
     "load": ("benchmarks.load", "latency against calls offered per second, for the plot"),
     "streams": ("benchmarks.streams", "a stream of small items, and a call beside many streams"),
     "instances": ("benchmarks.instances", "two instances of a service against one, scaled under load"),
+    "bodies": ("benchmarks.bodies", "bodies of 10 KiB to 64 MiB there and back, and small calls beside them on a link"),
     "events": ("benchmarks.events", "events to 1, 10 and 50 hosts, and to as many agents of the publisher's host"),
     "growth": ("benchmarks.growth", "calls with up to 1,000 services and 50 hosts; what hosts cost the registry"),
     "directory": ("benchmarks.directory", "a directory of 100,000 services: resolving, memory, joining, a change"),

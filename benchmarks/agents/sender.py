@@ -15,6 +15,7 @@ class Passed(BaseModel):
     """How long it took, in seconds, and the latencies of the small calls that were made meanwhile."""
 
     seconds: float
+    bytes: int = 0
     latencies: list[float] = []
 
 
@@ -50,9 +51,10 @@ class Sender(Agent):
     async def bulk(self, size: int) -> Passed:
         """Send `size` bytes one way in bodies of 4 MiB, four at a time, and make small calls until they are there."""
         body = bytes(BULK)
+        rounds = max(1, size // BULK // 4)
 
         async def work() -> None:
-            for _ in range(max(1, size // BULK // 4)):
+            for _ in range(rounds):
                 await self.request("bench_mirror.swallow", data=body, timeout=60)
 
         started, latencies = time.perf_counter(), []
@@ -63,4 +65,5 @@ class Sender(Agent):
             await self.request("bench_mirror.reflect", data=b"small")
             latencies.append(time.perf_counter() - began)
         await passing
-        return Passed(seconds=time.perf_counter() - started, latencies=latencies)
+        spent = time.perf_counter() - started
+        return Passed(seconds=spent, latencies=latencies, bytes=rounds * BULK * 4)
