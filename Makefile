@@ -3,7 +3,7 @@
 BIN := .venv/bin
 EXTRAS := fast,http,tracing,nlp,dev
 
-.PHONY: install up down test lint bench figures profile soak docs screens clean
+.PHONY: install up down test lint bench bench-peers figures profile soak docs screens clean
 
 install: .venv/.installed
 
@@ -50,6 +50,10 @@ figures: install bench-extra
 	@$(BIN)/python -m benchmarks $(FAMILIES) --results $(RESULTS)
 	@$(BIN)/python -m benchmarks.plots $(RESULTS)/*.json
 	@$(BIN)/python -m benchmarks.page $(RESULTS)/*.json
+
+# The mesh beside other systems that install here, each in an environment of its own.
+bench-peers: install
+	@$(BIN)/python -m benchmarks.rivals
 
 # Flame graphs of a remote call, before and after a change: make profile LABEL=before
 profile: install bench-extra

@@ -16,6 +16,7 @@ from mesh.supervisor.adjusting.editions import Editions
 from mesh.supervisor.adjusting.liveconfig import LiveConfig
 from mesh.supervisor.adjusting.versions import Versions
 from mesh.supervisor.bell import Bell
+from mesh.supervisor.bench.bench import Bench
 from mesh.supervisor.cell.cell import Cell
 from mesh.supervisor.cells import Cells
 from mesh.supervisor.errors.errorlog import ErrorLog
@@ -39,7 +40,7 @@ def _not_here(work: Coroutine[Any, Any, None]) -> None:
     work.close()
 
 
-def _ignored() -> None:
+def _ignored(service: str) -> None:
     """Nobody is told."""
 
 
@@ -113,6 +114,7 @@ class RuledHost:
         self.published: list[tuple[str, Any, str]] = []
         self.editions = Editions(self.name, folder / "agents", self.report, self.publish)
         self.versions = Versions(self.name, cells, self.editions)
+        self.bench = Bench(self.name, cells, client, mesh.clock, folder=folder, spawn=_not_here)
         self.leaving = False
 
     def announces(self, *services: str) -> None:

@@ -25,7 +25,7 @@ def awaited(*, reader: State = State.READY, rows: tuple[Any, ...] = (), desired:
         row = {"kind": "desired", "gone": False, "service": "store", "host": "tv", "desired": desired}
         directory.apply(1, 2, [row])
     cells = Cells(config, "pc", directory, RuleBook(config.policies, lambda _: None), Bell(),
-                  lambda work: None, lambda: None)
+                  lambda work: None, lambda _: None)
     running: Any = SimpleNamespace(state=reader, spec=config.agents["reader"], service="reader", number=1,
                                    name="reader")
     cells.roster.add(running)
