@@ -29,6 +29,7 @@ MAX_ITEMS = 1_000_000
 MAX_BODY = 256 * 1024 * 1024
 ARRAY_EXTENSION = 1
 BIG = 64 * 1024
+MUCH = 1024 * 1024
 _DTYPE = re.compile(r"[<>|=][biufcmMSUV][0-9]{1,9}(\[[0-9]{0,9}[a-zA-Z]{1,2}\])?\Z")
 
 
@@ -179,6 +180,8 @@ def encode(value: Any, *, name: str = "value") -> bytes:
         packed = b"".join(_pieces(plain, name))
     except (OverflowError, ValueError) as error:  # numbers over 64 bit, and text that is no Unicode
         raise _refused(_culprit(plain, name), f"a value that cannot be encoded ({error})") from None
+    if len(packed) > MUCH:
+        _local.renew()
     return packed
 
 
@@ -218,6 +221,10 @@ class _Local(threading.local):
     """A packer for each thread: a new one for each value costs twice as much."""
 
     def __init__(self) -> None:
+        self.renew()
+
+    def renew(self) -> None:
+        """Take a new one: a packer keeps twice the memory of the largest value that it has ever packed."""
         self.pack = msgpack.Packer(autoreset=True).pack
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 import time
 import tracemalloc
 from datetime import UTC, date, datetime, timedelta
@@ -163,6 +164,68 @@ def test_arrays_keep_type_shape_and_values(array: numpy.ndarray[Any, Any]) -> No
     arrived = decode(encode({"it": array}))["it"]
     assert (arrived.dtype, arrived.shape) == (array.dtype, array.shape)
     assert (arrived == array).all()
+
+
+LARGE = numpy.arange(40_000).reshape(200, 200)
+
+
+@pytest.mark.parametrize("value", [
+    b"x" * 70_000, bytearray(b"y" * 70_000), memoryview(b"zw" * 70_000)[::2], LARGE, LARGE.T, LARGE.astype(">f4"),
+    numpy.array(["abc"] * 20_000), LARGE.astype("M8[s]"), LARGE > 7,
+])
+def test_what_is_big_travels_like_what_is_small_wherever_it_is(value: Any) -> None:
+    def same(one: Any) -> bool:
+        if isinstance(value, numpy.ndarray):
+            return bool((one.dtype, one.shape) == (value.dtype, value.shape) and (one == value).all())
+        return bool(one == bytes(value))
+
+    assert same(decode(encode(value)))
+    body = {"first": 1, "big": value, "list": [None, value, {"in": [value]}], **{f"k{n}": n for n in range(20)}}
+    around = decode(encode(body))
+    assert list(around) == list(body) and around["first"] == 1 and around["k19"] == 19
+    assert same(around["big"]) and same(around["list"][1]) and same(around["list"][2]["in"][0])
+    many = decode(encode([value] * 20 + list(range(70_000))))
+    assert same(many[19]) and many[20:] == list(range(70_000))
+
+
+def test_what_cannot_be_encoded_is_named_beside_what_is_big_too() -> None:
+    for body in ({"big": bytes(70_000), "a": [1, {"b": 2**70}]}, {"a": [1, {"b": 2**70}], "big": bytes(70_000)}):
+        with pytest.raises(InvalidArgument) as refused:
+            encode(body, name="arguments")
+        assert refused.value.details["path"] == "arguments.a[1].b"
+
+
+@pytest.mark.parametrize("value", [bytes(8_000_000), bytearray(8_000_000), numpy.zeros((1000, 1000))])
+def test_what_is_big_is_copied_once_into_a_body_and_once_out_of_it(value: Any) -> None:
+    tracemalloc.start()
+    try:
+        body = encode({"value": value})
+        assert tracemalloc.get_traced_memory()[1] < 8_300_000
+        tracemalloc.reset_peak()
+        decode(body)
+        assert tracemalloc.get_traced_memory()[1] < 2 * 8_300_000
+    finally:
+        tracemalloc.stop()
+
+
+def test_who_gets_an_array_can_change_neither_it_nor_the_one_that_was_sent() -> None:
+    sent = numpy.zeros(20_000)
+    body = encode({"it": sent})
+    sent[0] = 1
+    arrived = decode(body)["it"]
+    assert not arrived.flags.writeable and arrived[0] == 0
+    with pytest.raises(ValueError, match="read-only"):
+        arrived[0] = 2
+    own = arrived.copy()
+    own[0] = 3
+    assert decode(body)["it"][0] == 0
+
+
+def test_an_array_where_numpy_is_missing_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    body = encode({"it": numpy.zeros(3)})
+    monkeypatch.setitem(sys.modules, "numpy", None)
+    with pytest.raises(ProtocolError, match="numpy is not installed here; pip install numpy"):
+        decode(body)
 
 
 def test_not_a_number_and_infinity_travel() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tracemalloc
 
 import msgpack
 import pytest
@@ -17,10 +18,12 @@ from mesh.testing import FakeClock
 from mesh.testing.clock import settle
 from mesh.transport import channel as module
 from mesh.transport.channel import EAGER, Channel, FrameAge
+from mesh.transport.window import MOST
 from mesh.wire import Envelope
 from tests.transport.ends import on_a_loop
 
 CHUNK = wire.CHUNK
+MIB = 1024 * 1024
 
 
 class End(Channel):
@@ -334,6 +337,29 @@ async def test_a_big_envelope_comes_out_as_it_went_in() -> None:
     assert [each for each, _ in receiver.handled] == [msgpack.unpackb(bytes(envelope))]
     assert (sender.outbox.bulk_bytes, len(receiver._arrivals), receiver._arrivals.size) == (0, 0, 0)
     assert sender.traffic.frames_out <= 16 and receiver.traffic.frames_out < sender.traffic.frames_out
+
+
+@pytest.mark.parametrize(("count", "size"), [(1, 16 * MIB), (8, 2 * MIB), (64, MIB // 4)])
+@on_a_loop
+async def test_big_bodies_take_their_own_size_at_the_far_end_and_next_to_nothing_here(count: int, size: int) -> None:
+    sender, receiver = End(), End()
+    bodies = [os.urandom(size) for _ in range(count)]
+    tracemalloc.start()
+    try:
+        for number, body in enumerate(bodies):
+            sender.outbox.put_reply(number, "kb", wire.reply(number, Reply(body, None, "pc2")))
+        assert tracemalloc.get_traced_memory()[1] < MIB // 4, "what waits is not copied"
+        sender.flush()
+        while sender.sent or receiver.sent:
+            for end, other in ((sender, receiver), (receiver, sender)):
+                while end.sent:
+                    other.receive(end.sent.pop(0))
+                await settle(1)
+        assert tracemalloc.get_traced_memory()[1] < 16 * MIB * 9 / 8 + MOST + MIB, "BytesIO has an eighth to spare"
+    finally:
+        tracemalloc.stop()
+    assert sorted(each[-1] for each, _ in receiver.handled) == sorted(bodies)
+    assert (sender.outbox.bulk_bytes, receiver._arrivals.size) == (0, 0)
 
 
 @on_a_loop
