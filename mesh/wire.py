@@ -611,4 +611,4 @@ def _fits(field: int, value: Any) -> bool:
 
 
 def _is_path(value: Any) -> bool:
-    return type(value) is list and len(value) <= MAX_HOPS + 1 and all(type(item) is str for item in value)
+    return type(value) is list and (not value or (len(value) <= MAX_HOPS + 1 and set(map(type, value)) == {str}))
