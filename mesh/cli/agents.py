@@ -6,9 +6,10 @@ import asyncio
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from mesh.cli.hosts import away, chosen, did_you_mean
+from mesh.cli.hosts import away, chosen, did_you_mean, names
 from mesh.cli.instance import named, ordered
 from mesh.cli.operator import connected
+from mesh.cli.policies import breaker_words
 from mesh.cli.scope import Scope
 from mesh.cli.screen import document, note, say
 from mesh.cli.table import Column, table
@@ -55,8 +56,21 @@ async def _gathered(scope: Scope, host: str | None) -> tuple[list[Row], dict[str
     async with connected(scope) as operator:
         directory = await operator.directory()
         asked = chosen(operator.config, directory, host)
-        answers = await operator.ask_each("supervisor.agents", asked, limit=PATIENCE)
-    return [row for answer in answers.values() if isinstance(answer, list) for row in answer], away(directory, answers)
+        answers, breakers = await asyncio.gather(
+            operator.ask_each("supervisor.agents", asked, limit=PATIENCE),
+            operator.ask_each("supervisor.breakers", names(operator.config, directory), limit=PATIENCE),
+        )
+    rows = [row for answer in answers.values() if isinstance(answer, list) for row in answer]
+    for row in rows:
+        row["breakers"] = [{**each, "from": host} for host, told in breakers.items() if isinstance(told, list)
+                           for each in told if _stands_before(each, row)]
+    return rows, away(directory, answers)
+
+
+def _stands_before(breaker: Row, row: Row) -> bool:
+    """Tell whether a breaker is in front of the instance of a row."""
+    return all(breaker[key] == row.get(name, 1) for key, name in (("service", "service"), ("host", "host"),
+                                                                  ("number", "instance")))
 
 
 def _print(rows: list[Row]) -> None:
@@ -86,4 +100,6 @@ def _ms(value: float | None) -> str | None:
 
 def _note(row: Row) -> str:
     reason, last = row["reason"] or "", row["last_error"]
-    return "; ".join(text for text in (reason, f"last error: {last}" if last and last not in reason else "") if text)
+    told = [reason, f"last error: {last}" if last and last not in reason else "",
+            *(f"from {one['from']}: {breaker_words(one)}" for one in row["breakers"])]
+    return "; ".join(text for text in told if text)

@@ -529,6 +529,10 @@ class Supervisor:
                 for cell in self.roster.of(service)]
         return {**self._policies.of(service), "here": here}
 
+    def tripped(self) -> list[dict[str, Any]]:
+        """Return the breakers of this host that are not closed."""
+        return self._policies.tripped()
+
     def edges(self) -> dict[str, Any]:
         """Return who of this host has called what, and what its agents hear."""
         return self._board.edges(self._house.calls)

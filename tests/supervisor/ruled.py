@@ -153,6 +153,9 @@ class RuledHost:
     def policies(self, service: str) -> dict[str, Any]:
         return self.policy_board.of(service)
 
+    def tripped(self) -> list[dict[str, Any]]:
+        return self.policy_board.tripped()
+
     def edges(self) -> dict[str, Any]:
         return self.board.edges(self.mesh._host(self.name).house.calls)
 

@@ -133,6 +133,9 @@ def test_a_breaker_opens_is_seen_everywhere_and_begins_anew_with_its_instance(em
     told = empty.mesh("why", "far").stdout
     assert "breaker of fail to pc2 is open (3 failures in a row; the last failure: far.fail raised RuntimeError" in told
     row = next(row for row in policies(empty)["mainpc"]["breakers"] if row["operation"] == "fail")
+    listed = next(row for row in empty.json("agents") if row["service"] == "far")["breakers"]
+    assert [(one["from"], one["operation"], one["state"]) for one in listed] == [("mainpc", "fail", "open")]
+    assert "from mainpc: breaker of fail to pc2 is open (3 failures in a row" in empty.mesh("agents").stdout
     assert (row["host"], row["state"], row["reason"]) == ("pc2", "open", "3 failures in a row")
     with urllib.request.urlopen(f"http://127.0.0.1:{empty.ports['mainpc'][2]}/metrics", timeout=10) as page:
         figures = page.read().decode()

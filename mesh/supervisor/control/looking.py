@@ -58,6 +58,11 @@ class Looking(Family):
         return self._ruled.policies(service)
 
     @operation(idempotent=True)
+    async def breakers(self) -> list[dict[str, Any]]:
+        """The breakers of this host that are not closed, in front of any instance of any service."""
+        return self._ruled.tripped()
+
+    @operation(idempotent=True)
     async def edges(self) -> dict[str, Any]:
         """What each agent of this host has called since the host started, and which topics it hears."""
         return self._ruled.edges()

@@ -91,6 +91,9 @@ class Ruled(Protocol):
     def policies(self, service: str) -> dict[str, Any]:
         """Return what stands around calls of a service, and what it does now."""
 
+    def tripped(self) -> list[dict[str, Any]]:
+        """Return the breakers of this host that are not closed."""
+
     def edges(self) -> dict[str, Any]:
         """Return who of this host has called what, and what its agents hear."""
 

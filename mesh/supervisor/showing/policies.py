@@ -37,6 +37,7 @@ class PolicyBoard:
         self._filed = filed
         self._report = report
         self._publish = publish
+        self._troubled: set[str] = set()
 
     def of(self, service: str) -> Row:
         """Return rules, breakers, budget and kept answers of a service, and what bounds its calls at their callers."""
@@ -48,6 +49,13 @@ class PolicyBoard:
     def state(self, service: str) -> Row:
         """Return what breakers and budget of a service do now."""
         return {"breakers": self._outgoing.breakers.rows(service), "budget": self._outgoing.budgets.row(service)}
+
+    def tripped(self) -> list[Row]:
+        """Return the breakers of this host that are not closed, of every service, each with its service."""
+        rows = [{"service": service, **row} for service in sorted(self._troubled)
+                for row in self._outgoing.breakers.rows(service) if row["state"] != "closed"]
+        self._troubled = {row["service"] for row in rows}
+        return rows
 
     def _rows(self, service: str) -> Iterator[Row]:
         """Yield a row for each policy of the service, then for those that differ for an operation."""
@@ -66,6 +74,7 @@ class PolicyBoard:
     def tell(self, change: Change) -> None:
         """Publish that a breaker changed, and put it on the error bus."""
         row = change.row
+        self._troubled.add(row.service)
         self._publish(TOPICS[change.state], {
             "service": row.service, "host": row.host, "number": row.number, "operation": change.operation or None,
             "state": change.state, "reason": change.reason, "seen_by": self._host,
