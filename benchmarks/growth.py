@@ -3,7 +3,7 @@
 Meshes of all sizes run beside each other, idle but for the one that is measured in its turn, so a drift of the machine
 touches all. One agent on mainpc calls one on pc2, 64 calls outstanding; all other services and hosts do nothing. Every
 host is a real supervisor in a process of its own. On a machine with other work compare the processor time of a call,
-which is that of the two hosts that take part.
+which is that of the two hosts that take part, less what they use while nobody calls.
 """
 
 from __future__ import annotations
@@ -29,12 +29,13 @@ from mesh.errors import MeshError
 
 SERVICES = (1, 10, 100, 1000)
 HOSTS = (2, 10, 50)
-SMOKE_SERVICES = (1, 3)
-SMOKE_HOSTS = (2, 3)
+SMOKE_SERVICES = (3,)
+SMOKE_HOSTS = (3,)
 CALLS = 20_000
 FAR_END = 0.9
 COST = 1 / FAR_END
 REST_S = 10.0
+SMOKE_REST_S = 0.3
 BACK_LIMIT = 120.0
 LOOK = 0.05
 PAIR = ("mainpc", "pc2")
@@ -42,21 +43,27 @@ PAIR = ("mainpc", "pc2")
 
 @dataclass
 class Size:
-    """A mesh of one size, and what was measured of it by round."""
+    """A mesh of one size, and what was measured of it by round; `at_rest` is what the two hosts use of a core."""
 
     count: int
     folder: Path
+    at_rest: float = 0.0
     rates: list[float] = field(default_factory=list)
     processor_us: list[float] = field(default_factory=list)
 
     def measure(self, count: int) -> float:
         """Make so many calls; returns how many of them there were per second."""
-        hosts = processes(self.folder)
-        pair = [hosts[name] for name in PAIR]
-        before = calls.processor(pair)
+        pair = self.pair()
+        before, began = calls.processor(pair), time.monotonic()
         self.rates.append(calls.measure(self.folder, calls=count, outstanding=64).calls_per_second)
-        self.processor_us.append((calls.processor(pair) - before) / count * 1e6)
+        idle = self.at_rest * (time.monotonic() - began)
+        self.processor_us.append((calls.processor(pair) - before - idle) / count * 1e6)
         return self.rates[-1]
+
+    def pair(self) -> list[psutil.Process]:
+        """Return the processes of the two hosts that call and answer."""
+        hosts = processes(self.folder)
+        return [hosts[name] for name in PAIR]
 
 
 def rows(effort: Effort) -> Iterator[Row | Curve]:
@@ -67,8 +74,8 @@ def rows(effort: Effort) -> Iterator[Row | Curve]:
     named = {count: (*PAIR, *(f"pc{number}" for number in range(3, count + 1))) for count in hosts}
     with _meshes({count: (names, 0) for count, names in named.items()}) as sizes:
         yield from _grown("hosts", sizes, effort)
-        for size in sizes[:: len(sizes) - 1]:
-            yield from _at_rest(size, 1.0 if effort.smoke else REST_S)
+        for size in sizes[:: max(1, len(sizes) - 1)]:
+            yield from _at_rest(size, SMOKE_REST_S if effort.smoke else REST_S)
         yield from asyncio.run(_disturbed(sizes[-1], effort))
 
 
@@ -89,6 +96,7 @@ def _grown(what: str, sizes: list[Size], effort: Effort) -> Iterator[Row | Curve
     count = effort.of(CALLS, 64)
     for size in sizes:  # so that each has its links and has learned its callers
         calls.measure(size.folder, calls=effort.of(CALLS // 4, 64), outstanding=64)
+    _rest(sizes, SMOKE_REST_S if effort.smoke else REST_S)
     effort.in_turn({f"{size.count} {what}": partial(size.measure, count) for size in sizes})
     near, far = sizes[0], sizes[-1]
     yield Row(f"{far.count:,} {what}: calls/s, share of those with {near.count}", _shares(far.rates, near.rates),
@@ -96,10 +104,20 @@ def _grown(what: str, sizes: list[Size], effort: Effort) -> Iterator[Row | Curve
     yield Row(f"{far.count:,} {what}: processor time of a call, times that with {near.count}",
               _shares(far.processor_us, near.processor_us), COST, 1.0, higher_is_better=False,
               figures={f"{size.count}, µs": size.processor_us for size in sizes})
+    yield Row(f"{far.count:,} {what}: processor of the two hosts at rest", [far.at_rest * 100], unit="% of a core")
     yield Curve(f"growth-{what}", "calls per second", what, "calls/s",
                 [(size.count, size.rates) for size in sizes], x_scale="log")
     yield Curve(f"cost-{what}", "processor time of a call", what, "µs",
                 [(size.count, size.processor_us) for size in sizes], x_scale="log")
+
+
+def _rest(sizes: list[Size], seconds: float) -> None:
+    """Find what the two hosts of each mesh use while nobody calls."""
+    pairs = [size.pair() for size in sizes]
+    before = [calls.processor(pair) for pair in pairs]
+    time.sleep(seconds)
+    for size, pair, used in zip(sizes, pairs, before, strict=True):
+        size.at_rest = (calls.processor(pair) - used) / seconds
 
 
 def _shares(ones: Sequence[float], others: Sequence[float]) -> list[float]:

@@ -1,6 +1,6 @@
 """The family `instances`: what a second instance of a service adds to its capacity, and what scaling costs.
 
-Two real hosts and a registry. `bench_crowd` on mainpc keeps 32 calls outstanding to an agent on pc2 whose instances
+Two real hosts and a registry. `bench_crowd` on mainpc keeps 20 calls outstanding to an agent on pc2 whose instances
 are processes of their own, while `mesh agent scale` changes their number. One operation computes for 5 ms: what two of
 it answer is bounded by the cores there are, so the ratio is also given as a share of what those would allow. The other
 waits for 20 ms with 8 at a time: two of it answer twice as much whatever the cores, if the calls are spread evenly.
@@ -28,7 +28,7 @@ from benchmarks.row import Row
 from mesh.cli.operator import Operator
 from mesh.config import load
 
-OUTSTANDING = 32
+OUTSTANDING = 20
 COMPUTE_MS = 5.0
 WAIT_MS = 20.0
 WAITING_AT_ONCE = 8
@@ -141,7 +141,7 @@ def _used(processes: Sequence[psutil.Process]) -> float:
     return sum(one.user + one.system for one in spent)
 
 
-def _rows_of(kind: Kind, cores: int) -> Iterator[Row]:
+def rows_of(kind: Kind, cores: int) -> Iterator[Row]:
     """Yield what is promised of a kind."""
     name = f"{kind.operation} {kind.ms:g} ms"
     gains = [two.rate / one.rate for one, two in zip(kind.one, kind.two, strict=True)]
@@ -190,7 +190,7 @@ def rows(effort: Effort) -> Iterator[Row]:
     with tempfile.TemporaryDirectory(prefix="mesh-instances-") as name, running(Path(name)) as folder:
         kinds = asyncio.run(_measured(folder, effort.rounds, SMOKE_S if effort.smoke else WATCHED_S))
     for kind in kinds:
-        yield from _rows_of(kind, len(os.sched_getaffinity(0)))
+        yield from rows_of(kind, len(os.sched_getaffinity(0)))
         if kind.first:
             effort.say(f"first failure of {kind.operation}: {kind.first}")
 

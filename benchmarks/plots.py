@@ -23,6 +23,10 @@ TITLES: Mapping[str, str] = {
     "load": "Latency against load, remote calls in an open loop",
     "outstanding": "Calls per second against calls outstanding",
     "memory": "Memory against agents",
+    "growth-services": "Calls per second against services, 64 outstanding",
+    "growth-hosts": "Calls per second against hosts, 64 outstanding",
+    "cost-services": "Processor time of a call in both hosts, against services",
+    "cost-hosts": "Processor time of a call in both hosts, against hosts",
 }
 
 
