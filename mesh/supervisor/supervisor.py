@@ -235,7 +235,7 @@ class Supervisor:
             name=self.name, folder=self._folder, clock=self.clock, state=self._state, spans=self.spans,
             connections=self._connections, models=self._models,
             deadlines=self._deadlines, outgoing=self.outgoing, rules=self.rules, report=self.report,
-            publish=self.publish,
+            publish=self._bus.publish,
             changed=self._cell_changed, missing=self._cells.missing, dependencies_ready=self._cells.dependencies_ready,
             next_incarnation=counting(self.clock), overran=self._looptime.overran, calls=self._calls,
             nursery=self._nursery, turn=Turn(self.clock), crashed=self._auto.crashed,

@@ -22,6 +22,7 @@ class Sequences:
         self._limit = topics
         self._floor = 0
         self._last: OrderedDict[str, tuple[int, float]] = OrderedDict()  # the most recent at the end
+        self._latest = ""
         self._asked = float("-inf")
         self._turn = 0
 
@@ -30,6 +31,9 @@ class Sequences:
         known = self._last.get(topic)
         number = (self._floor if known is None else known[0]) + 1
         self._last[topic] = (number, now)
+        if topic == self._latest:
+            return number
+        self._latest = topic
         self._last.move_to_end(topic)
         if len(self._last) > self._limit:
             _, (forgotten, _) = self._last.popitem(last=False)
