@@ -8,7 +8,7 @@ from mesh.agent.context import AgentContext
 from mesh.agent.data import DataAgent
 from mesh.agent.engine import Engine, EngineConfig
 from mesh.agent.integration import HttpSettings, IntegrationAgent
-from mesh.agent.interface import Interface, compile_agent
+from mesh.agent.interface import Interface, compile_agent, interface_of
 from mesh.agent.ml import MLAgent
 from mesh.agent.operation import every, operation, subscribe
 from mesh.agent.reaction import Subscription, Timer, compile_subscriptions, compile_timers
@@ -32,5 +32,5 @@ __all__ = [  # noqa: RUF022
     # running agents: for the host
     "AgentContext", "CallOptions", "StateStore", "examine", "finish", "reconfigure", "read_settings", "RESERVED",
     "Interface", "Operation", "Subscription", "Timer",
-    "compile_agent", "compile_operations", "compile_subscriptions", "compile_timers",
+    "compile_agent", "compile_operations", "compile_subscriptions", "compile_timers", "interface_of",
 ]

@@ -17,6 +17,7 @@ from mesh.agent.settings import AgentConfig, config_class
 from mesh.errors import LoadError, UnknownOperation
 
 _LIFECYCLE = ("setup", "teardown", "check")
+_COMPILED = "__mesh_interface__"
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,15 @@ class Interface:
             "timers": [timer.describe() for timer in self.timers],
             "settings": self.config.model_json_schema(),
         }
+
+
+def interface_of(cls: type) -> Interface:
+    """Return the interface of an agent class, compiled once; raises `LoadError` as `compile_agent` does."""
+    known: Interface | None = vars(cls).get(_COMPILED)
+    if known is None:
+        known = compile_agent(cls)
+        setattr(cls, _COMPILED, known)  # on the class, so that it goes with the class when that is reloaded
+    return known
 
 
 def compile_agent(cls: type) -> Interface:

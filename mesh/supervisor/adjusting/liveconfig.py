@@ -56,15 +56,16 @@ class LiveConfig:
     def describe(self, cell: Cell) -> Row:
         """Return every value in force of an agent with where it came from, and the schema of its settings."""
         filed = self._cells.filed(cell.service)
-        rows = setting_rows(cell.spec, filed, cell.settings(), cell.offer.config)
+        schema = cell.offer.config()
+        rows = setting_rows(cell.spec, filed, cell.settings(), schema)
         rows += policy_rows(cell.spec, filed, self._cells.rules.of(cell.service, ""), self._cells.mesh_wide)
-        return {"service": cell.service, "host": self._name, "schema": dict(cell.offer.config), "values": rows}
+        return {"service": cell.service, "host": self._name, "schema": dict(schema), "values": rows}
 
     async def check(self, cell: Cell, key: str, value: Any) -> None:
         """Raise `InvalidArgument` for a change that the agent's `Config`, or the cell, does not take."""
         changed = self._with(cell.service, key, value)
         section, *path = config_key(key).split(".")
-        unknown = unknown_name(cell.offer.config, path) if section == "settings" and value is not UNSET else None
+        unknown = unknown_name(cell.offer.config(), path) if section == "settings" and value is not UNSET else None
         if unknown is not None and len(path) > 1:  # a section may let names pass that it does not know
             like = nearest(unknown[0], unknown[1])
             hint = f"did you mean '{like}'?" if like else f"known are: {', '.join(unknown[1])}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -48,7 +49,7 @@ class Quarters:
 
     `name` is the host's; `outgoing` carries the agents' calls, which `calls` counts by service; `publish` takes topic,
     payload and origin; `overran` hears of a step that kept the loop for long; `connections` lead out of the mesh;
-    `models` are those of the process.
+    `models` are those of the process. `loading` is held by whoever loads a class: a second thread would only wait.
     """
 
     name: str
@@ -62,6 +63,7 @@ class Quarters:
     spans: SpanRing
     calls: dict[str, Calls] = field(default_factory=dict)
     overran: Overran | None = None
+    loading: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
 @dataclass(frozen=True, kw_only=True)

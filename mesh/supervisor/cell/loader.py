@@ -23,7 +23,7 @@ from pathlib import Path
 from types import ModuleType
 
 from mesh.address import nearest
-from mesh.agent import Agent, compile_agent
+from mesh.agent import Agent, interface_of
 from mesh.config import AgentSpec
 from mesh.errors import LoadError
 
@@ -48,7 +48,7 @@ def load_agent_class(spec: AgentSpec) -> type[Agent]:
         module = _module_of(spec)
     cls = _class_in(module, spec)
     try:
-        compile_agent(cls)
+        interface_of(cls)
     except LoadError as error:
         raise LoadError(f"{spec.service}: {spec.file} does not fit\n{error.message}", **error.details) from None
     return cls

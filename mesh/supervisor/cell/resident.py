@@ -6,15 +6,16 @@ import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable, Mapping
 from contextvars import Context
-from functools import wraps
+from functools import partial, wraps
 from typing import Any
 
 from mesh.address import instance_name, nearest, split_version
 from mesh.agent.agent import Agent, examine, finish, reconfigure
 from mesh.agent.context import AgentContext
+from mesh.agent.interface import Interface, interface_of
 from mesh.agent.ml import MLAgent
-from mesh.agent.reaction import Subscription, Timer, compile_subscriptions, compile_timers
-from mesh.agent.schema import Operation, compile_operations
+from mesh.agent.reaction import Subscription, Timer
+from mesh.agent.schema import Operation
 from mesh.agent.settings import read_settings, settings_schema
 from mesh.client import CURRENT
 from mesh.config import AgentSpec
@@ -88,17 +89,18 @@ class Resident:
     async def load(self) -> Offer:
         """Load and compile the agent's class."""
         self._step = asyncio.current_task()
-        found, code = await asyncio.to_thread(self._read)
+        async with self._quarters.loading:
+            found, interface, code = await asyncio.to_thread(self._read)
         self._class = found
-        subscriptions = compile_subscriptions(found)
-        self._operations = compile_operations(found)
+        subscriptions = interface.subscriptions
+        self._operations = dict(interface.operations)
         self._hearings = [Hearing(one, self._heard, self._events_dropped) for one in subscriptions if not one.group]
         self._fitting = Choices(((one.subscription.pattern,), one) for one in self._hearings)
         self._members = [one for one in subscriptions if one.group and not split_version(self._service)[1]]
-        self._timers = compile_timers(found)
+        self._timers = interface.timers
         return Offer(
             (found.__doc__ or "").strip().partition("\n")[0], self._operations, subscriptions, self._timers,
-            tuple(one.subscription.pattern for one in self._hearings), settings_schema(found),
+            tuple(one.subscription.pattern for one in self._hearings), partial(settings_schema, found),
             _version(code, self._operations), self._traits(), _single(found),
         )
 
@@ -109,9 +111,10 @@ class Resident:
             traits.setdefault(f"{GROUP}{one.group}", {HEARS: []})[HEARS].append(one.pattern)
         return traits
 
-    def _read(self) -> tuple[type[Agent], bytes]:
-        """Load the class; returns it and the code it was loaded from."""
-        return self._edition(self._spec), self._edition.source(self._spec)
+    def _read(self) -> tuple[type[Agent], Interface, bytes]:
+        """Load and compile the class; returns it and the code it was loaded from."""
+        found = self._edition(self._spec)
+        return found, interface_of(found), self._edition.source(self._spec)
 
     async def set_up(self) -> None:
         """Bind and set up the agent where its code runs, then start its timers."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -31,16 +31,16 @@ class Told:
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """What an agent's class offers, known once it is loaded: `patterns` are the topics it hears in no group, `config`
-    is the JSON schema of its settings; `version` and `traits` are those of an `InstanceRecord`; `single` says why there
-    should not be two of it, empty if there may."""
+    """What a class offers, known once it is loaded: `patterns` are the topics it hears in no group, `config`
+    gives the JSON schema of its settings; `version` and `traits` are those of an `InstanceRecord`; `single` says why
+    there should not be two of it, empty if there may."""
 
     purpose: str = ""
     operations: Mapping[str, Described] = field(default_factory=dict)
     subscriptions: Sequence[Described] = ()
     timers: Sequence[Described] = ()
     patterns: tuple[str, ...] = ()
-    config: Mapping[str, Any] = field(default_factory=dict)
+    config: Callable[[], Mapping[str, Any]] = dict
     version: str = ""
     traits: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     single: str = ""
@@ -57,7 +57,7 @@ class Offer:
             "purpose": self.purpose, "patterns": list(self.patterns),
             "operations": {name: one.describe() for name, one in self.operations.items()},
             "subscriptions": [one.describe() for one in self.subscriptions],
-            "timers": [one.describe() for one in self.timers], "config": dict(self.config),
+            "timers": [one.describe() for one in self.timers], "config": dict(self.config()),
             "version": self.version, "traits": dict(self.traits),
             "single": self.single,
         }
@@ -68,7 +68,7 @@ class Offer:
         return cls(
             told["purpose"], {name: Told(words) for name, words in told["operations"].items()},
             [Told(words) for words in told["subscriptions"]], [Told(words) for words in told["timers"]],
-            tuple(told["patterns"]), told["config"], told["version"], told["traits"], told["single"],
+            tuple(told["patterns"]), lambda: told["config"], told["version"], told["traits"], told["single"],
         )
 
 
