@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import ipaddress
 import re
+import socket
 from collections.abc import Iterable
 
 from mesh.errors import InvalidArgument
@@ -79,3 +80,16 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
     """Return the known name most like `name`, or None if none is alike."""
     found = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
     return found[0] if found else None
+
+
+def is_own(address: str) -> bool:
+    """Tell whether `address` is one of this machine, by binding to it."""
+    if is_loopback(address):
+        return True
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.bind((address, 0))
+    except OSError:
+        return False
+    return True

@@ -6,11 +6,10 @@ this project runs here is looked for on loopback as well, since `mesh up` withou
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from mesh.address import endpoint, is_loopback
+from mesh.address import endpoint, is_loopback, is_own
 from mesh.config import HostConfig, MeshConfig
 from mesh.errors import StartError
 from mesh.launcher.claim import running
@@ -47,19 +46,6 @@ def candidates(config: MeshConfig) -> Candidates:
         else:
             peers.append(Peer(host.name, at, key))
     return Candidates(tuple(peers), keys.own, tuple(left_out))
-
-
-def is_own(address: str) -> bool:
-    """Tell whether `address` is one of this machine, by binding to it."""
-    if is_loopback(address):
-        return True
-    family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    try:
-        with socket.socket(family, socket.SOCK_DGRAM) as probe:
-            probe.bind((address, 0))
-    except OSError:
-        return False
-    return True
 
 
 def _places(config: MeshConfig) -> list[tuple[HostConfig, str]]:

@@ -7,9 +7,7 @@ passed. Ctrl-C ends a command without a word (130), and so does a reader that go
 from __future__ import annotations
 
 import inspect
-import os
 import sys
-import traceback
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
@@ -18,11 +16,10 @@ from typing import Annotated, Any
 
 import typer
 
+from mesh.cli.guard import complain, ensure_streams, guarded
 from mesh.cli.patience import Patience
 from mesh.cli.scope import Scope
-from mesh.errors import MeshError, UsageError
-
-INTERRUPTED = 130
+from mesh.errors import UsageError
 
 Command = Callable[..., int | None]
 
@@ -107,41 +104,9 @@ def _declare(run: Callable[..., int], parameters: Sequence[inspect.Parameter]) -
     run.__annotations__ = {item.name: item.annotation for item in named}
 
 
-def guarded(work: Callable[[], int | None], *, debug: bool) -> int:
-    """Run `work` and return its exit code; what it raises becomes words on standard error and an exit code."""
-    try:
-        code = work() or 0
-        sys.stdout.flush()
-        return code
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python complains at its end
-        return 0
-    except KeyboardInterrupt:
-        return INTERRUPTED
-    except Exception as error:
-        if debug:
-            traceback.print_exc()
-        if isinstance(error, MeshError):
-            complain(error.message + _hint(error))
-            return error.exit_code
-        complain(f"unexpected {type(error).__name__}: {error}; run it again with --debug to see where")
-        return 1
-
-
-def _hint(error: MeshError) -> str:
-    """Return the command that tells more of a failure that some host keeps, on a line of its own."""
-    kept = error.details.get("error_id")
-    return f"\n`mesh errors show {kept}` tells more" if kept else ""
-
-
-def complain(text: str) -> None:
-    """Say what went wrong."""
-    print(f"mesh: {text}", file=sys.stderr)
-
-
 def run_app(app: typer.Typer, arguments: Sequence[str] | None) -> int:
     """Parse a command line, run its command and return the exit code; a wrong call costs two lines and code 2."""
-    _ensure_streams()
+    ensure_streams()
     words = list(sys.argv[1:] if arguments is None else arguments)
     program = typer.main.get_command(app)
     try:
@@ -155,16 +120,6 @@ def run_app(app: typer.Typer, arguments: Sequence[str] | None) -> int:
         _explain(error)
         return 2
     return code if isinstance(code, int) else 0
-
-
-def _ensure_streams() -> None:
-    """Have streams that take any text; one that was closed (`>&-`) leads nowhere."""
-    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
-        stream = getattr(sys, name)
-        if stream is None:
-            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115 - as long as the process
-        elif mode == "w" and hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="backslashreplace")
 
 
 def _check_text(word: str) -> None:

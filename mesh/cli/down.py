@@ -18,7 +18,7 @@ from pathlib import Path
 
 import psutil
 
-from mesh.cli.candidates import is_own
+from mesh.address import is_own
 from mesh.cli.hosts import checked
 from mesh.cli.operator import connected
 from mesh.cli.scope import Scope

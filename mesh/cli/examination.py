@@ -10,10 +10,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Any
 
-from mesh.address import endpoint
+from mesh.address import endpoint, is_own
 from mesh.agent.engine import EngineConfig, obstacle
 from mesh.agent.settings import read_settings
-from mesh.cli.candidates import is_own
 from mesh.cli.check import everything
 from mesh.cli.diagnosis import Case
 from mesh.cli.hosts import names

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from mesh.cli.candidates import OPERATOR, is_own
+from mesh.address import is_own
+from mesh.cli.candidates import OPERATOR
 from mesh.cli.hosts import checked
 from mesh.cli.scope import Scope
 from mesh.cli.screen import coloured, document, say

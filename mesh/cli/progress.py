@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mesh.cli.screen import clean, coloured, line, note, say
-from mesh.config import MeshConfig
 from mesh.launcher.kept import REGISTRY, LauncherEvent
+from mesh.launcher.outline import Outline
 
 READY = ("event", "ready", "total", "seconds", "degraded", "failed", "missing", "alone", "hosts")
 _COLOURS = {"refused": "red", "quarantined": "red", "restarting": "yellow", "killing": "yellow",
@@ -23,14 +23,14 @@ class Progress:
     """Takes the launcher's events. With `status_fd` they go there as JSON lines and nothing is printed; with `json`
     the ready line and what comes after it are JSON on standard output."""
 
-    def __init__(self, config: MeshConfig, hosts: Sequence[str], *, json: bool, status_fd: int | None) -> None:
+    def __init__(self, outline: Outline, hosts: Sequence[str], *, json: bool, status_fd: int | None) -> None:
         self._json = json
         self._status_fd = status_fd
         self._ready = False
         self._refusals: dict[str, str] = {}
         self._given_up = False
         if status_fd is None and not json:
-            say(f"starting mesh {config.mesh} ({config.environment}): {', '.join(hosts)}")
+            say(f"starting mesh {outline.mesh} ({outline.environment}): {', '.join(hosts)}")
 
     def __call__(self, event: LauncherEvent) -> None:
         self._given_up = self._given_up or event.kind == "quarantined"

@@ -7,24 +7,23 @@ import sys
 import time
 from collections.abc import Sequence
 
-from mesh.address import is_loopback
-from mesh.cli.candidates import is_own
+from mesh.address import is_loopback, is_own
 from mesh.cli.detach import start_detached
 from mesh.cli.hosts import checked
-from mesh.cli.progress import Progress
+from mesh.cli.launch import Launch, become
 from mesh.cli.scope import Scope
 from mesh.cli.screen import coloured, note
 from mesh.config import MeshConfig
 from mesh.config.model import DEFAULT_ENVIRONMENT
 from mesh.errors import UsageError
 from mesh.launcher.claim import ensure_unclaimed
-from mesh.launcher.launcher import Launcher, default_commands
+from mesh.launcher.outline import Outline
 
 LOOPBACK = "127.0.0.1"
 
 
 def up(scope: Scope, host: str | None, detach: bool, watch: bool, launcher: bool, status_fd: int | None) -> int:
-    """Start `host`, or all hosts on this machine, and keep them alive until Ctrl-C; returns the launcher's exit code.
+    """Become the launcher of `host`, or of all hosts on this machine, which keeps them alive until Ctrl-C.
 
     Several of these may run for one project, each with hosts of its own; a host that another one keeps is refused.
     `status_fd` is where `--detach` reads from: what would be shown goes there as JSON lines.
@@ -49,11 +48,7 @@ def up(scope: Scope, host: str | None, detach: bool, watch: bool, launcher: bool
         _become_supervisor(config, hosts[0], watch)
     if detach:
         return start_detached(config, host, watch, scope)
-    progress = Progress(config, hosts, json=scope.json, status_fd=status_fd)
-    commands = default_commands(config, hosts, watch=watch)
-    code = Launcher(config, hosts, on_event=progress, commands=commands, began=began).run()
-    progress.end(code)
-    return code
+    become(Launch(Outline.of(config), tuple(hosts), watch, scope.json, scope.debug, status_fd, began))
 
 
 def _tell_unknown_keys(config: MeshConfig, own: Sequence[str]) -> None:

@@ -14,7 +14,6 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING
 
 import psutil
 
@@ -23,12 +22,10 @@ from mesh.launcher.child import Child
 from mesh.launcher.claim import LEAVE, Claim
 from mesh.launcher.kept import REGISTRY, Kept, LauncherEvent, ready_event
 from mesh.launcher.launcherlog import LauncherLog
+from mesh.launcher.outline import Outline
 from mesh.launcher.signals import Signals
 from mesh.parent import KERNEL_LIMIT
 from mesh.restart import Quarantine, Restarts
-
-if TYPE_CHECKING:  # whoever makes a launcher has loaded the config already
-    from mesh.config import MeshConfig
 
 DRAIN_S = 10.0
 REFUSED = 2
@@ -37,11 +34,11 @@ OnEvent = Callable[[LauncherEvent], None]
 Commands = Mapping[str, Sequence[str]]
 
 
-def default_commands(config: MeshConfig, hosts: Sequence[str], *, watch: bool = False) -> dict[str, list[str]]:
+def default_commands(outline: Outline, hosts: Sequence[str], *, watch: bool = False) -> dict[str, list[str]]:
     """Return the command line of each child, by host name, and `registry` first if its host is among them."""
     watching = ["--watch"] if watch else []
-    python, common = sys.executable, ["--config", str(config.root), "--environment", config.environment]
-    registry = {REGISTRY: [python, "-m", "registry", *common]} if config.registry.host in hosts else {}
+    python, common = sys.executable, ["--config", str(outline.root), "--environment", outline.environment]
+    registry = {REGISTRY: [python, "-m", "registry", *common]} if outline.registry_host in hosts else {}
     return registry | {host: [python, "-m", "mesh.supervisor", "--host", host, *common, *watching] for host in hosts}
 
 
@@ -54,7 +51,7 @@ class Launcher:
 
     def __init__(
         self,
-        config: MeshConfig,
+        outline: Outline,
         hosts: Sequence[str],
         *,
         on_event: OnEvent,
@@ -65,18 +62,18 @@ class Launcher:
         self._on_event = on_event
         self._drain_s = drain_s
         self._began = time.monotonic() if began is None else began
-        self._claim = Claim(config.home, hosts)
-        commands = commands or default_commands(config, hosts)
-        self._registry_host = config.registry.host
+        self._claim = Claim(outline.home, hosts)
+        commands = commands or default_commands(outline, hosts)
+        self._registry_host = outline.registry_host
         self._kept: dict[str, Kept] = {}
         for name, arguments in commands.items():
-            folder = config.home / (config.registry.host if name == REGISTRY else name) / "logs"
+            folder = outline.home / (outline.registry_host if name == REGISTRY else name) / "logs"
             output = folder / ("registry.out" if name == REGISTRY else "supervisor.out")
             self._kept[name] = Kept(Child(name, arguments, output), Restarts())
         self._hosts = [self._kept[host] for host in hosts]
-        self._log = LauncherLog(config.home, {name: config.registry.host if name == REGISTRY else name
-                                              for name in self._kept},
-                                folder_bytes=config.logs.megabytes * 1_000_000)
+        self._log = LauncherLog(outline.home, {name: outline.registry_host if name == REGISTRY else name
+                                               for name in self._kept},
+                                folder_bytes=outline.log_megabytes * 1_000_000)
         self._selector = selectors.DefaultSelector()
         self._signals = Signals(_handled())
         self._stopping = self._asked = self._hurried = self._told_ready = False

@@ -13,8 +13,8 @@ import pytest
 import typer
 
 from mesh import __version__
-from mesh.cli.command import guarded
 from mesh.cli.commands import app
+from mesh.cli.guard import guarded
 from mesh.errors import ConfigError, DeadlineExceeded, MeshError, MeshUnreachable, RemoteFailure, UsageError
 from tests.cli.runner import run
 from tests.project import Project, project

@@ -8,17 +8,16 @@ from pathlib import Path
 import pytest
 
 from mesh.cli.progress import Progress
-from mesh.config import MeshConfig, RegistryConfig
 from mesh.launcher.kept import LauncherEvent
+from mesh.launcher.outline import Outline
 
 KEYS = "keys is open to other users"
 
 
 @pytest.fixture
 def progress(tmp_path: Path) -> Callable[[], Progress]:
-    config = MeshConfig(mesh="test", registry=RegistryConfig(host="mainpc", port=7400), hosts={}, root=tmp_path,
-                        home=tmp_path)
-    return lambda: Progress(config, ["mainpc", "pc2"], json=False, status_fd=None)
+    outline = Outline("test", "development", tmp_path, tmp_path, "mainpc", 100)
+    return lambda: Progress(outline, ["mainpc", "pc2"], json=False, status_fd=None)
 
 
 def refused(child: str, message: str) -> LauncherEvent:

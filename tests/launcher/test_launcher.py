@@ -17,10 +17,10 @@ from typing import Any
 import psutil
 import pytest
 
-from mesh.config import MeshConfig, RegistryConfig
 from mesh.launcher.claim import ask_to_leave, running
 from mesh.launcher.kept import LauncherEvent
 from mesh.launcher.launcher import Launcher, default_commands
+from mesh.launcher.outline import Outline
 from tests.eventually import wait_until
 
 LIMIT = 30.0
@@ -28,20 +28,19 @@ LIMIT = 30.0
 LAUNCHER = """
 import json, sys
 from pathlib import Path
-from mesh.config import MeshConfig, RegistryConfig
 from mesh.errors import MeshError
 from mesh.launcher.launcher import Launcher
+from mesh.launcher.outline import Outline
 
 plan = json.loads(sys.argv[1])
 home = Path(plan["home"])
-registry = RegistryConfig(host=plan["registry_host"], port=7400)
-config = MeshConfig(mesh="test", registry=registry, hosts={}, root=home, home=home)
+outline = Outline("test", "development", home, home, plan["registry_host"], 100)
 
 def show(event):
     print(json.dumps([event.kind, event.child, event.text, dict(event.data)]), flush=True)
 
 try:
-    launcher = Launcher(config, plan["hosts"], on_event=show, commands=plan["commands"], drain_s=plan["drain_s"])
+    launcher = Launcher(outline, plan["hosts"], on_event=show, commands=plan["commands"], drain_s=plan["drain_s"])
     sys.exit(launcher.run())
 except MeshError as error:
     print(json.dumps(["error", None, error.message, {}]), flush=True)
@@ -335,7 +334,7 @@ def test_without_a_registry_that_ever_ran_nothing_is_left_running(start: Start, 
 
 def test_a_program_that_is_not_there_is_given_up(tmp_path: Path) -> None:
     told: list[LauncherEvent] = []
-    launcher = Launcher(config(tmp_path), ["pc2"], on_event=told.append,
+    launcher = Launcher(outline(tmp_path), ["pc2"], on_event=told.append,
                         commands={"pc2": ["/no/such/program"]})
     assert launcher.run() == 1
     assert [event.kind for event in told] == ["restarting", "restarting", "quarantined"]
@@ -346,7 +345,7 @@ def test_what_this_user_may_not_use_is_not_tried_again(tmp_path: Path) -> None:
     program = tmp_path / "program"
     program.touch(0o600)
     told: list[LauncherEvent] = []
-    assert Launcher(config(tmp_path), ["pc2"], on_event=told.append, commands={"pc2": [str(program)]}).run() == 2
+    assert Launcher(outline(tmp_path), ["pc2"], on_event=told.append, commands={"pc2": [str(program)]}).run() == 2
     assert [event.kind for event in told] == ["refused", "stopping"]
     assert f"{program} cannot be written: Permission denied; make it writable, or set MESH_HOME" in told[0].text
 
@@ -561,19 +560,18 @@ def test_what_a_killed_launcher_left_of_other_hosts_is_in_nobodys_way(start: Sta
 # --- what it is made from
 
 
-def config(home: Path) -> MeshConfig:
-    return MeshConfig(mesh="test", environment="production", registry=RegistryConfig(host="mainpc", port=7400),
-                      hosts={}, root=home, home=home)
+def outline(home: Path) -> Outline:
+    return Outline("test", "production", home, home, "mainpc", 100)
 
 
 def test_the_commands_name_project_environment_and_host(tmp_path: Path) -> None:
     common = ["--config", str(tmp_path), "--environment", "production"]
-    assert default_commands(config(tmp_path), ["mainpc"]) == {
+    assert default_commands(outline(tmp_path), ["mainpc"]) == {
         "registry": [sys.executable, "-m", "registry", *common],
         "mainpc": [sys.executable, "-m", "mesh.supervisor", "--host", "mainpc", *common],
     }
-    assert list(default_commands(config(tmp_path), ["pc2", "mainpc"])) == ["registry", "pc2", "mainpc"]
-    assert list(default_commands(config(tmp_path), ["pc2"])) == ["pc2"]
+    assert list(default_commands(outline(tmp_path), ["pc2", "mainpc"])) == ["registry", "pc2", "mainpc"]
+    assert list(default_commands(outline(tmp_path), ["pc2"])) == ["pc2"]
 
 
 def test_the_launcher_imports_neither_zeromq_nor_agents() -> None:
