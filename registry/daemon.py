@@ -41,7 +41,7 @@ log = logging.getLogger("registry")
 NAME = "registry"
 CHANGES = "registry.changes"
 TROUBLE = "registry.trouble"
-TICK = 0.25
+TICK = 0.5
 TICK_WHILE_LOST = 0.1
 FILE = "registry.db"
 

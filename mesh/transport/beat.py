@@ -71,8 +71,12 @@ class Beat:
 
     @property
     def sockets(self) -> tuple[profile.Socket, ...]:
-        """The sockets that wake this connection when they can be read."""
-        return tuple(socket for socket in (self._monitor, self._dealer) if socket is not None)
+        """The sockets that wake this connection when they can be read.
+
+        Once it is up an echo can wait until the next heartbeat is due: half of an idle host's wake-ups are saved.
+        """
+        awaited = (self._monitor, None if self.state == "up" else self._dealer)
+        return tuple(socket for socket in awaited if socket is not None)
 
     def turn(self) -> None:
         """Read what has come and do what is due."""
@@ -85,8 +89,9 @@ class Beat:
 
     def close(self) -> None:
         """Close the sockets; `on_state` is not told, for this is its owner's own wish."""
-        for socket in self.sockets:
-            socket.close()
+        for socket in (self._monitor, self._dealer):
+            if socket is not None:
+                socket.close()
         self._dealer = self._monitor = None
 
     def fail(self, reason: str) -> None:

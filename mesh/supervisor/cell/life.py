@@ -18,6 +18,8 @@ from mesh.supervisor.cell.stagger import GAP, PROCESS_GAP
 from mesh.supervisor.cell.tenure import Tenure
 
 CHECK_SECONDS = 5.0
+TOGETHER = 0.5
+"""Seconds; what falls due within this is done in one turn of the loop, so that a host at rest seldom wakes up."""
 NEWS_SECONDS = 0.2
 HISTORY = 12
 
@@ -259,7 +261,7 @@ class Life:
     async def _keep_checking(self) -> None:
         """Ask the agent how it is, for as long as it runs."""
         while True:
-            await self._house.clock.sleep(CHECK_SECONDS)
+            await self._house.clock.sleep(_until_check(self._house.clock.monotonic()))
             await self.recheck()
 
     async def recheck(self) -> None:
@@ -301,6 +303,12 @@ class Life:
         elif state in (State.STOPPED, State.QUARANTINED):
             self._tenure.inbox.release()
         self._house.changed(self._name)
+
+
+def _until_check(now: float) -> float:
+    """Return the seconds until the next check, which all cells of a host that started together have at one moment."""
+    early = 0.01  # a timer may fire a moment before it is due
+    return (now + early + CHECK_SECONDS) // TOGETHER * TOGETHER - now
 
 
 def _normal(error: Exception) -> bool:
