@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from mesh.agent import Agent, AgentConfig, compile_agent, every, operation, subscribe
+from mesh.agent import Agent, AgentConfig, compile_agent, every, interface_of, operation, subscribe
 from mesh.errors import LoadError, UnknownOperation
 from mesh.message import decode, encode
 
@@ -124,3 +124,16 @@ def test_the_hook_for_new_settings_must_take_them() -> None:
     with pytest.raises(LoadError, match=r"on_config.*it is not async"):
         compile_agent(Blocking)
     compile_agent(Right)
+
+
+def test_a_class_is_compiled_once_and_a_subclass_for_itself() -> None:
+    class Base(Agent):
+        @operation
+        async def ask(self) -> None: ...
+
+    class Derived(Base):
+        @operation
+        async def tell(self) -> None: ...
+
+    assert interface_of(Base) is interface_of(Base)
+    assert (set(interface_of(Base).operations), set(interface_of(Derived).operations)) == ({"ask"}, {"ask", "tell"})

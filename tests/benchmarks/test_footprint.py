@@ -38,3 +38,5 @@ def test_the_footprint_of_a_small_mesh_is_measured() -> None:
     assert done.returncode == 0, done.stderr
     for row in ("all 16 agents ready", "memory of all", "processor of all", "contexts", "sockets", "mesh --help"):
         assert row in done.stdout
+    bounded = [line for line in done.stdout.splitlines() if "contexts" in line or "sockets" in line]
+    assert [line.rpartition(" ")[2] for line in bounded] == ["pass", "pass"]  # counts, which no load changes

@@ -261,7 +261,7 @@ class Life:
     async def _keep_checking(self) -> None:
         """Ask the agent how it is, for as long as it runs."""
         while True:
-            await self._house.clock.sleep(_until_check(self._house.clock.monotonic()))
+            await self._house.clock.sleep(until_check(self._house.clock.monotonic()))
             await self.recheck()
 
     async def recheck(self) -> None:
@@ -305,7 +305,7 @@ class Life:
         self._house.changed(self._name)
 
 
-def _until_check(now: float) -> float:
+def until_check(now: float) -> float:
     """Return the seconds until the next check, which all cells of a host that started together have at one moment."""
     early = 0.01  # a timer may fire a moment before it is due
     return (now + early + CHECK_SECONDS) // TOGETHER * TOGETHER - now
