@@ -18,7 +18,7 @@ from benchmarks import results
 from benchmarks.calls import ROOT
 from benchmarks.effort import number_of
 from benchmarks.families import FAMILIES
-from benchmarks.plots import by_plot, title_of
+from benchmarks.plots import by_plot, file_of, title_of
 from benchmarks.row import Row
 
 PAGE = ROOT / "docs" / "performance.md"
@@ -53,8 +53,8 @@ def _figures(files: Sequence[Path], plots: Path) -> Iterator[str]:
         yield from (_line(row) for row in rows.values() if row.family == family)
     yield ""
     for name in by_plot(results.read_curves(files)):
-        if (plots / f"{name}.svg").exists():
-            yield f"![{title_of(name)}](plots/{name}.svg)\n"
+        if (plots / file_of(name)).exists():
+            yield f"![{title_of(name)}](plots/{file_of(name)})\n"
 
 
 def _machines(runs: Sequence[Mapping[str, Any]]) -> Iterator[str]:

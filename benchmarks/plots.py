@@ -43,8 +43,8 @@ def main() -> int:
     chosen.folder.mkdir(parents=True, exist_ok=True)
     try:
         for name, curves in plots.items():
-            draw(name, curves, chosen.folder / f"{name}.svg")
-            print(chosen.folder / f"{name}.svg")
+            draw(name, curves, chosen.folder / file_of(name))
+            print(chosen.folder / file_of(name))
     except ImportError:
         print("matplotlib is not installed; pip install 'mesh[bench]'", file=sys.stderr)
         return 1
@@ -57,6 +57,11 @@ def by_plot(curves: Iterable[Curve]) -> dict[str, list[Curve]]:
     for curve in curves:
         plots.setdefault(curve.plot, {})[curve.name] = curve
     return {plot: list(by_name.values()) for plot, by_name in plots.items()}
+
+
+def file_of(name: str) -> str:
+    """Return the file name of a plot."""
+    return f"{name.replace(' ', '-')}.svg"
 
 
 def title_of(name: str) -> str:
