@@ -67,7 +67,8 @@ def _rows(effort: Effort, kind: str, number: int) -> Iterator[Row]:
         return runs[-1].per_second
 
     with subscribed(kind, number) as mesh:
-        mesh.run(max(FEWEST, count // 10))
+        if not effort.smoke:
+            mesh.run(max(FEWEST, count // 10))
         found = effort.in_turn({"raw PUB/SUB, events/s": lambda: raw.published(max(events // 2, 2)),
                                 f"to {number} {kind}, events/s": deliver})
         if kind == "hosts" and number > 1:
