@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from mesh.cli.candidates import candidates, is_own
+from mesh.address import is_own
+from mesh.cli.candidates import candidates
 from mesh.cli.operator import Operator
 from mesh.config import MeshConfig, load
 from mesh.errors import DeadlineExceeded, MeshUnreachable, Unreachable
