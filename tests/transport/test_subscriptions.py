@@ -70,18 +70,35 @@ def test_a_prefix_has_a_length_limit() -> None:
     assert subscriptions.add(7, b"x" * 257) == "a subscription of 257 bytes, the limit is 256"
 
 
-def test_a_reader_that_was_sent_away_is_not_listened_to_until_its_end_was_read() -> None:
+def test_a_reader_that_was_sent_away_is_told_once_and_all_it_asked_for_is_taken_back() -> None:
     subscriptions = Subscriptions()
     assert subscriptions.add(7, b"x" * 257)
     assert subscriptions.add(7, b"x" * 258) is None, "it is told once"
     subscriptions.add(7, b"late")
     subscriptions.left(7)
-    assert not subscriptions.wanted(b"late\0")
-    subscriptions.taken_back(b"x" * 257)
-    subscriptions.taken_back(b"x" * 258)
-    assert subscriptions.readers == 0
+    for prefix in (b"x" * 257, b"x" * 258, b"late"):
+        subscriptions.taken_back(prefix)
+    assert subscriptions.readers == 0 and not subscriptions.wanted(b"late\0")
     assert subscriptions.add(7, b"of the next reader") is None
     assert subscriptions.wanted(b"of the next reader\0")
+
+
+def test_who_comes_on_a_descriptor_before_all_is_taken_back_of_the_one_before_loses_nothing() -> None:
+    subscriptions = Subscriptions()
+    for number in range(65):
+        subscriptions.add(7, b"%d" % number)
+    subscriptions.left(7)
+    for number in range(63):
+        assert subscriptions.add(7, b"m%d" % number) is None
+    for number in range(65):
+        subscriptions.taken_back(b"%d" % number)
+    subscriptions.read_empty()
+    assert subscriptions.wanted(b"m62\0") and not subscriptions.wanted(b"5\0") and subscriptions.readers == 1
+    assert subscriptions.add(7, b"m63") is None and subscriptions.add(7, b"m64"), "the limit is its own again"
+    subscriptions.left(7)
+    for number in range(65):
+        subscriptions.taken_back(b"m%d" % number)
+    assert subscriptions.readers == 0 and not subscriptions.wanted(b"m62\0")
 
 
 def test_what_is_remembered_of_topics_is_bounded() -> None:
