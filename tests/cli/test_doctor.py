@@ -87,7 +87,7 @@ def test_a_dead_host_and_a_registry_that_is_gone_are_told_by_those_who_live(furn
     assert code == 1 and hosts == {"mainpc": "ok", "pc2": "failed"}
     link = next(row for row in of(rows, "links") if row["hosts"] == ["mainpc", "pc2"])
     assert link["verdict"] == "failed" and f"port {furnished.ports['pc2'][0]}" in link["hint"]
-    launcher = next(each for each in furnished.processes() if "up" in each.cmdline())
+    launcher = next(each for each in furnished.processes() if "mesh.cli.launch" in each.cmdline())
     launcher.suspend()  # else it starts the registry again
     furnished.kill("registry")
     wait_until(lambda: of(checks(furnished)[1], "registry")[0]["verdict"] == "failed", 20)

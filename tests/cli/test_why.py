@@ -92,7 +92,7 @@ def test_agents_in_trouble_each_have_their_cause(furnished: Project) -> None:
 
 def test_a_host_and_a_registry_that_are_gone(furnished: Project) -> None:
     furnished.up()
-    launcher = next(each for each in furnished.processes() if "up" in each.cmdline())
+    launcher = next(each for each in furnished.processes() if "mesh.cli.launch" in each.cmdline())
     launcher.suspend()  # else it starts again what is killed
     furnished.kill("registry")
     wait_until(lambda: "the registry is away" in therefore(furnished, "torch"), 20)
