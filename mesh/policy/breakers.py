@@ -166,8 +166,8 @@ class Breakers:
 class Guard:
     """The breakers in front of the instances of one operation, as its calls meet them.
 
-    A call asks for the breaker of its instance; when its `next_look` has come, whether that refuses it; then `begin`,
-    and `ended` in any case.
+    A call asks for the breaker of its instance; when its `next_look` has come, whether that refuses it; where it is not
+    closed, to `begin`; and last it tells that it has `ended`, unless it was answered well by one that is closed.
     """
 
     def __init__(self, breakers: Breakers, rule: BreakerRule, operation: str) -> None:
@@ -176,21 +176,16 @@ class Guard:
         self._rule = rule
         self._operation = operation
         self._known: dict[int, Guarded] = {}
-        self._last: Guarded | None = None
+        self.last: Guarded | None = None
 
     def of(self, row: InstanceRecord) -> Guarded:
-        """Return an instance with its breaker."""
-        held = self._last
-        if held is None or held.row is not row:
-            held = self._last = self._found(row)
-        return held
-
-    def _found(self, row: InstanceRecord) -> Guarded:
+        """Return an instance with its breaker; the one asked for last is `last`."""
         held = self._known.get(id(row))
         if held is None or held.row is not row:
             if len(self._known) >= ROWS:
                 self._known.clear()
             held = self._known[id(row)] = self._breakers.of(row, self._rule, self._operation)
+        self.last = held
         return held
 
     def refusal(self, held: Guarded, request: Request, now: float) -> CircuitOpen | None:
@@ -211,9 +206,9 @@ class Guard:
                            "more", retry_after=wait)
 
     def begin(self, held: Guarded, now: float) -> int:
-        """Let a call through, as a trial unless the breaker is closed; returns the turn that it belongs to."""
+        """Let a call through as a trial, where the breaker is not closed; returns the turn that it belongs to."""
         breaker = held.breaker
-        if breaker.state != "closed" and breaker.admit(now):
+        if breaker.admit(now):
             self._breakers.changed(held, f"after {self._rule.open_s:g} s a call may try")
         return breaker.turn
 
@@ -224,12 +219,8 @@ class Guard:
             breaker.passed(turn)
         elif reply.error is not None:
             self._failed(held, turn, reply.error, granted)
-        elif turn == breaker.turn:
-            if breaker.state == "closed":
-                breaker.ok += 1
-                breaker.failures = 0
-            elif breaker.succeeded(turn, self._clock.monotonic()):
-                self._breakers.changed(held, f"calls succeed again ({breaker.rule.successes} in trial)")
+        elif breaker.succeeded(turn, self._clock.monotonic()):
+            self._breakers.changed(held, f"calls succeed again ({breaker.rule.successes} in trial)")
 
     def _failed(self, held: Guarded, turn: int, error: MeshError, granted: float) -> None:
         breaker = held.breaker
