@@ -31,6 +31,8 @@ SERVICES = (1, 10, 100, 1000)
 HOSTS = (2, 10, 50)
 SMOKE_SERVICES = (3,)
 SMOKE_HOSTS = (3,)
+LEAST = 0.1
+"""Of a run too short for the processor's clock, so that it has a share at all."""
 CALLS = 20_000
 FAR_END = 0.9
 COST = 1 / FAR_END
@@ -121,7 +123,7 @@ def _rest(sizes: list[Size], seconds: float) -> None:
 
 
 def _shares(ones: Sequence[float], others: Sequence[float]) -> list[float]:
-    return [one / other for one, other in zip(ones, others, strict=True)]
+    return [one / max(other, LEAST) for one, other in zip(ones, others, strict=True)]
 
 
 def _at_rest(size: Size, seconds: float) -> Iterator[Row]:

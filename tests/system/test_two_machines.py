@@ -155,7 +155,8 @@ def test_a_closed_port_is_named_by_the_doctor_on_both_machines(pair: Pair) -> No
             broken = [row for row in checks(machine, "links") if row["verdict"] == "failed"]
             assert [row["hosts"] for row in broken] == [["mainpc", "pc2"]]
             assert "open TCP port 7420 in its firewall" in broken[0]["hint"]
-        assert call(pc2, "near.ask", text="x")["error"]["code"] in ("unreachable", "unavailable")
+        # each attempt waits 2 s for a connection, so the time of the third one may be over first
+        assert call(pc2, "near.ask", text="x")["error"]["code"] in ("unreachable", "unavailable", "deadline_exceeded")
     finally:
         pc2.unblock()
     wait_until(lambda: both_well(pair), 30)

@@ -173,6 +173,22 @@ class Runner(Protocol):
         """Let go of threads; one that is stuck is left behind."""
 
 
+def stepped(coroutine: Coroutine[Any, Any, T], stats: CallStats, overran: Overran | None, request: Request) -> T:
+    """Return what a coroutine returns that never waits, billed as `billed` does, in a context of its own as a task has.
+    """
+    started = perf_counter()
+    try:
+        contextvars.copy_context().run(_only_step, coroutine, request)
+    except StopIteration as end:
+        answer: T = end.value
+        return answer
+    except (SystemExit, KeyboardInterrupt) as error:
+        raise exited(error) from error
+    finally:
+        _bill(coroutine, stats, overran, started)
+    raise RuntimeError(f"{coroutine!r} waits, although its code has no await")
+
+
 def _only_step(coroutine: Coroutine[Any, Any, Any], request: Request) -> None:
     CURRENT.set(request)
     coroutine.send(None)
@@ -197,19 +213,8 @@ class LoopRunner:
 
     def at_once(self, function: Callable[..., Coroutine[Any, Any, T]], arguments: dict[str, Any], request: Request
                 ) -> T:
-        """Answer `request` with a coroutine function that never waits, in a context of its own as a task has."""
-        coroutine = function(**arguments)
-        started = perf_counter()
-        try:
-            contextvars.copy_context().run(_only_step, coroutine, request)
-        except StopIteration as end:
-            answer: T = end.value
-            return answer
-        except (SystemExit, KeyboardInterrupt) as error:
-            raise exited(error) from error
-        finally:
-            _bill(coroutine, self._stats, self._overran, started)
-        raise RuntimeError(f"{function.__qualname__} waits, although its code has no await")
+        """Answer `request` with a coroutine function that never waits."""
+        return stepped(function(**arguments), self._stats, self._overran, request)
 
     def generate(
         self, function: Callable[..., AsyncGenerator[Any, None]], arguments: dict[str, Any], before: Callable[[], None]

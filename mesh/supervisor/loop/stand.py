@@ -1,8 +1,8 @@
 """Where a thread stands, read from its frames: which callback it is in, whose that is, and on which line.
 
-What an agent is billed for is told by the frame of `billed`, which knows who is billed, for what and since when;
-reading it there costs the calls nothing. What else runs on the loop, an agent's own tasks and the mesh itself, is
-told by its files.
+What an agent is billed for is told by the frame of `billed` and its like, which knows who is billed, for what and since
+when; reading it there costs the calls nothing. What else runs on the loop, an agent's own tasks and the mesh itself,
+is told by its files.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from typing import Any, NamedTuple
 from mesh.message import Request
 from mesh.policy.measure import CallStats
 from mesh.policy.resolve import SUPERVISOR
-from mesh.supervisor.cell.runner import billed, poured
+from mesh.supervisor.cell.runner import billed, poured, stepped
 from mesh.supervisor.loop.hold import Place, Stand
 
 _MESH = Path(__file__).resolve().parents[2]
 _TURNS = {asyncio.BaseEventLoop._run_once.__code__, asyncio.Runner.run.__code__}  # type: ignore[attr-defined]
 _HANDLE = asyncio.Handle._run.__code__
 _SELECTORS = selectors.__file__
-_BILLED = {billed.__code__, poured.__code__}
+_BILLED = {billed.__code__, poured.__code__, stepped.__code__}
 _NAMES = {"_bound": "__init__", "examine": "check", "finish": "teardown"}
 
 
