@@ -28,7 +28,8 @@ def ready(pair: Project, up: Up) -> None:
 
 
 def talks(pair: Project) -> bool:
-    return bool(pair.call("near.ask", text="a").get("result") == "a")
+    """Tell whether the hosts reach each other, once both know of it."""
+    return bool(wait_until(lambda: pair.call("near.ask", text="a").get("result") == "a", 20))
 
 
 def parent(pair: Project, name: str) -> int:
@@ -91,7 +92,7 @@ def test_the_registry_goes_and_comes_with_its_host(pair: Project) -> None:
     assert pair.mesh("down", "--host", "mainpc").stdout == "stopped: mainpc\n"
     assert pair.json("status")["registry"]["state"] == "unreachable" and every.poll() is None
     (mainpc,) = launched(pair, "mainpc")
-    wait_until(lambda: talks(pair), 20)
+    assert talks(pair)
     assert parent(pair, "registry") == mainpc.pid and pair.json("status")["registry"]["epoch"] > before
     assert pair.pid("pc2") == far
     assert pair.json("down", "--host", "pc2") == {"stopped": ["pc2"], "launchers": [every.pid]}
@@ -103,5 +104,5 @@ def test_after_the_death_of_one_launcher_its_host_is_started_again_and_the_other
     os.kill(pc2.pid, signal.SIGKILL)
     pc2.wait(5)
     launched(pair, "pc2")
-    wait_until(lambda: talks(pair), 20)
+    assert talks(pair)
     assert mainpc.poll() is None
