@@ -38,8 +38,8 @@ def main() -> int:
     chosen = parser.parse_args()
     plots = by_plot(results.read_curves(chosen.results))
     if not plots:
-        print("the results have no curves; families with some are load and outstanding", file=sys.stderr)
-        return 1
+        print("nothing is drawn: the results have no curves; families with some are load and outstanding")
+        return 0
     chosen.folder.mkdir(parents=True, exist_ok=True)
     try:
         for name, curves in plots.items():
