@@ -113,8 +113,7 @@ class Client:
             answer = self._handler(request)
             reply = answer if isinstance(answer, Reply) else await answer
         finally:
-            if reply is None or reply.error is not None or request.trace.sampled or reply.fallback:
-                self._over(edge, request, began, reply)
+            self._over(edge, request, began, reply)
         return reply.value()
 
     def stream(
